@@ -1,0 +1,92 @@
+"""What travels between the stages: rows → text → scoring → segments → masks → storage.
+
+Conventions, stated once and valid everywhere:
+
+* A span is half-open, ``[start, end)``.
+* Token positions count over the response alone, not over the prompt.
+* A *response text* is the concatenation of what the assistant wrote in a completion: the string itself, or
+  the contents of the assistant messages in order. Byte offsets count its UTF-8 bytes, text offsets its code
+  points.
+* A mask is true where a token **is trained on** (its own log-probability, unshifted).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Message: TypeAlias = Mapping[str, Any]
+Text: TypeAlias = str | Sequence[Message]
+Side: TypeAlias = Literal["chosen", "rejected", "completion"]
+RewardForm: TypeAlias = Literal["value", "increment"]
+
+Int32: TypeAlias = NDArray[np.int32]
+Int64: TypeAlias = NDArray[np.int64]
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+Bool: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One response to a prompt.
+
+    Attributes:
+        side: the column it came from.
+        content: a string, or a list of messages where the data set is conversational.
+        preferred: the response's verdict: True for chosen, False for rejected.
+    """
+
+    side: Side
+    content: Text
+    preferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row in the one shape that later stages know.
+
+    Attributes:
+        index: position in the input, from 0; becomes ``asr_row``.
+        source: the input columns as they were read.
+        prompt: a string, or messages; same kind as the completions' content.
+        completions: ``(chosen, rejected)`` or ``(completion,)``.
+        template_kwargs: passed to the chat template (``tools``, ``chat_template_kwargs``).
+    """
+
+    index: int
+    source: Mapping[str, Any]
+    prompt: Text
+    completions: tuple[Completion, ...]
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """An input row that could not be annotated, and why."""
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRewards:
+    """A scorer's answer for one response, over the UTF-8 bytes of the response text.
+
+    Attributes:
+        span_end: int32 ``[spans]``, byte ends of consecutive spans; the last one is the length of the text.
+            A first span that ends at 0 holds the value at the end of the prompt, ``V_{-1}``.
+        span_reward: float32 ``[spans]``.
+        step_end: int32 ``[steps]``, byte ends of the scorer's own steps; empty where it has none.
+        reward: the scorer's own sequence score, or None.
+    """
+
+    span_end: Int32
+    span_reward: Float32
+    step_end: Int32
+    reward: float | None = None
