@@ -1,0 +1,47 @@
+"""Rows in: any ``INPUT`` to rows of one shape, each input row once and in order, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asr_data.errors import RowRejected
+from asr_data.rows.layouts import Layout, detect
+from asr_data.rows.normalise import normalise
+from asr_data.rows.schema import to_arrow
+from asr_data.rows.source import ALLOWED_SUFFIXES, Source, first_records, open_source
+from asr_data.rows.text_readers import RawRow
+from asr_data.types import RejectedRow, Row
+
+__all__ = [
+    "ALLOWED_SUFFIXES",
+    "Source",
+    "open_source",
+    "first_records",
+    "Layout",
+    "detect",
+    "normalise",
+    "read_rows",
+    "to_arrow",
+]
+
+
+def read_rows(
+    source: Source, layout: Layout, size: int, start: int = 0, stop: int | None = None
+) -> Iterator[list[Row | RejectedRow]]:
+    """The input rows ``[start, stop)`` in order, each exactly once, in lists of ``size``; the last may be shorter.
+
+    Raises:
+        InputError: the input became unreadable.
+    """
+    for batch in source.batches(size, start, stop):
+        yield [_row(raw, layout) for raw in batch]
+
+
+def _row(raw: RawRow, layout: Layout) -> Row | RejectedRow:
+    if isinstance(raw, RejectedRow):
+        return raw
+    index, record = raw
+    try:
+        return normalise(index, record, layout)
+    except RowRejected as rejected:
+        return RejectedRow(index, rejected.code, rejected.message)

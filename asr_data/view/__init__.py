@@ -1,0 +1,1 @@
+"""Annotated rows made visible to people."""

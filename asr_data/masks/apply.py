@@ -1,0 +1,205 @@
+"""From scored policy tokens to segments and masks, at any setting."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from asr_data.config import (
+    MaskConfig,
+    OptimalConfig,
+    PivotConfig,
+    SchmittConfig,
+    SequenceConfig,
+    StepConfig,
+    TokenConfig,
+)
+from asr_data.errors import ConfigError
+from asr_data.masks.baseline import baselines
+from asr_data.masks.batch import MaskedBatch, TokenBatch
+from asr_data.masks.keep import keep_segments
+from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, Sequence, Step, Token, split
+from asr_data.segments.boundaries import boundary_weights
+from asr_data.segments.noise import estimate_sigma_per_row
+from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
+from asr_data.segments.statistics import RewardStatistics
+from asr_data.types import Bool, Float32, Float64, Int64
+
+__all__ = [
+    "MaskedBatch",
+    "TokenBatch",
+    "needs_statistics",
+    "response_rewards",
+    "segment_and_mask",
+    "token_rewards",
+]
+
+
+def segment_and_mask(
+    batch: TokenBatch,
+    config: MaskConfig,
+    statistics: RewardStatistics | None = None,
+    running: float | None = None,
+) -> tuple[MaskedBatch, float | None]:
+    """Cut every response into segments and decide which tokens are trained on.
+
+    Args:
+        batch: scored responses, in row order.
+        config: every setting of segments and masks.
+        statistics: of the whole data set, where ``needs_statistics(config)``.
+        running: the running baseline before this batch, None before the first.
+
+    Returns:
+        The segments and masks, and the running baseline after this batch.
+
+    Raises:
+        ConfigError: a setting asks for what the scorer did not give, or for statistics that are not there.
+        InputError: a reward that is not finite, or a response without tokens.
+    """
+    rewards = token_rewards(batch, config.reward)
+    reward = response_rewards(batch, rewards, config.sequence_reward)
+    baseline, running = baselines(config.baseline, reward, batch.group, statistics, running)
+    starts = split(rewards, batch.row_offsets, _segmenter(batch, config, rewards, baseline, statistics))
+    segment_offsets = np.searchsorted(starts, batch.row_offsets).astype(np.int64)
+    segment_row = np.repeat(np.arange(reward.size), np.diff(segment_offsets))
+    segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward)
+    keep = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
+    lengths = np.diff(starts, append=rewards.size)
+    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths)
+    return MaskedBatch(
+        token_reward=rewards,
+        mask=_token_mask(batch, config.end_token, np.repeat(keep, lengths)),
+        segment_offsets=segment_offsets,
+        segment_start=(starts - batch.row_offsets[segment_row]).astype(np.int32),
+        segment_reward=segment_reward,
+        segment_keep=keep,
+        reward=reward,
+        empty=empty,
+    ), running
+
+
+def token_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> Float32:
+    """Return r_t, float32 ``[N]``: the values, or their increments rounded to bfloat16 as values are.
+
+    Raises ConfigError for ``delta`` where the scorer gave no value at the end of the prompt.
+    """
+    if reward == "value":
+        return batch.values
+    return round_bfloat16(increments(batch.values, batch.row_offsets, batch.initial))
+
+
+def response_rewards(
+    batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]
+) -> Float32:
+    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (ConfigError if it has none)."""
+    if how != "scorer":
+        return sequence_rewards(rewards, batch.row_offsets, how)
+    missing = np.flatnonzero(np.isnan(batch.scorer_reward))
+    if missing.size:
+        row = int(batch.group[missing[0]])
+        raise ConfigError(
+            f'input row {row}: sequence_reward "scorer" needs the scorer\'s own sequence score, '
+            'which it did not give; use "mean", "last" or "sum"'
+        )
+    return batch.scorer_reward
+
+
+def needs_statistics(config: MaskConfig) -> bool:
+    """Whether these settings need a pass over the whole data set before the first mask."""
+    segmenter = config.segmenter
+    uses_sigma = (
+        (isinstance(segmenter, PivotConfig) and segmenter.tau == "auto")
+        or (isinstance(segmenter, SchmittConfig) and segmenter.delta == "auto")
+        or (isinstance(segmenter, OptimalConfig) and isinstance(segmenter.penalty, str))
+    )
+    return (uses_sigma and config.noise == "dataset") or config.baseline.kind == "dataset"
+
+
+def _segmenter(
+    batch: TokenBatch,
+    config: MaskConfig,
+    rewards: Float32,
+    baseline: Float64,
+    statistics: RewardStatistics | None,
+) -> Segmenter:
+    match config.segmenter:
+        case PivotConfig(tau=tau, k=k):
+            sigma = _sigma(batch, config, rewards, statistics) if tau == "auto" else None
+            return Pivot(tau=tau, k=k, sigma=sigma)
+        case SchmittConfig(delta=delta):
+            sigma = _sigma(batch, config, rewards, statistics) if delta == "auto" else None
+            return Schmitt(delta=delta, baseline=baseline, sigma=sigma)
+        case OptimalConfig(penalty=penalty, boundary=boundary):
+            sigma = _sigma(batch, config, rewards, statistics) if isinstance(penalty, str) else None
+            weights = None if boundary is None else boundary_weights(batch.boundary, boundary)
+            return Optimal(penalty=penalty, sigma=sigma, boundary=weights)
+        case StepConfig():
+            return Step(batch.step_start)
+        case TokenConfig():
+            return Token()
+        case SequenceConfig():
+            return Sequence()
+
+
+def _sigma(
+    batch: TokenBatch, config: MaskConfig, rewards: Float32, statistics: RewardStatistics | None
+) -> float | Float64:
+    if config.noise == "response":
+        return estimate_sigma_per_row(rewards, batch.row_offsets)
+    if statistics is None:
+        raise ConfigError(
+            f'the segmenter "{config.segmenter.kind}" with noise "dataset" needs statistics over the whole '
+            'data set first; or use noise "response"'
+        )
+    return statistics.sigma()
+
+
+def _refill_empty(
+    batch: TokenBatch,
+    on_empty: Literal["keep-all", "keep-best", "drop"],
+    keep: Bool,
+    segment_reward: Float32,
+    segment_row: Int64,
+    lengths: Int64,
+) -> tuple[Bool, Bool]:
+    """Return the kept segments after ``on_empty``, bool ``[K]``, and which responses were empty, bool
+    ``[R]``.
+
+    End-of-turn tokens do not count as something to train on here: they would hide that nothing else is.
+    """
+    rows = batch.preferred.size
+    segment = np.repeat(np.arange(keep.size), lengths)
+    content = np.zeros(keep.size, dtype=np.bool_)
+    content[segment[batch.written & ~batch.end]] = True
+    empty = np.ones(rows, dtype=np.bool_)
+    empty[segment_row[keep & content]] = False
+    if on_empty == "keep-all":
+        return keep | empty[segment_row], empty
+    if on_empty == "keep-best":
+        keep = keep & ~empty[segment_row]
+        for row in np.flatnonzero(empty).tolist():
+            begin, end = np.searchsorted(segment_row, (row, row + 1))
+            keep[begin + _best(segment_reward[begin:end], content[begin:end], bool(batch.preferred[row]))] = (
+                True
+            )
+    return keep, empty
+
+
+def _best(segment_reward: Float32, content: Bool, preferred: bool) -> int:
+    """Return the segment that speaks most for the verdict, among those with content; the first on ties."""
+    agreement = segment_reward if preferred else -segment_reward
+    if content.any():
+        agreement = np.where(content, agreement, -np.inf)
+    return int(np.argmax(agreement))
+
+
+def _token_mask(batch: TokenBatch, end_token: Literal["keep", "mask", "segment"], kept: Bool) -> Bool:
+    """Return bool ``[N]``: written tokens as their segment, end-of-turn tokens as ``end_token`` says."""
+    match end_token:
+        case "keep":
+            return (kept & batch.written) | batch.end
+        case "mask":
+            return kept & batch.written & ~batch.end
+        case "segment":
+            return kept & (batch.written | batch.end)

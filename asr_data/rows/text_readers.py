@@ -1,0 +1,293 @@
+"""Readers of JSON Lines, JSON and CSV files: one pass for count and schema, further passes for records.
+
+No reader holds more than a chunk of the file, and none stops at a row it cannot read: that row is rejected.
+Columns of a CSV file are text, all of them: CSV has no types, and ``007`` is not 7.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import pyarrow as pa
+
+from asr_data.errors import InputError
+from asr_data.rows.schema import Record, SchemaBuilder
+from asr_data.types import RejectedRow
+
+RawRow: TypeAlias = tuple[int, Record] | RejectedRow
+
+BinaryFile: TypeAlias = gzip.GzipFile | io.BufferedReader
+
+_SCAN_ROWS = 1_000
+_CHUNK_CHARACTERS = 1 << 20
+_BYTE_ORDER_MARK = "\ufeff"
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SPACE = b" \t\r\n"
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_LITERAL = len("-Infinity")
+
+
+class TextReader(ABC):
+    """A file whose rows are known only by reading it.
+
+    Subclasses give ``_rows``, every row from the first one on.
+
+    Args:
+        path: the file; a name that ends in ``.gz`` is decompressed on the way.
+
+    Attributes:
+        rows: number of rows, those that will be rejected included.
+        schema: the joined types of all records.
+
+    Raises:
+        InputError: the file cannot be read, or a column's types do not join.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows, self.schema = self._scan()
+
+    def records(self, start: int, stop: int) -> Iterator[RawRow]:
+        """The rows ``[start, stop)`` in order."""
+        with _readable(self.path) as stream:
+            yield from islice(self._rows(stream, start), max(0, stop - start))
+
+    @abstractmethod
+    def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
+        """The rows from ``start`` to the end."""
+
+    def _scan(self) -> tuple[int, pa.Schema]:
+        builder, rows = SchemaBuilder(str(self.path)), 0
+        with _readable(self.path) as stream:
+            source = self._rows(stream, 0)
+            while chunk := list(islice(source, _SCAN_ROWS)):
+                rows += len(chunk)
+                builder.add([row for row in chunk if not isinstance(row, RejectedRow)])
+        return rows, builder.finish()
+
+
+class JsonLinesReader(TextReader):
+    """One JSON object per line. Blank lines are no rows."""
+
+    def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
+        index = 0
+        for number, line in enumerate(stream, start=1):
+            text = line.removeprefix(_BYTE_ORDER_MARK.encode()) if number == 1 else line
+            if not text.strip():
+                continue
+            if index >= start:
+                yield _parse_line(index, number, text)
+            index += 1
+
+
+class JsonArrayReader(TextReader):
+    """One JSON array of objects, decoded element by element.
+
+    A byte that is no UTF-8 rejects the element it is in; broken syntax has no next element to go on with,
+    so it is an InputError.
+    """
+
+    def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        for index, value in enumerate(_array_elements(text, self.path)):
+            if index >= start:
+                yield _checked(index, value, f"element {index}")
+
+
+class CsvReader(TextReader):
+    """A header line, then rows with as many fields as the header; every value is a text."""
+
+    def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
+        # The module's limit of 128 KiB per field is below the length of real responses, and is global.
+        csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        reader = csv.reader(text, strict=True)
+        header = next(self._nonblank(reader), [])
+        if header:
+            header[0] = header[0].removeprefix(_BYTE_ORDER_MARK)
+        self._check_header(header)
+        for index, fields in enumerate(self._nonblank(reader)):
+            if index < start:
+                continue
+            place = f"line {reader.line_num}"
+            if len(fields) != len(header):
+                message = f"{place} has {len(fields)} fields, the header has {len(header)}"
+                yield RejectedRow(index, "not_an_object", message)
+            else:
+                yield _checked(index, dict(zip(header, fields, strict=True)), place)
+
+    def _nonblank(self, reader: Any) -> Iterator[list[str]]:
+        try:
+            yield from filter(None, reader)
+        except csv.Error as error:
+            raise InputError(f"{self.path}: line {reader.line_num} is not valid CSV: {error}") from error
+
+    def _check_header(self, header: list[str]) -> None:
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise InputError(f"{self.path}: the header names a column twice: {', '.join(twice)}")
+        if not _encodable(header):
+            raise InputError(f"{self.path}: the header is not valid UTF-8")
+
+
+def json_reader(path: Path) -> TextReader:
+    """Reader of a ``.json`` file: an array of objects, or JSON Lines under that name.
+
+    Raises:
+        InputError: it is neither.
+    """
+    with _readable(path) as stream:
+        line = next((line for line in stream if line.strip(_BYTE_ORDER_MARK.encode() + _SPACE)), b"")
+    line = line.strip(_BYTE_ORDER_MARK.encode() + _SPACE)
+    if not line or line.startswith(b"["):
+        return JsonArrayReader(path)
+    if isinstance(_parse_line(0, 1, line), RejectedRow):
+        raise InputError(f"{path}: a .json file must hold an array of objects, or one object per line")
+    return JsonLinesReader(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryFile]:
+    """The file's bytes, decompressed where its name says so; every way to fail becomes an InputError."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse_line(index: int, number: int, line: bytes) -> RawRow:
+    place = f"line {number}"
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return RejectedRow(index, "invalid_unicode", f"{place} is not valid UTF-8: {error}")
+    except (ValueError, RecursionError) as error:  # also integers of over 4,300 digits
+        return RejectedRow(index, "invalid_json", f"{place} is not valid JSON: {error}")
+    return _checked(index, value, place, may_hold_surrogates=bool(_SURROGATE_ESCAPE.search(line)))
+
+
+def _checked(index: int, value: Any, place: str, may_hold_surrogates: bool = True) -> RawRow:
+    if not isinstance(value, dict):
+        return RejectedRow(index, "not_an_object", f"{place} is {_JSON_KIND[type(value)]}, not an object")
+    if may_hold_surrogates and not _encodable(value):
+        return RejectedRow(
+            index, "invalid_unicode", f"{place} holds a lone surrogate or bytes that are not UTF-8"
+        )
+    return index, value
+
+
+_JSON_KIND = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "an array",
+    type(None): "null",
+}
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _array_elements(text: IO[str], path: Path) -> Iterator[Any]:
+    """The elements of a JSON array, with no more of the file in memory than the element needs.
+
+    Raises:
+        InputError: the text is not a JSON array; names the element.
+    """
+    buffer = _Buffer(text, path)
+    if not buffer.peek():
+        return
+    buffer.expect("[", 0)
+    count = 0
+    if buffer.peek() == "]":
+        buffer.expect("]", 0)
+    else:
+        separator = ","
+        while separator == ",":
+            yield buffer.value(count)
+            count += 1
+            separator = buffer.expect(",]", count)
+    if trailing := buffer.peek():
+        raise InputError(f"{path}: {trailing!r} after the end of the array")
+
+
+class _Buffer:
+    """A window on a JSON text: grows while a value is incomplete, drops what was consumed."""
+
+    def __init__(self, stream: IO[str], path: Path) -> None:
+        self.text = ""
+        self._stream, self._path = stream, path
+        self._decoder = json.JSONDecoder()
+        self._ended = False
+        self.more()
+        self.text = self.text.removeprefix(_BYTE_ORDER_MARK)
+
+    def more(self) -> bool:
+        """Read on, by at least as much as is held, so that a long value is not rescanned too often."""
+        chunk = self._stream.read(max(_CHUNK_CHARACTERS, len(self.text)))
+        self._ended = not chunk
+        self.text += chunk
+        return bool(chunk)
+
+    def peek(self) -> str:
+        """The next character that is not space, or "" at the end."""
+        while True:
+            space = _JSON_SPACE.match(self.text)
+            self.text = self.text[space.end() if space else 0 :]
+            if self.text or not self.more():
+                return self.text[:1]
+
+    def expect(self, allowed: str, count: int) -> str:
+        """Consume one of the allowed characters."""
+        found = self.peek()
+        if not found or found not in allowed:
+            what = " or ".join(repr(character) for character in allowed)
+            raise InputError(
+                f"{self._path}: not a JSON array of objects: expected {what} before element {count}, "
+                f"found {repr(found) if found else 'the end of the file'}"
+            )
+        self.text = self.text[1:]
+        return found
+
+    def value(self, count: int) -> Any:
+        """Consume one value."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self.text)
+            except json.JSONDecodeError as error:
+                if self._is_final(error) or not self.more():
+                    raise InputError(
+                        f"{self._path}: element {count} is not valid JSON: {error.msg}"
+                    ) from error
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{self._path}: element {count} cannot be read: {error}") from error
+            else:
+                # A number at the end of the window may go on after it.
+                if end < len(self.text) or not self.more():
+                    self.text = self.text[end:]
+                    return value
+
+    def _is_final(self, error: json.JSONDecodeError) -> bool:
+        """Whether more text cannot mend the error: it is not at the end, nor an open string."""
+        near_end = error.pos >= len(self.text) - _LONGEST_LITERAL
+        return self._ended or not (near_end or error.msg.startswith("Unterminated string"))

@@ -1,0 +1,220 @@
+"""Weights from disk: a native backbone, our own head, and no silent surprises.
+
+transformers drops a head without a word (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
+remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, the head
+from the checkpoint's own tensors, and every tensor must be accounted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from asr_data.errors import MissingDependencyError, ScorerError
+from asr_data.scoring.config import HeadConfig, PackagedBackbone, TokenHeadConfig
+
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+
+
+def resolve_directory(name: str, revision: str | None = None) -> Path:
+    """A local directory as it is; anything else is a hub id, fetched without code and pickles."""
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    if local.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ScorerError(f"{name!r} is not a model directory")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_MODEL_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ScorerError(f"{name!r} is neither a directory nor a model that the hub gives: {error}") from error
+
+
+def packaged_file(backbone: PackagedBackbone) -> Path:
+    """The GGUF file inside an installed package; the package itself is not imported.
+
+    Raises:
+        MissingDependencyError: naming the install command.
+    """
+    spec = importlib.util.find_spec(backbone.package)
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(backbone.package, "this scorer's backbone", backbone.install)
+    path = Path(spec.origin).parent / backbone.gguf_file
+    if not path.is_file():
+        raise ScorerError(f"package {backbone.package!r} holds no file {backbone.gguf_file!r}")
+    return path
+
+
+def load_backbone(config: TokenHeadConfig, directory: Path) -> tuple[nn.Module, set[str]]:
+    """Load the decoder in float32, adapter merged.
+
+    Returns:
+        The backbone, and the names of the checkpoint's tensors that are not its own (the head's).
+
+    Raises:
+        ScorerError: tensors are missing, or the directory is not a model.
+    """
+    if isinstance(config.backbone, PackagedBackbone):
+        model, extra = _load_gguf(packaged_file(config.backbone)), set[str]()
+    else:
+        source = directory if config.backbone is None else resolve_directory(_relative(config.backbone, directory))
+        model, extra = _load_native(source)
+    if config.adapter is not None:
+        model = _merge_adapter(model, _inside(directory, config.adapter))
+    return model.eval(), extra
+
+
+def _relative(name: str, directory: Path) -> str:
+    return str(directory / name) if (directory / name).is_dir() else name
+
+
+def _load_gguf(path: Path) -> nn.Module:
+    for package in ("gguf", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, "a GGUF backbone", "pip install 'asr-data[builtin]'")
+    from transformers import AutoModel, GgufConfig
+
+    with quiet_transformers():
+        model: nn.Module = AutoModel.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
+        )
+    return model
+
+
+def _load_native(directory: Path) -> tuple[nn.Module, set[str]]:
+    from transformers import AutoModel
+
+    try:
+        with quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                directory,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ScorerError(f"cannot load a model from {directory}: {error}") from error
+    missing = sorted(info["missing_keys"])
+    wrong = sorted(str(key) for key in info["mismatched_keys"])
+    if missing or wrong:
+        raise ScorerError(
+            f"the checkpoint in {directory} does not fit its backbone: missing {missing[:5]}, mismatched {wrong[:5]}"
+        )
+    return model, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
+
+
+def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
+    if importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[builtin]'")
+    from peft import PeftModel
+
+    merged: nn.Module = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+    return merged
+
+
+def load_head(config: HeadConfig, directory: Path, checkpoint_extra: set[str], hidden: int) -> nn.Module:
+    """Build the head from the checkpoint's tensors.
+
+    Args:
+        config: which head.
+        directory: where the files are.
+        checkpoint_extra: names of tensors that the backbone did not take; the head must take all of them.
+        hidden: size of the backbone's last hidden state.
+
+    Raises:
+        ScorerError: a head tensor is missing, is left over, or has the wrong shape.
+    """
+    available = _head_tensors(config, directory, checkpoint_extra)
+    head = _build_head(config, hidden, {name.removeprefix(config.prefix) for name in available})
+    wanted = {config.prefix + name: tensor for name, tensor in head.state_dict().items()}
+    missing, unexpected = sorted(wanted.keys() - available), sorted(available.keys() - wanted)
+    if missing or unexpected:
+        raise ScorerError(
+            f"head {config.kind!r} with prefix {config.prefix!r} does not fit the tensors in {directory}: "
+            f"missing {missing or 'none'}, unexpected {unexpected or 'none'}"
+        )
+    for name, tensor in wanted.items():
+        if available[name].shape != tensor.shape:
+            raise ScorerError(
+                f"head tensor {name!r} in {directory} has shape {list(available[name].shape)}, "
+                f"wanted {list(tensor.shape)}"
+            )
+    head.load_state_dict({name.removeprefix(config.prefix): t.float() for name, t in available.items()})
+    return head.eval()
+
+
+def _head_tensors(config: HeadConfig, directory: Path, checkpoint_extra: set[str]) -> dict[str, Tensor]:
+    if config.file is not None:
+        path = _inside(directory, config.file)
+        if not path.is_file():
+            raise ScorerError(f"no head at {path}")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ScorerError(f"cannot read {path}: {error}") from error
+    found: dict[str, Tensor] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found |= {key: file.get_tensor(key) for key in file.keys() if key in checkpoint_extra}  # noqa: SIM118
+    return found
+
+
+def _build_head(config: HeadConfig, hidden: int, names: set[str]) -> nn.Module:
+    if config.kind == "linear":
+        return nn.Linear(hidden, config.labels, bias="bias" in names)
+    if config.kind == "mlp2":
+        return nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.labels))
+    head = nn.Sequential()
+    head.add_module("summary", nn.Linear(hidden, config.labels))
+    return head
+
+
+def _inside(directory: Path, name: str) -> Path:
+    path = (directory / name).resolve()
+    if not path.is_relative_to(directory.resolve()):
+        raise ScorerError(f"{name!r} points outside the model directory {directory}")
+    return path
+
+
+def fingerprint(paths: Iterator[Path] | list[Path], settings: dict[str, Any]) -> str:
+    """sha256 over file names, file contents and settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted(paths):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence load reports and bars: what they warn of is checked here and raised."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

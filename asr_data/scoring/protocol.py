@@ -1,0 +1,59 @@
+"""What a scorer is: rows in, rewards over the bytes of each response out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import ByteRewards, RejectedRow, RewardForm, Row
+
+Scored: TypeAlias = tuple[ByteRewards, ...] | RejectedRow
+"""The rewards of a row's completions, in their order, or why there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerInfo:
+    """Who gave the rewards; goes into the manifest.
+
+    Attributes:
+        name: what the user asked for.
+        kind: a kind of DESIGN §4, such as ``token_head``.
+        form: ``value`` (a state's score) or ``increment`` (what a token added).
+        fingerprint: sha256 over weights and settings: equal fingerprints give equal rewards.
+        settings: how it was read, for the card.
+    """
+
+    name: str
+    kind: str
+    form: RewardForm
+    fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that can score rows. One method; the two attributes say who it is.
+
+    ``tokenizer`` is the scorer's own tokenizer, the default for the policy's, or None.
+    """
+
+    @property
+    def info(self) -> ScorerInfo: ...  # noqa: D102 - the class says it
+
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...  # noqa: D102 - the class says it
+
+    def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
+        """Score rows.
+
+        Args:
+            rows: rows of one shard. Batches may be composed from them alone, so that a resumed run gives the
+                same bytes.
+            on_tokens: called with the number of tokens done since the last call.
+
+        Returns:
+            One entry a row, in order.
+        """
+        ...

@@ -1,0 +1,96 @@
+"""Rewards of segments and sequences, and increments from values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numba import njit
+
+from asr_data.errors import ConfigError, InputError
+from asr_data.types import Float32, Float64, Int64
+
+
+def segment_rewards(
+    values: Float32, row_offsets: Int64, starts: Int64, how: Literal["mean", "last"]
+) -> Float32:
+    """Return the segment rewards r_k, float32 ``[K]``.
+
+    Args:
+        values: float32 ``[N]`` token rewards.
+        row_offsets: int64 ``[R + 1]``.
+        starts: int64 ``[K]`` flat segment starts, as ``split`` gives them.
+        how: ``mean`` over the segment's tokens (summed in float64), or the ``last`` token's reward.
+    """
+    ends = segment_ends(starts, int(row_offsets[-1]))
+    if how == "last":
+        return values[ends - 1]
+    return (_sums(values, starts, ends) / (ends - starts)).astype(np.float32)
+
+
+def sequence_rewards(values: Float32, row_offsets: Int64, how: Literal["mean", "last", "sum"]) -> Float32:
+    """Return the sequence rewards r_s, float32 ``[R]``, of rows that each have a token (else InputError)."""
+    begins, ends = row_offsets[:-1], row_offsets[1:]
+    empty = np.flatnonzero(begins == ends)
+    if empty.size:
+        raise InputError(f"row {int(empty[0])} has no tokens; a sequence reward needs at least one")
+    if how == "last":
+        return values[ends - 1]
+    sums = _sums(values, begins, ends)
+    return (sums if how == "sum" else sums / (ends - begins)).astype(np.float32)
+
+
+def increments(values: Float32, row_offsets: Int64, initial: Float32) -> Float32:
+    """Return what each token added, ``r_t = V_t − V_{t−1}``, float32 ``[N]``.
+
+    Args:
+        values: float32 ``[N]``, the values V_t.
+        row_offsets: int64 ``[R + 1]``.
+        initial: float32 ``[R]``, V_{−1}, the value at the end of the prompt; NaN where the scorer gave none.
+
+    Raises:
+        ConfigError: an ``initial`` is NaN in a row that has tokens.
+    """
+    begins = row_offsets[:-1]
+    filled = begins < row_offsets[1:]
+    missing = np.flatnonzero(np.isnan(initial) & filled)
+    if missing.size:
+        raise ConfigError(
+            f'response {int(missing[0])}: reward "delta" needs the value at the end of the prompt, which '
+            'this scorer did not give; use reward "value"'
+        )
+    previous = np.empty_like(values)
+    previous[1:] = values[:-1]
+    previous[begins[filled]] = initial[filled]
+    return values - previous
+
+
+def round_bfloat16(values: Float32) -> Float32:
+    """Return finite float32 values rounded to the nearest bfloat16, ties to even, still as float32.
+
+    A bfloat16 is the upper half of a float32. Adding just under half of the lower half's range, plus one
+    where the upper half is odd, carries exactly when rounding up is due.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded = (bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
+def segment_ends(starts: Int64, tokens: int) -> Int64:
+    """Return int64 ``[K]``, where each segment ends: the next start, and ``tokens`` for the last."""
+    ends = np.empty_like(starts)
+    ends[:-1] = starts[1:]
+    ends[-1:] = tokens
+    return ends
+
+
+@njit(cache=True, nogil=True)
+def _sums(values: Float32, begins: Int64, ends: Int64) -> Float64:
+    sums = np.zeros(begins.size, dtype=np.float64)
+    for index in range(begins.size):
+        total = 0.0
+        for position in range(begins[index], ends[index]):
+            total += values[position]
+        sums[index] = total
+    return sums

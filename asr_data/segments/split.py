@@ -1,0 +1,106 @@
+"""The segmenter protocol and its one entry point, ``split``, over flat buffers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asr_data.errors import ConfigError, InputError
+from asr_data.types import Float32, Float64, Int64
+
+
+class Segmenter(Protocol):
+    """Anything that says where segments start.
+
+    ``starts(values, row_offsets)`` gets checked input: ``values`` float32 ``[N]``, finite, and
+    ``row_offsets`` int64 ``[R + 1]``, ascending from 0 to N. It returns int64 flat indices into ``values``,
+    ascending; the first start of every row that is not empty is the row's offset, and an empty row has none.
+    """
+
+    def starts(self, values: Float32, row_offsets: Int64) -> Int64:
+        """Return the flat segment starts."""
+        ...
+
+
+def split(values: ArrayLike, row_offsets: ArrayLike, segmenter: Segmenter) -> Int64:
+    """Cut rows of token rewards into segments.
+
+    Args:
+        values: ``[N]`` token rewards of all rows, one after the other; taken as float32.
+        row_offsets: ``[R + 1]``; row ``r`` is ``values[row_offsets[r]:row_offsets[r + 1]]``.
+        segmenter: the rule, such as ``Schmitt(delta=0.1)``.
+
+    Returns:
+        int64 ``[K]``, flat indices into ``values`` at which segments start, ascending. A segment ends where
+        the next one starts, or at the end of its row.
+
+    Raises:
+        InputError: wrong shape or type, offsets that do not ascend from 0 to N, or a reward that is not
+        finite.
+        ConfigError: a setting of the segmenter that cannot be right or does not fit the arrays.
+    """
+    flat_values, offsets = check_rows(values, row_offsets)
+    return segmenter.starts(flat_values, offsets)
+
+
+def check_rows(values: ArrayLike, row_offsets: ArrayLike) -> tuple[Float32, Int64]:
+    """Return ``values`` as contiguous float32 and ``row_offsets`` as contiguous int64, or raise InputError."""
+    given = np.asarray(values)
+    if given.ndim != 1 or given.dtype.kind not in "fiu":
+        raise InputError(
+            f"values must be a flat array of numbers, got dtype {given.dtype} and shape {given.shape}"
+        )
+    offsets = _as_offsets(row_offsets, given.size)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is reported as such
+        flat = np.ascontiguousarray(given, dtype=np.float32)
+    finite = np.isfinite(flat)
+    if not finite.all():
+        position = int(np.argmin(finite))
+        row = int(np.searchsorted(offsets, position, side="right")) - 1
+        raise InputError(
+            f"row {row}, token {position - int(offsets[row])}: the reward is {given[position]}; "
+            "every reward must be a finite float32"
+        )
+    return flat, offsets
+
+
+def _as_offsets(row_offsets: ArrayLike, size: int) -> Int64:
+    given = np.asarray(row_offsets)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
+        raise InputError(
+            f"row_offsets must be a flat array of R + 1 integers, got dtype {given.dtype} "
+            f"and shape {given.shape}"
+        )
+    offsets: Int64 = np.ascontiguousarray(given, dtype=np.int64)
+    if offsets[0] != 0 or offsets[-1] != size:
+        raise InputError(
+            f"row_offsets must begin with 0 and end with the number of values, {size}; "
+            f"they run from {offsets[0]} to {offsets[-1]}"
+        )
+    falls = np.flatnonzero(offsets[1:] < offsets[:-1])
+    if falls.size:
+        row = int(falls[0])
+        raise InputError(
+            f"row_offsets must not descend; row {row} runs from {offsets[row]} to {offsets[row + 1]}"
+        )
+    return offsets
+
+
+def per_row(name: str, setting: float | ArrayLike, rows: int, *, minimum: float = -np.inf) -> Float64:
+    """Return a setting as float64 ``[rows]``, from one number or one per row.
+
+    ConfigError if it does not fit.
+    """
+    given = np.asarray(setting, dtype=np.float64)
+    if given.ndim > 1 or (given.ndim == 1 and given.shape != (rows,)):
+        raise ConfigError(
+            f"{name} must be one number or one per row ({rows} rows), got an array of shape {given.shape}"
+        )
+    wrong = ~np.isfinite(given) | (given < minimum)
+    if wrong.any():
+        allowed = "finite" if minimum == -np.inf else f"finite and at least {minimum:g}"
+        where = f", row {int(np.argmax(wrong))}" if given.ndim else ""
+        raise ConfigError(f"{name}{where}: must be {allowed}, got {given[wrong].flat[0]}")
+    return np.ascontiguousarray(np.broadcast_to(given, (rows,)))

@@ -1,0 +1,73 @@
+"""What is known of the whole data set before masks are made: the noise σ and the dataset baseline."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from asr_data.errors import InputError
+from asr_data.segments.noise import first_differences, sigma_of_differences
+from asr_data.types import Float32, Int64
+
+SAMPLE_LIMIT = 2**22
+
+
+class RewardStatistics:
+    """Streaming statistics of token and sequence rewards, in bounded memory.
+
+    Up to ``SAMPLE_LIMIT`` first differences and sequence rewards are kept all. Beyond, every 2nd, 4th, 8th,
+    … is, counted over the whole stream: what is kept depends on the order of the rows alone, not on how they
+    were handed in, so a resumed run gets the same figures. The mean is of all sequence rewards, kept or not.
+    """
+
+    def __init__(self, limit: int = SAMPLE_LIMIT) -> None:
+        self._differences = _Sample(limit)
+        self._sequences = _Sample(limit)
+        self._sum = 0.0
+
+    def add(self, values: Float32, row_offsets: Int64, sequence_rewards: Float32) -> None:
+        """Take in more rows: token rewards float32 ``[N]``, offsets int64 ``[R + 1]``, r_s float32 ``[R]``."""
+        self._differences.add(first_differences(values, row_offsets))
+        self._sequences.add(sequence_rewards)
+        # In stream order, one by one: the sum must not depend on the batches either.
+        self._sum = float(np.cumsum(np.concatenate(([self._sum], sequence_rewards)), dtype=np.float64)[-1])
+
+    def sigma(self) -> float:
+        """Return the noise σ of the token rewards, as ``asr_data.segments.noise`` defines it."""
+        return sigma_of_differences(self._differences.values())
+
+    def baseline(self, statistic: Literal["mean", "median"] | float) -> float:
+        """Return the mean, the median or a quantile (0 to 1) of the sequence rewards; InputError if none."""
+        if self._sequences.seen == 0:
+            raise InputError("the dataset baseline needs at least one scored response, and there is none")
+        if statistic == "mean":
+            return self._sum / self._sequences.seen
+        quantile = 0.5 if statistic == "median" else statistic
+        return float(np.quantile(self._sequences.values().astype(np.float64), quantile))
+
+
+class _Sample:
+    """Every 2^k-th item of a stream, with the least k that keeps at most ``limit`` of them."""
+
+    def __init__(self, limit: int) -> None:
+        self.seen = 0
+        self._limit = limit
+        self._stride = 1
+        self._kept = 0
+        self._chunks: list[Float32] = []
+
+    def add(self, items: Float32) -> None:
+        first = -self.seen % self._stride  # the next multiple of the stride, counted from here
+        chunk = items[first :: self._stride].astype(np.float32)  # a copy: the caller's buffer may be reused
+        self.seen += items.size
+        self._chunks.append(chunk)
+        self._kept += chunk.size
+        while self._kept > self._limit:
+            thinned = self.values()[::2].copy()
+            self._chunks, self._kept, self._stride = [thinned], thinned.size, self._stride * 2
+
+    def values(self) -> Float32:
+        if len(self._chunks) != 1:
+            self._chunks = [np.concatenate([np.empty(0, dtype=np.float32), *self._chunks])]
+        return self._chunks[0]

@@ -1,0 +1,107 @@
+"""``README.md`` of an output directory: a dataset card that ``datasets`` and the Hub understand."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any, Final
+
+import pyarrow as pa
+from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
+
+from asr_data.storage.commit import FileRecord
+from asr_data.storage.manifest import Manifest
+
+_TAGS: Final = ("asr-data", "preference", "rlhf", "dpo")
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
+    """The text of ``README.md``.
+
+    Its YAML header declares the configs with their files, features and row counts, so that
+    ``datasets.load_dataset`` infers nothing. Values that come from the data set are escaped.
+
+    Args:
+        manifest: what the directory holds.
+        data_schema: schema of the files in ``data/``, input columns first.
+    """
+    from huggingface_hub import DatasetCardData
+
+    header = DatasetCardData(**_header(manifest, data_schema)).to_yaml()
+    settings = manifest.model_dump(mode="json", include={"scoring", "mask", "output"}, exclude_none=True)
+    return _template().render(
+        header=header,
+        manifest=manifest,
+        added=manifest.added_columns(),
+        side=manifest.sides[0],
+        settings=json.dumps(settings, indent=2),
+        note_codes=NOTE_CODES,
+        reject_codes=REJECT_CODES,
+    )
+
+
+def escaped(value: object) -> str:
+    """``value`` as one line of Markdown text: no markup, no HTML, no link, no control character."""
+    text = _UNPRINTABLE.sub(" ", str(value)).strip()
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+@cache
+def _template() -> Any:
+    # autoescape is for HTML; this is Markdown, and every value from outside goes through ``escaped``.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("asr_data.storage", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+    environment.filters["escaped"] = escaped
+    return environment.get_template("card.md.jinja")
+
+
+def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
+    split = manifest.output.split
+    configs = {
+        "default": (manifest.files_of("data"), data_schema),
+        "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
+        "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
+    }
+    header: dict[str, Any] = {}
+    if manifest.input.license is not None:
+        header["license"] = manifest.input.license
+    header["tags"] = list(_TAGS)
+    header["configs"] = [
+        {
+            "config_name": name,
+            "data_files": [{"split": split, "path": [record.path for record in files]}],
+        }
+        for name, (files, _) in configs.items()
+        if files
+    ]
+    header["dataset_info"] = [
+        _info(name, split, files, schema) for name, (files, schema) in configs.items() if files
+    ]
+    return header
+
+
+def _info(name: str, split: str, files: tuple[FileRecord, ...], schema: pa.Schema) -> dict[str, Any]:
+    from datasets import Features
+
+    size = sum(record.bytes for record in files)
+    # datasets wants num_bytes but compares only num_examples; the files' size stands for the Arrow size.
+    rows = sum(record.rows for record in files)
+    return {
+        "config_name": name,
+        "features": Features.from_arrow_schema(schema)._to_yaml_list(),
+        "splits": [{"name": split, "num_bytes": size, "num_examples": rows}],
+        "download_size": size,
+        "dataset_size": size,
+    }

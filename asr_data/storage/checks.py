@@ -1,0 +1,169 @@
+"""What must hold within each row of an output, checked for a batch of rows at once.
+
+Every check gives a message and a bool array ``[rows]``, true where the row is wrong. Messages name columns,
+not values, so that the same mistake in many rows counts as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+from asr_data_schemas import data_schema, row_schema, scores_schema
+from numpy.typing import NDArray
+
+from asr_data.storage.manifest import Manifest
+from asr_data.types import Bool, Int64
+
+Finding: TypeAlias = tuple[str, Bool]
+"""What is wrong, and in which rows of the batch."""
+
+
+class Ragged:
+    """A list column as flat values and offsets.
+
+    Attributes:
+        values: ``[total]``, NaN or 0 where an element is null.
+        offsets: int64 ``[rows + 1]``, from 0.
+        null: bool ``[rows]``, the list or an element of it is null.
+    """
+
+    def __init__(self, column: pa.Array[Any]) -> None:
+        lists = cast("pa.ListArray[Any]", column)
+        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        flat = lists.flatten()
+        self.offsets: Int64 = np.concatenate(([0], np.cumsum(lengths)))
+        self.null: Bool = np.asarray(column.is_null()) | self.any_of(np.asarray(flat.is_null()))
+        if flat.null_count:
+            flat = flat.fill_null(False if pa.types.is_boolean(flat.type) else 0)
+        self.values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
+
+    @property
+    def lengths(self) -> Int64:
+        """int64 ``[rows]``."""
+        return np.diff(self.offsets)
+
+    @property
+    def row(self) -> Int64:
+        """Row of each value, int64 ``[total]``."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
+
+    def any_of(self, bad: Bool) -> Bool:
+        """Rows that have a true among ``bad`` ``[total]``."""
+        count = np.concatenate(([0], np.cumsum(bad)))
+        return count[self.offsets[1:]] > count[self.offsets[:-1]]
+
+    def first(self) -> NDArray[Any]:
+        """First value of each row; 0 where it has none."""
+        return self._edge(self.offsets[:-1])
+
+    def last(self) -> NDArray[Any]:
+        """Last value of each row; 0 where it has none."""
+        return self._edge(self.offsets[1:] - 1)
+
+    def falls(self, *, strictly: bool) -> Bool:
+        """Rows whose values do not increase (or, not strictly, decrease) from one to the next."""
+        step = np.diff(self.values.astype(np.int64), prepend=0)
+        within = np.ones(len(self.values), dtype=bool)
+        within[self.offsets[:-1][self.lengths > 0]] = False
+        return self.any_of(within & ((step <= 0) if strictly else (step < 0)))
+
+    def _edge(self, position: Int64) -> NDArray[Any]:
+        result = np.zeros(len(self.offsets) - 1, dtype=self.values.dtype)
+        filled = self.lengths > 0
+        result[filled] = self.values[position[filled]]
+        return result
+
+
+def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding]:
+    """Checks of the added columns of ``data/``."""
+    prefix = manifest.prefix
+    masked = manifest.stage == "masked"
+    schema = data_schema(manifest.sides, prefix) if masked else row_schema(prefix)
+    yield from _nulls(batch, schema.names)
+    run = batch.column(f"{prefix}asr_run")
+    wrong_run = np.asarray([value != manifest.run_id for value in run.to_pylist()], dtype=bool)
+    yield f"{prefix}asr_run is not the manifest's run_id", wrong_run
+    if not masked:
+        return
+    prompt = Ragged(batch.column(f"{prefix}prompt_ids"))
+    yield f"{prefix}prompt_ids holds a negative token", prompt.any_of(prompt.values < 0)
+    for side in manifest.sides:
+        yield from _side_findings(batch, f"{prefix}{side}_")
+        if manifest.mask is not None and manifest.mask.end_token != "keep":  # noqa: S105 - not a password
+            # With "keep", end-of-turn tokens are trained on although their segment is dropped.
+            yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
+
+
+def _side_findings(batch: pa.RecordBatch, side: str) -> Iterator[Finding]:
+    ids = Ragged(batch.column(f"{side}ids"))
+    starts = Ragged(batch.column(f"{side}seg_start"))
+    text_starts = Ragged(batch.column(f"{side}seg_text_start"))
+    reward = batch.column(f"{side}reward").fill_null(0.0).to_numpy(zero_copy_only=False)
+    yield f"{side}ids is empty", ids.lengths == 0
+    yield f"{side}ids holds a negative token", ids.any_of(ids.values < 0)
+    for name in ("mask", "token_reward"):
+        lengths = Ragged(batch.column(f"{side}{name}")).lengths
+        yield f"{side}{name} is not as long as {side}ids", lengths != ids.lengths
+    for name in ("seg_text_start", "seg_reward", "seg_keep"):
+        lengths = Ragged(batch.column(f"{side}{name}")).lengths
+        yield f"{side}{name} is not as long as {side}seg_start", lengths != starts.lengths
+    yield f"{side}seg_start does not begin with 0", (starts.lengths == 0) | (starts.first() != 0)
+    yield f"{side}seg_start does not increase", starts.falls(strictly=True)
+    yield f"{side}seg_start goes past the last token", starts.last() >= np.maximum(ids.lengths, 1)
+    yield f"{side}seg_text_start does not begin with 0", text_starts.first() != 0
+    yield f"{side}seg_text_start decreases", text_starts.falls(strictly=False)
+    yield from _finite(batch, f"{side}token_reward")
+    yield from _finite(batch, f"{side}seg_reward")
+    yield f"{side}reward is not finite", ~np.isfinite(reward)
+    rewards = Ragged(batch.column(f"{side}token_reward"))
+    # bfloat16 is float32 without its lower 16 bits.
+    inexact = (rewards.values.astype(np.float32).view(np.uint32) & 0xFFFF) != 0
+    yield f"{side}token_reward is not rounded to bfloat16", rewards.any_of(inexact)
+
+
+def _mask_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> Iterator[Finding]:
+    """A token of a dropped segment is not trained on, unless the mask was empty and --on-empty decided."""
+    mask, keep = Ragged(batch.column(f"{side}mask")), Ragged(batch.column(f"{side}seg_keep"))
+    starts = Ragged(batch.column(f"{side}seg_start"))
+    ids = Ragged(batch.column(f"{side}ids"))
+    noted = np.asarray([empty in (row or ()) for row in batch.column(notes).to_pylist()], dtype=bool)
+    whole = (mask.lengths == ids.lengths) & (keep.lengths == starts.lengths) & (starts.lengths > 0)
+    inside = starts.values < np.repeat(mask.lengths, starts.lengths)
+    if not whole.all() or not inside.all() or (starts.first() != 0).any():
+        return  # these rows have findings of their own, and a token's segment is not defined
+    begins = np.zeros(len(mask.values), dtype=np.int64)
+    np.add.at(begins, starts.values + np.repeat(mask.offsets[:-1], starts.lengths), 1)
+    kept = keep.values[np.cumsum(begins) - 1]
+    yield f"{side}mask is true in a dropped segment", mask.any_of(mask.values & ~kept) & ~noted
+
+
+def score_findings(batch: pa.RecordBatch, sides: Sequence[str]) -> Iterator[Finding]:
+    """Checks of a batch of ``scores/``."""
+    names = [name for name in scores_schema(sides).names if not name.endswith("_reward")]
+    yield from _nulls(batch, [*names, *(f"{side}_span_reward" for side in sides)])
+    for side in sides:
+        ends, steps = Ragged(batch.column(f"{side}_span_end")), Ragged(batch.column(f"{side}_step_end"))
+        rewards = Ragged(batch.column(f"{side}_span_reward"))
+        reward = batch.column(f"{side}_reward").fill_null(0.0).to_numpy(zero_copy_only=False)
+        yield f"{side}_span_end is empty", ends.lengths == 0
+        yield f"{side}_span_reward is not as long as {side}_span_end", rewards.lengths != ends.lengths
+        yield f"{side}_span_end decreases or is negative", ends.falls(strictly=False) | (ends.first() < 0)
+        yield f"{side}_step_end decreases or is negative", steps.falls(strictly=False) | (steps.first() < 0)
+        yield f"{side}_step_end goes past the last span", steps.last() > ends.last()
+        yield from _finite(batch, f"{side}_span_reward")
+        yield f"{side}_reward is not finite", ~np.isfinite(reward)
+
+
+def _nulls(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[Finding]:
+    for name in names:
+        column = batch.column(name)
+        null = Ragged(column).null if pa.types.is_list(column.type) else np.asarray(column.is_null())
+        yield f"{name} is null or holds nulls", null
+
+
+def _finite(batch: pa.RecordBatch, name: str) -> Iterator[Finding]:
+    column = Ragged(batch.column(name))
+    yield f"{name} is not finite", column.any_of(~np.isfinite(column.values))

@@ -1,0 +1,30 @@
+"""Added columns must not take the name of an input column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asr_data.errors import ConfigError
+
+
+def check_collisions(input_columns: Iterable[str], added: Iterable[str]) -> None:
+    """Refuses to add a column under a name that the input uses.
+
+    Args:
+        input_columns: names of the input's columns.
+        added: names of the columns to be added, prefix included.
+
+    Raises:
+        ConfigError: names the columns and ``--prefix``.
+    """
+    taken = set(input_columns)
+    colliding = [name for name in added if name in taken]
+    if colliding:
+        raise ConfigError(
+            f"the input already has {_quoted(colliding)}, which would be added: pass --prefix TEXT to put "
+            "TEXT before every added column"
+        )
+
+
+def _quoted(names: list[str]) -> str:
+    return ("column " if len(names) == 1 else "columns ") + ", ".join(repr(name) for name in names)

@@ -1,0 +1,201 @@
+"""The directory a run writes to: who may write, what is done already, and the manifest last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+from pydantic import JsonValue
+
+from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
+from asr_data.storage.commit import commit_bytes, commit_parquet, reached
+from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.plan import plain_plan, plan_differences
+from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
+
+CARD_NAME: Final = "README.md"
+
+Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
+"""A table to be written: its schema and its rows, in batches."""
+
+
+class OutputDirectory:
+    """An output directory that this process writes. Made by :meth:`create`.
+
+    Attributes:
+        path: the directory.
+        plan: what was asked for, as JSON values.
+        is_finished: the output was complete already when it was opened; there is nothing to do.
+    """
+
+    def __init__(
+        self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool
+    ) -> None:
+        self.path = path
+        self.plan = dict(plan)
+        self.is_finished = is_finished
+        self._work = work
+
+    @classmethod
+    def create(
+        cls, path: Path, plan: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+    ) -> OutputDirectory:
+        """Opens ``path`` for writing; makes it if need be.
+
+        Args:
+            path: the directory. New or empty unless ``resume`` or ``overwrite`` is given.
+            plan: everything that can change the output, as JSON values; resuming compares it.
+            resume: go on with what an earlier run with the same plan has committed.
+            overwrite: remove an earlier output first; files that are not ours stay.
+
+        Raises:
+            ConfigError: both flags at once, or a plan without a JSON form.
+            OutputExistsError: the path holds something else; an output that no flag allows to touch; one
+                begun by another plan (the message lists what differs); or another process writes to it.
+        """
+        if resume and overwrite:
+            raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
+        asked = plain_plan(plan)
+        found = _inspect(path)
+        if found != "new" and not (resume or overwrite):
+            raise OutputExistsError(
+                f"{path}: holds {'a finished' if found == 'finished' else 'an unfinished'} output already; "
+                "pass --resume to go on with it, or --overwrite to replace it"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        work = WorkState(path)
+        if found == "finished" and resume:
+            return cls._reopen(path, asked, work)
+        work.lock()
+        work.finish_discard()  # of a run that was killed while it removed an older output
+        if found != "new" and overwrite:
+            work.begin_discard(_removable(path))
+            work.finish_discard()
+        before = work.plan()
+        if before is None:
+            work.write_plan(asked)
+        else:
+            _require_same_plan(path, before, asked)
+        return cls(path, asked, work, is_finished=False)
+
+    @classmethod
+    def _reopen(cls, path: Path, asked: dict[str, JsonValue], work: WorkState) -> OutputDirectory:
+        _require_same_plan(path, load_manifest(path).plan, asked)
+        if work.path.exists():  # killed between the manifest and the clean-up
+            work.remove()
+        return cls(path, asked, work, is_finished=True)
+
+    def committed(self, stage: str, index: int) -> ShardRecord | None:
+        """The record of a shard that need not be done again; its files were checked by SHA-256.
+
+        None where the shard was not committed, or where a file of it is missing or changed.
+        """
+        return self._work.recorded(stage, index)
+
+    def commit_shard(
+        self, stage: str, index: int, tables: Mapping[str, Rows], extra: Mapping[str, JsonValue] | None = None
+    ) -> ShardRecord:
+        """Writes the files of one shard, then records them. Doing it again gives the same files.
+
+        Args:
+            stage: name of the stage.
+            index: number of the shard, from 0.
+            tables: path relative to the directory (see :meth:`work_path` for intermediate ones) to rows.
+            extra: JSON values to find again in the record.
+
+        Raises:
+            StorageError: the output is finished, or rows that do not have their schema.
+        """
+        self._require_unfinished()
+        self._work.claim(name for name in tables if not name.startswith(f"{WORK_NAME}/"))
+        files = tuple(
+            commit_parquet(self.path / name, batches, schema, root=self.path)
+            for name, (schema, batches) in tables.items()
+        )
+        shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_plan(extra or {}))
+        self._work.record(shard)
+        return shard
+
+    def work_path(self, name: str) -> Path:
+        """A path for an intermediate file; it lasts until :meth:`finish`. Its folder exists."""
+        path = self._work.path / "intermediate" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finish(self, manifest: Manifest, card: str) -> Manifest:
+        """Writes the card, then the manifest, then removes the work state.
+
+        Args:
+            manifest: describes every Parquet file of the directory; its ``plan`` is filled in here.
+            card: text of ``README.md``.
+
+        Returns:
+            The manifest as written.
+
+        Raises:
+            StorageError: the output is finished already.
+            CorruptFileError: a file of the manifest is not there as described.
+        """
+        self._require_unfinished()
+        for record in manifest.files:
+            if not (self.path / record.path).is_file():
+                raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
+        manifest = manifest.model_copy(update={"plan": self.plan})
+        self._work.claim([CARD_NAME])
+        commit_bytes(self.path / CARD_NAME, card.encode())
+        reached("described", self.path / CARD_NAME)
+        commit_bytes(self.path / MANIFEST_NAME, manifest.to_bytes())
+        reached("finished", self.path / MANIFEST_NAME)
+        self._work.remove()
+        reached("cleaned", self.path)
+        self.is_finished = True
+        return manifest
+
+    def _require_unfinished(self) -> None:
+        if self.is_finished:
+            raise StorageError(f"{self.path}: is finished; nothing more can be written to it")
+
+
+def _inspect(path: Path) -> str:
+    """``new``, ``unfinished`` or ``finished``; what is not ours is refused."""
+    if not path.exists():
+        return "new"
+    if not path.is_dir():
+        raise OutputExistsError(f"{path}: is a file; the output must be a directory")
+    if (path / WORK_NAME / "discard.json").is_file():
+        return "unfinished"
+    if (path / MANIFEST_NAME).is_file():
+        try:
+            load_manifest(path)
+        except CorruptFileError as error:
+            raise OutputExistsError(f"{path}: is not an output of this version: {error}") from error
+        return "finished"
+    if (path / WORK_NAME / "plan.json").is_file():
+        return "unfinished"
+    names = sorted(entry.name for entry in path.iterdir() if entry.name != WORK_NAME)
+    if names:
+        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise OutputExistsError(
+            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty "
+            "directory"
+        )
+    return "new"  # empty, or killed before the plan was written
+
+
+def _removable(path: Path) -> list[str]:
+    """Files of a finished output, manifest first: without it, no reader takes the rest for an output."""
+    if not (path / MANIFEST_NAME).is_file():
+        return []
+    files = [record.path for record in load_manifest(path).files if record.path.endswith(".parquet")]
+    return [MANIFEST_NAME, CARD_NAME, *files]
+
+
+def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:
+    differences = plan_differences(before, asked)
+    if differences:
+        raise OutputExistsError(
+            f"{path}: cannot be resumed, because it was begun with other settings; repeat them, or pass "
+            "--overwrite to begin again:\n  " + "\n  ".join(differences)
+        )

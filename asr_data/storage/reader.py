@@ -1,0 +1,110 @@
+"""Reading an output directory, with its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asr_data.errors import CorruptFileError
+from asr_data.storage.commit import FileRecord, check_file
+from asr_data.storage.manifest import Manifest, load_manifest
+from asr_data.types import RejectedRow
+
+
+def read_batches(
+    path: Path, batch_rows: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one Parquet file, in order, holding about one row group in memory.
+
+    Raises:
+        CorruptFileError: it cannot be read as Parquet.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            yield from file.iter_batches(batch_rows, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+
+
+class AnnotatedDirectory:
+    """A finished output directory. Made by :func:`open_output`.
+
+    Attributes:
+        path: the directory.
+        manifest: content of its ``asr.json``.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, verify: bool) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._verify = verify
+        self._verified: set[str] = set()
+
+    def schema(self, config: Literal["data", "scores", "rejects"] = "data") -> pa.Schema:
+        """The Arrow schema of a config's files.
+
+        Raises:
+            CorruptFileError: there is no such file, or it is not what was written.
+        """
+        records = self.manifest.files_of(config)
+        if not records:
+            raise CorruptFileError(f"{self.path}: the manifest lists no files in {config}/")
+        path = self._checked(records[0])
+        try:
+            return pq.read_schema(path)
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+
+    def data_batches(
+        self, batch_rows: int = 1_000, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The annotated rows in input order, ``batch_rows`` at most at a time.
+
+        Args:
+            batch_rows: rows per batch, at most; a batch ends where a file ends.
+            columns: names of the columns to read; default all.
+
+        Raises:
+            CorruptFileError: a file is not what was written.
+        """
+        yield from self._batches("data", batch_rows, columns)
+
+    def score_batches(self, batch_rows: int = 1_000) -> Iterator[pa.RecordBatch]:
+        """The rewards over bytes in input order; see :meth:`data_batches`."""
+        yield from self._batches("scores", batch_rows, None)
+
+    def rejects(self) -> Iterator[RejectedRow]:
+        """The rows that could not be annotated, in input order; see :meth:`data_batches`."""
+        for batch in self._batches("rejects", 1_000, None):
+            for row in batch.to_pylist():
+                yield RejectedRow(index=row["asr_row"], code=row["code"], message=row["message"])
+
+    def _batches(
+        self, config: Literal["data", "scores", "rejects"], batch_rows: int, columns: Sequence[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        for record in self.manifest.files_of(config):
+            yield from read_batches(self._checked(record), batch_rows, columns)
+
+    def _checked(self, record: FileRecord) -> Path:
+        if self._verify and record.path not in self._verified:
+            check_file(self.path, record)
+            self._verified.add(record.path)
+        return self.path / record.path
+
+
+def open_output(path: Path, *, verify: bool = True) -> AnnotatedDirectory:
+    """Opens a finished output directory.
+
+    Args:
+        path: the directory.
+        verify: check each file's SHA-256 before its first row is read. Parquet alone does not notice every
+            flipped bit.
+
+    Raises:
+        CorruptFileError: there is no manifest, or it cannot be understood.
+    """
+    return AnnotatedDirectory(path, load_manifest(path), verify=verify)

@@ -1,0 +1,84 @@
+"""Rewards over bytes onto tokens, whatever tokenizer made them."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from asr_data.errors import RowRejected
+from asr_data.types import ByteRewards, Float32, Float64, Int32, RewardForm
+
+
+def check_rewards(rewards: ByteRewards, text_bytes: int) -> None:
+    """Refuse rewards that do not fit their text.
+
+    Raises:
+        RowRejected: ``wrong_reward_length`` or ``non_finite_reward``.
+    """
+    ends = rewards.span_end
+    if len(ends) != len(rewards.span_reward):
+        raise RowRejected("wrong_reward_length", f"{len(ends)} spans but {len(rewards.span_reward)} rewards")
+    if not len(ends) or ends[-1] != text_bytes or ends[0] < 0 or np.any(np.diff(ends) <= 0):
+        raise RowRejected("wrong_reward_length", f"the spans do not cover the {text_bytes} bytes of the response")
+    steps = rewards.step_end
+    if len(steps) and (steps[0] < 0 or steps[-1] > text_bytes or np.any(np.diff(steps) <= 0)):
+        raise RowRejected("wrong_reward_length", f"the steps do not lie in the {text_bytes} bytes of the response")
+    if not np.isfinite(rewards.span_reward).all() or not np.isfinite(rewards.reward or 0.0):
+        raise RowRejected("non_finite_reward", "the scorer gave a reward that is NaN or infinite")
+
+
+def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) -> Float32:
+    """Token rewards from byte rewards.
+
+    A *value* becomes the overlap-weighted mean of the spans that a token covers, an *increment* the
+    overlap-weighted share of their sums. A token that covers no text (the template's own) takes the value of the
+    token before it, at the start of the one after it, and the increment 0.
+
+    Args:
+        rewards: what the scorer said.
+        start: int32 ``[tokens]``, first byte of the response text that the token covers; ascending.
+        end: int32 ``[tokens]``, one past the last one.
+        form: what the scorer's numbers are.
+
+    Returns:
+        float32 ``[tokens]``.
+
+    Raises:
+        RowRejected: ``tokens_uncovered`` if no token covers any text.
+    """
+    covered = end > start
+    if not covered.any():
+        raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
+    out = _overlap(rewards.span_end, rewards.span_reward.astype(np.float64), start, end, form == "value")
+    if form == "value":
+        source = np.maximum.accumulate(np.where(covered, np.arange(len(start)), -1))
+        out = out[np.where(source < 0, int(np.argmax(covered)), source)]
+    return out.astype(np.float32)
+
+
+def initial_value(rewards: ByteRewards) -> float:
+    """``V_{-1}``, the value at the end of the prompt, or NaN where the scorer gave none."""
+    return float(rewards.span_reward[0]) if rewards.span_end[0] == 0 else float("nan")
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator] # numba ships no types
+def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: bool) -> Float64:
+    out = np.zeros(len(start))
+    span = 0
+    for t in range(len(start)):
+        while span > 0 and span_end[span - 1] > start[t]:
+            span -= 1
+        while span < len(span_end) and span_end[span] <= start[t]:
+            span += 1
+        k, total = span, 0.0
+        while k < len(span_end) and (span_end[k - 1] if k > 0 else 0) < end[t]:
+            first = span_end[k - 1] if k > 0 else 0
+            overlap = min(end[t], span_end[k]) - max(start[t], first)
+            if mean:
+                total += reward[k] * overlap
+            elif overlap > 0:
+                total += reward[k] * overlap / (span_end[k] - first)
+            k += 1
+        if end[t] > start[t]:
+            out[t] = total / (end[t] - start[t]) if mean else total
+    return out

@@ -1,0 +1,200 @@
+"""A tokenizer that can say which bytes of a text each of its tokens stands for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_data.errors import ConfigError, RowRejected
+from asr_data.types import Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Tokens of a text and the bytes that each covers.
+
+    Attributes:
+        ids: token ids.
+        start: int64 ``[tokens]``, first byte of the text covered by the token.
+        end: int64 ``[tokens]``, one past the last byte. Tokens that stand for no text (BOS) are empty.
+    """
+
+    ids: list[int]
+    start: Int64
+    end: Int64
+
+
+class Tokenizer:
+    """A transformers fast tokenizer, with byte spans.
+
+    Byte-level vocabularies are read token by token, so that a character split over several tokens is split
+    in the spans too. Others use the library's character offsets.
+
+    Raises:
+        ConfigError: for a tokenizer without the fast backend, which reports no offsets.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConfigError(f"tokenizer {name!r} has no fast backend; only fast tokenizers report offsets")
+        self.hf = tokenizer
+        self.name = name
+        self._backend = json.loads(tokenizer.backend_tokenizer.to_str())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over vocabulary, merges, normaliser, special tokens and chat template."""
+        parts = [self._backend, self.hf.chat_template, self.hf.eos_token, self.hf.bos_token]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _added(self) -> dict[int, bytes]:
+        return {int(i): token.content.encode() for i, token in self.hf.added_tokens_decoder.items()}
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of tokens marked special."""
+        added = self.hf.added_tokens_decoder.items()
+        return frozenset(int(i) for i, token in added if token.special) | frozenset(self.hf.all_special_ids)
+
+    @cached_property
+    def _token_bytes(self) -> list[bytes] | None:
+        """The bytes of every token, or None where the vocabulary is not byte-level."""
+        if not _mentions(self._backend.get("pre_tokenizer"), "ByteLevel"):
+            return None
+        if self._backend.get("normalizer") is not None:
+            return None
+        to_byte = _byte_of_character()
+        table: list[bytes] = []
+        for i, token in enumerate(self.hf.convert_ids_to_tokens(range(len(self.hf)))):
+            if i in self._added:
+                table.append(self._added[i])
+            else:
+                table.append(bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b"")
+        return table
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Encoding:
+        """Tokenise ``text``; every byte of it is covered, in order, exactly once.
+
+        Raises:
+            RowRejected: ``tokenizer_alters_text`` where a normaliser changes the text,
+                ``tokens_uncovered`` where something other than white space has no token.
+        """
+        encoded = self.hf(
+            text,
+            add_special_tokens=add_special_tokens,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        ids: list[int] = encoded["input_ids"]
+        inserted = np.array(encoded["special_tokens_mask"], dtype=bool) if add_special_tokens else np.zeros(
+            len(ids), dtype=bool
+        )
+        exact = self._exact_spans(text, ids, inserted)
+        if exact is not None:
+            return Encoding(ids, *exact)
+        self._check_normaliser(text)
+        offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        return Encoding(ids, *_spans_from_offsets(text, offsets, inserted))
+
+    def _exact_spans(self, text: str, ids: list[int], inserted: Any) -> tuple[Int64, Int64] | None:
+        table = self._token_bytes
+        if table is None:
+            return None
+        pieces = [b"" if skip else table[i] for i, skip in zip(ids, inserted, strict=True)]
+        if b"".join(pieces) != text.encode():
+            return None
+        end = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        return np.concatenate([np.zeros(min(1, len(end)), dtype=np.int64), end[:-1]]), end
+
+    def _check_normaliser(self, text: str) -> None:
+        normalizer = self.hf.backend_tokenizer.normalizer
+        if normalizer is None:
+            return
+        normal = normalizer.normalize_str(text)
+        if normal.replace("▁", " ").strip() != text.replace("▁", " ").strip():
+            raise RowRejected(
+                "tokenizer_alters_text",
+                f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for another one",
+            )
+
+
+def load_tokenizer(name: str | Path, *, revision: str | None = None, gguf_file: str | None = None) -> Tokenizer:
+    """Load a tokenizer from a local directory or a hub id; never runs remote code.
+
+    Raises:
+        ConfigError: if it cannot be loaded or has no fast backend.
+    """
+    from transformers import AutoTokenizer
+
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if revision is not None:
+        options["revision"] = revision
+    if gguf_file is not None:
+        options["gguf_file"] = gguf_file
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(f"cannot load a tokenizer from {str(name)!r}: {error}") from error
+    return Tokenizer(tokenizer, str(name))
+
+
+def _mentions(node: Any, kind: str) -> bool:
+    if isinstance(node, dict):
+        return node.get("type") == kind or any(_mentions(value, kind) for value in node.values())
+    return isinstance(node, list) and any(_mentions(value, kind) for value in node)
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The byte behind each printable stand-in of a byte-level vocabulary (GPT-2's table)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [b for b in range(256) if b not in set(printable)]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64, Int64]:
+    """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
+    a character share its bytes in order.
+    """
+    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
+    start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
+    reached = 0  # code points covered so far
+    i = 0
+    while i < len(offsets):
+        first, last = (int(x) for x in offsets[i])
+        if inserted[i] or last <= reached and (i == 0 or first == last):
+            start[i] = end[i] = byte_at[reached]
+            i += 1
+            continue
+        together = i + 1
+        while together < len(offsets) and not inserted[together] and offsets[together, 0] < last:
+            last = max(last, int(offsets[together, 1]))
+            together += 1
+        first = max(first, reached)
+        if text[reached:first].strip():
+            raise RowRejected("tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}")
+        cuts = np.linspace(byte_at[first], byte_at[last], together - i + 1).round().astype(np.int64)
+        cuts[0] = byte_at[reached]
+        start[i:together], end[i:together] = cuts[:-1], cuts[1:]
+        reached, i = last, together
+    if text[reached:].strip():
+        raise RowRejected("tokens_uncovered", f"no token covers {text[reached:]!r} at character {reached}")
+    _give_tail(end, start, int(byte_at[-1]))
+    return start, end
+
+
+def _give_tail(end: Int64, start: Int64, length: int) -> None:
+    """White space at the end of the text goes to the last token that covers any."""
+    covering = np.flatnonzero(end > start)
+    if len(covering) and end[covering[-1]] < length:
+        last = covering[-1]
+        end[last] = length
+        start[last + 1 :] = end[last + 1 :] = length

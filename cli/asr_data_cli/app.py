@@ -1,0 +1,105 @@
+"""The program ``asr-annotate``: its commands, and how errors become one line and an exit code.
+
+Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but rows were rejected and
+``--strict`` was given.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from asr_data.errors import AsrDataError, ConfigError
+from asr_data_cli import annotate, demo, look, train
+from asr_data_cli.console import print_error
+
+FAILED = 1
+WRONG_USAGE = 2
+
+
+class Commands(TyperGroup):
+    """Runs a command; what it raises becomes one red line and an exit code, a traceback with ``--debug``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invoke the command given."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise  # Typer prints these itself
+        except AsrDataError as error:
+            print_error(str(error))
+            raise typer.Exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED) from error
+        except KeyboardInterrupt as error:
+            print_error("interrupted", hint="What is written stays: the same command with --resume goes on.")
+            raise typer.Exit(FAILED) from error
+        except Exception as error:
+            print_error(
+                f"{type(error).__name__}: {error}",
+                hint="This was not foreseen. For the traceback: asr-annotate --debug COMMAND …",
+            )
+            raise typer.Exit(FAILED) from error
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"asr-annotate {version('asr-data')}")
+        raise typer.Exit
+
+
+def _program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Score preference data with a reward model, cut responses into segments, and write training masks.
+
+    Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but rows were rejected and
+    --strict was given.
+    """
+
+
+def _examples(commands: Sequence[str]) -> str:
+    # An empty line is Typer's line break. A bracket would be markup, and no example holds one.
+    return "\n\n".join(["[bold]Examples[/bold]", *commands])
+
+
+def build_app() -> typer.Typer:
+    """The Typer application with all its commands."""
+    app = typer.Typer(
+        name="asr-annotate",
+        cls=Commands,
+        rich_markup_mode="rich",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    epilog = ("asr-annotate demo", annotate.RUN_EXAMPLES[0], "asr-annotate inspect annotated")
+    app.callback(epilog=_examples(epilog))(_program)
+    made, seen, trained = "Annotate", "Look and check", "Reward models"
+    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(annotate.run)
+    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(annotate.score)
+    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
+    app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
+    app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
+    app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
+        train.train_scorer
+    )
+    return app
+
+
+def main() -> None:
+    """Entry point of ``asr-annotate``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
+    build_app()()

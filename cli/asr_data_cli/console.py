@@ -1,0 +1,117 @@
+"""What commands print: consoles, errors, and the tables at the end of a run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from asr_data.view.escape import visible
+
+if TYPE_CHECKING:
+    from asr_data.pipeline import SideSummary, Summary
+
+
+def standard_output(width: int | None = None) -> Console:
+    """The console for results. Made per call, since a test or a pipe may have replaced ``sys.stdout``."""
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def standard_error() -> Console:
+    """The console for errors and progress."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_error(message: str, *, hint: str | None = None) -> None:
+    """``error: …`` in red on standard error; never wrapped, so that paths in it can be copied."""
+    console = standard_error()
+    console.print(Text(f"error: {visible(message)}", style="red"), soft_wrap=True)
+    if hint is not None:
+        console.print(Text(hint, style="dim"), soft_wrap=True)
+
+
+def print_facts(console: Console, facts: Mapping[str, str]) -> None:
+    """Two aligned columns, name and value; a value of several lines stays aligned."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, Text(visible(value)))
+    console.print(table)
+
+
+def print_commands(console: Console, title: str, commands: Sequence[tuple[str, str]]) -> None:
+    """What to type next: each command on a line of its own, unwrapped, after a comment that says why."""
+    console.print(Text(title, style="bold"))
+    for purpose, command in commands:
+        console.print(Text(f"  # {purpose}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def shell_words(*words: object) -> str:
+    """A command that can be copied into a shell, whatever characters its paths hold."""
+    return shlex.join(str(word) for word in words)
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """The tables that end a run: rows and reasons, then one line per side."""
+    facts = {
+        "rows": f"{summary.rows:,} = {summary.annotated:,} annotated + {summary.rejected:,} rejected",
+        **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
+        **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
+        "time": _speed(summary.seconds, summary.tokens),
+        "output": str(summary.path),
+    }
+    print_facts(console, facts)
+    if summary.sides:
+        console.print(side_table(summary.sides))
+
+
+def side_table(sides: Mapping[str, SideSummary]) -> Table:
+    """Responses, tokens and segments of each side; shares of what is kept."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("side")
+    for name in ("responses", "tokens", "kept", "segments", "per response", "kept", "mean reward"):
+        table.add_column(name, justify="right")
+    for side, figures in sides.items():
+        table.add_row(
+            side,
+            f"{figures.responses:,}",
+            f"{figures.tokens:,}",
+            _share(figures.kept_tokens, figures.tokens),
+            f"{figures.segments:,}",
+            f"{figures.segments / figures.responses:.1f}" if figures.responses else "–",
+            _share(figures.kept_segments, figures.segments),
+            f"{figures.mean_reward:.3f}",
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """``8 s``, ``5 min`` or ``2 h 5 min``, rounded up so that it never promises too much."""
+    whole = max(1, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    minutes = -(-whole // 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _speed(seconds: float, tokens: int) -> str:
+    if tokens and seconds > 0:
+        return f"{duration(seconds)}, {tokens:,} tokens scored, {tokens / seconds:,.0f} tokens/s"
+    return duration(seconds)

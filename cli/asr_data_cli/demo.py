@@ -1,0 +1,50 @@
+"""``demo``: the whole job on the sample that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data_cli import options as opt
+from asr_data_cli.annotate import InputOptions, ModelOptions, annotate, print_next
+from asr_data_cli.console import print_summary, standard_output
+from asr_data_cli.look import first_rows, print_problems
+from asr_data_cli.options import OUTPUT
+
+DEMO_EXAMPLES = ("asr-annotate demo", "asr-annotate demo -o demo --overwrite")
+SHOWN_RESPONSES = 3
+
+
+def demo(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Directory to write.", rich_help_panel=OUTPUT),
+    ] = Path("asr-demo"),
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Annotate the sample that ships with the built-in reward model, show some of it, and check the result."""
+    from asr_data.sample import sample_path
+    from asr_data.storage import open_output, validate
+    from asr_data.view.terminal import show_rows
+
+    summary = annotate(
+        InputOptions(str(sample_path()), None, None, None, {}),
+        output,
+        ModelOptions("builtin", "auto", None),
+        ScoringConfig(),
+        MaskConfig(),
+        OutputConfig(),
+        resume=False,
+        overwrite=overwrite,
+    )
+    console = standard_output()
+    print_summary(console, summary)
+    show_rows(console, first_rows(open_output(output), SHOWN_RESPONSES))
+    problems = validate(output)
+    print_problems(console, output, problems)
+    if problems:
+        raise typer.Exit(1)
+    print_next(console, output)

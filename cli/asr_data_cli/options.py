@@ -1,0 +1,260 @@
+"""The options that several commands share, declared once: names, help and panels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from asr_data_cli.settings import SegmenterName
+
+INPUT = "Input"
+MODEL = "Model"
+SEGMENTS = "Segments"
+MASKS = "Masks"
+OUTPUT = "Output"
+
+# --- input -----------------------------------------------------------------------------------------------
+
+InputArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A Hub dataset id, a directory (saved dataset or Parquet), or a .parquet, .jsonl, .jsonl.gz, "
+        ".json, .csv or .arrow file.",
+        show_default=False,
+    ),
+]
+Split: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--split", help="Split to read.", rich_help_panel=INPUT, show_default="the only one"),
+]
+Name: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--name", help="Configuration of a Hub dataset.", rich_help_panel=INPUT),
+]
+Revision: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a Hub dataset.",
+        rich_help_panel=INPUT,
+        show_default="main",
+    ),
+]
+Columns: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=COLUMN,…",
+        help="Which column plays which role, where detection needs help: "
+        "prompt=question,chosen=answer_a,rejected=answer_b.",
+        rich_help_panel=INPUT,
+        show_default="detected",
+    ),
+]
+
+# --- model -----------------------------------------------------------------------------------------------
+
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option("--model", help="Reward model: builtin, a directory or a Hub id.", rich_help_panel=MODEL),
+]
+KindName: TypeAlias = Literal["auto", "token_head"]
+Kind: TypeAlias = Annotated[
+    KindName,
+    typer.Option("--kind", help="Kind of reward model; auto reads it from the model.", rich_help_panel=MODEL),
+]
+Tokenizer: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Tokenizer of the policy to be trained: a directory or a Hub id. Masks are over its tokens.",
+        rich_help_panel=MODEL,
+        show_default="the reward model's",
+    ),
+]
+MaskTokenizer: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Tokenizer of the policy to be trained: a directory or a Hub id.",
+        rich_help_panel=INPUT,
+        show_default="the one used before, or the reward model's",
+    ),
+]
+Dtype: TypeAlias = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option("--dtype", help="Number format; auto chooses by hardware.", rich_help_panel=MODEL),
+]
+Device: TypeAlias = Annotated[
+    str,
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps; auto takes a GPU if any.", rich_help_panel=MODEL),
+]
+BatchTokens: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--batch-tokens",
+        metavar="N|auto",
+        help="Tokens per batch, padding included.",
+        rich_help_panel=MODEL,
+    ),
+]
+MaxLength: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        min=1,
+        help="Longest prompt plus response, in the reward model's tokens; longer rows are rejected or marked "
+        "truncated, never shortened in silence.",
+        rich_help_panel=MODEL,
+        show_default="the model's context",
+    ),
+]
+
+# --- segments --------------------------------------------------------------------------------------------
+
+Segmenter: TypeAlias = Annotated[
+    SegmenterName,
+    typer.Option("--segmenter", help="Where responses are cut.", rich_help_panel=SEGMENTS),
+]
+Tau: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--tau",
+        metavar="X|auto[:K]",
+        help="pivot: cut where the reward jumps by more than this; auto is K robust standard deviations of "
+        "the jumps.",
+        rich_help_panel=SEGMENTS,
+        show_default="auto:3",
+    ),
+]
+Delta: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--delta",
+        metavar="X|auto",
+        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ.",
+        rich_help_panel=SEGMENTS,
+        show_default="auto",
+    ),
+]
+Penalty: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--penalty",
+        metavar="paper|bic|X",
+        help="optimal: cost of a segment; paper is σ², bic is 2σ² ln n.",
+        rich_help_panel=SEGMENTS,
+        show_default="bic",
+    ),
+]
+Boundary: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--boundary",
+        metavar="PLACE=W,…",
+        help="optimal: the cost of a cut is multiplied by what starts there, of inside-word, word, clause, "
+        "sentence and line: sentence=1,word=50.",
+        rich_help_panel=SEGMENTS,
+        show_default="1 everywhere",
+    ),
+]
+Reward: TypeAlias = Annotated[
+    Literal["value", "delta"],
+    typer.Option(
+        "--reward",
+        help="value takes the model's values as they are; delta takes what each token adds.",
+        rich_help_panel=SEGMENTS,
+    ),
+]
+SequenceReward: TypeAlias = Annotated[
+    Literal["mean", "last", "sum", "scorer"],
+    typer.Option(
+        "--sequence-reward",
+        help="A response's reward, from its token rewards or the reward model's own.",
+        rich_help_panel=SEGMENTS,
+    ),
+]
+SegmentReward: TypeAlias = Annotated[
+    Literal["mean", "last"],
+    typer.Option("--segment-reward", help="A segment's reward, from its tokens.", rich_help_panel=SEGMENTS),
+]
+Noise: TypeAlias = Annotated[
+    Literal["dataset", "response"],
+    typer.Option("--noise", help="Over what the noise σ is estimated.", rich_help_panel=SEGMENTS),
+]
+
+# --- masks -----------------------------------------------------------------------------------------------
+
+Baseline: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--baseline",
+        metavar="BASELINE",
+        help="What counts as good: a number; sequence (this response's reward); pair (midpoint of the two); "
+        "dataset, dataset:mean or dataset:0.3 (median, mean or a quantile over all rows); running or "
+        "running:0.99 (average of earlier rows).",
+        rich_help_panel=MASKS,
+    ),
+]
+OnEmpty: TypeAlias = Annotated[
+    Literal["keep-all", "keep-best", "drop"],
+    typer.Option(
+        "--on-empty",
+        help="A response with nothing kept: keep it whole, keep its best segment, or drop the row.",
+        rich_help_panel=MASKS,
+    ),
+]
+EndToken: TypeAlias = Annotated[
+    Literal["keep", "mask", "segment"],
+    typer.Option(
+        "--end-token",
+        help="End-of-turn tokens: always trained on, never, or like the segment they end.",
+        rich_help_panel=MASKS,
+    ),
+]
+
+# --- output ----------------------------------------------------------------------------------------------
+
+Output: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Directory to write.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+ShardRows: TypeAlias = Annotated[
+    int, typer.Option("--shard-rows", min=1, help="Rows per file.", rich_help_panel=OUTPUT)
+]
+Prefix: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        metavar="TEXT",
+        help="Put before every added column, where the input has a column of the same name.",
+        rich_help_panel=OUTPUT,
+        show_default="none",
+    ),
+]
+Resume: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with a run that was stopped; refused where model, tokenizer, settings or input differ.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite: TypeAlias = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Delete an earlier output of this tool first.", rich_help_panel=OUTPUT),
+]
+Strict: TypeAlias = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit with code 3 when rows were rejected.", rich_help_panel=OUTPUT),
+]

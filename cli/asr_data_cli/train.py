@@ -1,0 +1,201 @@
+"""``train-scorer``: fine-tune a token reward model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from rich import box
+from rich.table import Table
+
+from asr_data.errors import ConfigError
+from asr_data_cli import options as opt
+from asr_data_cli.console import print_commands, print_facts, shell_words, standard_output
+from asr_data_cli.progress import progress
+
+if TYPE_CHECKING:
+    from asr_data.training import TrainingConfig
+    from asr_data.training.run import TrainingReport
+
+DATA = "Data"
+TRAINING = "Training"
+
+TRAIN_EXAMPLES = (
+    "asr-annotate train-scorer --preference pairs.jsonl -o scorer",
+    "asr-annotate train-scorer --preference pairs.jsonl --spans errors.jsonl --steps steps.jsonl -o scorer",
+    "asr-annotate train-scorer --steps steps.jsonl --base BACKBONE_DIR --lora-rank 0 -o scorer",
+    "asr-annotate run pairs.jsonl --model scorer -o annotated",
+)
+
+
+def train_scorer(
+    output: opt.Output,
+    preference: Annotated[
+        list[Path] | None,
+        typer.Option("--preference", help="Preference pairs; may be repeated.", rich_help_panel=DATA),
+    ] = None,
+    spans: Annotated[
+        list[Path] | None,
+        typer.Option("--spans", help="Responses with error spans; may be repeated.", rich_help_panel=DATA),
+    ] = None,
+    steps: Annotated[
+        list[Path] | None,
+        typer.Option("--steps", help="Solutions with step labels; may be repeated.", rich_help_panel=DATA),
+    ] = None,
+    sentence_scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--sentence-scores", help="Responses with sentence scores; may be repeated.", rich_help_panel=DATA
+        ),
+    ] = None,
+    test_steps: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--test-steps",
+            help="Solutions with step labels that are only measured on; may be repeated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option("--held-out", help="Share of prompts kept for figures.", rich_help_panel=DATA)
+    ] = 0.15,
+    mixing: Annotated[
+        float,
+        typer.Option(
+            "--mixing", help="A source of T tokens is drawn in proportion to T^MIXING.", rich_help_panel=DATA
+        ),
+    ] = 0.5,
+    base: Annotated[
+        str,
+        typer.Option("--base", help="Backbone: builtin, a directory or a Hub id.", rich_help_panel=opt.MODEL),
+    ] = "builtin",
+    lora_rank: Annotated[
+        int, typer.Option("--lora-rank", help="0 trains the whole backbone.", rich_help_panel=opt.MODEL)
+    ] = 16,
+    lora_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--lora-layers", help="Adapt only the last layers.", rich_help_panel=opt.MODEL, show_default="all"
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Tokens to train on, in all.", rich_help_panel=TRAINING)
+    ] = 2_000_000,
+    batch_tokens: Annotated[
+        int, typer.Option("--batch-tokens", help="Tokens per optimiser step.", rich_help_panel=TRAINING)
+    ] = 4096,
+    micro_batch_tokens: Annotated[
+        int,
+        typer.Option(
+            "--micro-batch-tokens",
+            help="Padded tokens per forward pass; bounds the memory.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 2048,
+    max_length: Annotated[
+        int,
+        typer.Option(
+            "--max-length", help="Longer examples are left out and counted.", rich_help_panel=TRAINING
+        ),
+    ] = 1024,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=TRAINING)
+    ] = 5e-4,
+    warmup: Annotated[
+        float, typer.Option("--warmup", help="Share of steps with a rising rate.", rich_help_panel=TRAINING)
+    ] = 0.05,
+    rank_weight: Annotated[
+        float,
+        typer.Option(
+            "--rank-weight", help="Share of the ranking loss on labelled responses.", rich_help_panel=TRAINING
+        ),
+    ] = 0.5,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of every random choice.", rich_help_panel=TRAINING)
+    ] = 17,
+    checkpoint_steps: Annotated[
+        int, typer.Option("--checkpoint-steps", help="Steps between checkpoints.", rich_help_panel=TRAINING)
+    ] = 50,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a training that was stopped; refused where settings differ.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Fine-tune a token reward model from pairs, step labels, error spans and sentence scores, in any mix."""
+    config = _training_config(
+        preference=preference or (),
+        spans=spans or (),
+        steps=steps or (),
+        sentence_scores=sentence_scores or (),
+        test_steps=test_steps or (),
+        held_out=held_out,
+        mixing=mixing,
+        base=base,
+        lora_rank=lora_rank,
+        lora_layers=lora_layers,
+        max_tokens=max_tokens,
+        batch_tokens=batch_tokens,
+        micro_batch_tokens=micro_batch_tokens,
+        max_length=max_length,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        rank_weight=rank_weight,
+        seed=seed,
+        checkpoint_steps=checkpoint_steps,
+    )
+    _train(config, output, resume=resume)
+
+
+def _train(config: TrainingConfig, output: Path, *, resume: bool) -> None:
+    from asr_data.training.run import train_scorer as train
+
+    with progress() as reporter:
+        report = train(config, output, resume=resume, progress=reporter)
+    _print_report(report)
+
+
+def _training_config(**fields: object) -> TrainingConfig:
+    from asr_data.training import TrainingConfig
+
+    try:
+        return TrainingConfig.model_validate(fields)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            option = "".join(f"--{str(part).replace('_', '-')} " for part in problem["loc"][:1])
+            given = f" (given: {problem['input']})" if option else ""
+            problems.append(f"{option}{problem['msg']}{given}")
+        raise ConfigError("; ".join(problems)) from error
+
+
+def _print_report(report: TrainingReport) -> None:
+    console = standard_output()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("held out")
+    for name in ("figure", "interval", "chance", "length alone", "items"):
+        table.add_column(name, justify="right")
+    for figure in report.figures:
+        low, high = figure.low, figure.high
+        interval = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(
+            figure.name,
+            f"{figure.value:.3f}",
+            interval,
+            _decimal(figure.chance),
+            _decimal(figure.length_baseline),
+            f"{figure.items:,}",
+        )
+    console.print(table)
+    print_facts(console, {"scorer": str(report.path)})
+    command = shell_words("asr-annotate", "run", "INPUT", "--model", report.path, "-o", "annotated")
+    print_commands(console, "Next", [("annotate a data set with it", command)])
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,92 @@
+"""The Arrow schemas of the three configs. Declared here and nowhere else; never inferred.
+
+Lists are plain ``list`` (32-bit offsets) whose values are named ``item``: the one form that ``datasets``
+reads back as it was written and concatenates with its own. Fields are nullable for the same reason, but only
+``S_reward`` of the scores may hold a null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import pyarrow as pa
+
+CONTRACT_VERSION: Final = 1
+
+Side: TypeAlias = Literal["chosen", "rejected", "completion"]
+SIDES: Final[tuple[Side, ...]] = get_args(Side)
+"""Columns a response can come from: the first two of a pair, the last one alone."""
+
+_SIDE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
+    ("ids", pa.list_(pa.int32())),
+    ("mask", pa.list_(pa.bool_())),
+    ("token_reward", pa.list_(pa.float32())),
+    ("seg_start", pa.list_(pa.int32())),
+    ("seg_text_start", pa.list_(pa.int32())),
+    ("seg_reward", pa.list_(pa.float32())),
+    ("seg_keep", pa.list_(pa.bool_())),
+    ("reward", pa.float32()),
+)
+_SCORE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
+    ("span_end", pa.list_(pa.int32())),
+    ("span_reward", pa.list_(pa.float32())),
+    ("step_end", pa.list_(pa.int32())),
+    ("reward", pa.float32()),
+)
+
+_REJECT_FIELDS: Final[list[pa.Field[Any]]] = [
+    pa.field("asr_row", pa.int64()),
+    pa.field("code", pa.string()),
+    pa.field("message", pa.string()),
+]
+REJECTS_SCHEMA: Final = pa.schema(_REJECT_FIELDS)
+"""Config ``rejects``: input row index, one of ``REJECT_CODES``, what is wrong with this row."""
+
+
+def row_schema(prefix: str = "") -> pa.Schema:
+    """Columns that every row of ``data/`` gets, masked or only scored.
+
+    Args:
+        prefix: put before every column name.
+    """
+    fields: list[pa.Field[Any]] = [
+        pa.field(f"{prefix}asr_notes", pa.list_(pa.string())),
+        pa.field(f"{prefix}asr_row", pa.int64()),
+        pa.field(f"{prefix}asr_run", pa.string()),
+    ]
+    return pa.schema(fields)
+
+
+def data_schema(sides: Sequence[str], prefix: str = "") -> pa.Schema:
+    """Columns that masking adds to the input columns, in contract order (config ``default``).
+
+    Args:
+        sides: ``("chosen", "rejected")`` or ``("completion",)``.
+        prefix: put before every added column, where an input column has the same name.
+
+    Raises:
+        ValueError: a side that the contract does not know.
+    """
+    fields: list[pa.Field[Any]] = [pa.field(f"{prefix}prompt_ids", pa.list_(pa.int32()))]
+    fields += _per_side(sides, _SIDE_COLUMNS, prefix)
+    fields += list(row_schema(prefix))
+    return pa.schema(fields)
+
+
+def scores_schema(sides: Sequence[str]) -> pa.Schema:
+    """Columns of the config ``scores``: rewards over bytes of the response text.
+
+    Raises:
+        ValueError: a side that the contract does not know.
+    """
+    return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _SCORE_COLUMNS, "")])
+
+
+def _per_side(
+    sides: Sequence[str], columns: Sequence[tuple[str, pa.DataType]], prefix: str
+) -> list[pa.Field[Any]]:
+    for side in sides:
+        if side not in SIDES:
+            raise ValueError(f"side {side!r} is not one of {', '.join(SIDES)}")
+    return [pa.field(f"{prefix}{side}_{name}", kind) for side in sides for name, kind in columns]

@@ -1,0 +1,37 @@
+"""The contract as JSON, for readers in other languages and for the test that guards it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import pyarrow as pa
+
+from asr_data_schemas.codes import NOTE_CODES, REJECT_CODES
+from asr_data_schemas.columns import CONTRACT_VERSION, REJECTS_SCHEMA, SIDES, data_schema, scores_schema
+
+
+def contract_json() -> str:
+    """The contract as declared in Python: column names and Arrow types in order, and all codes."""
+    contract = {
+        "contract_version": CONTRACT_VERSION,
+        "sides": list(SIDES),
+        "configs": {
+            layout: {"default": _columns(data_schema(sides)), "scores": _columns(scores_schema(sides))}
+            for layout, sides in (("pair", SIDES[:2]), ("single", SIDES[2:]))
+        },
+        "rejects": _columns(REJECTS_SCHEMA),
+        "reject_codes": REJECT_CODES,
+        "note_codes": NOTE_CODES,
+    }
+    return json.dumps(contract, indent=2) + "\n"
+
+
+def frozen_contract_json() -> str:
+    """The contract as frozen in ``contract-v1.json``."""
+    name = f"contract-v{CONTRACT_VERSION}.json"
+    return files("asr_data_schemas").joinpath(name).read_text(encoding="utf-8")
+
+
+def _columns(schema: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in schema}

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from asr_data.errors import ConfigError, OutputExistsError, StorageError
+from asr_data.storage import COMMIT_POINTS, OutputDirectory, load_manifest, observe, validate
+from asr_data.storage.plan import plan_differences
+
+SCHEMA = pa.schema([("asr_row", pa.int64())])
+PLAN = {"model": {"name": "a", "layers": (1, 2)}, "seed": 1}
+
+
+def commit(output: OutputDirectory, index: int) -> Any:
+    rows = pa.table({"asr_row": pa.array([index], pa.int64())})
+    return output.commit_shard(
+        "score", index, {f"data/train-{index:05d}.parquet": (SCHEMA, [rows])}, {"tokens": 7}
+    )
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_new_an_empty_and_a_barely_begun_directory_are_taken(tmp_path: Path) -> None:
+    OutputDirectory.create(tmp_path / "deep" / "new", PLAN)
+    (tmp_path / "empty").mkdir()
+    OutputDirectory.create(tmp_path / "empty", PLAN)
+    (tmp_path / "begun" / ".asr-work").mkdir(parents=True)
+    assert not OutputDirectory.create(tmp_path / "begun", PLAN).is_finished
+
+
+def test_a_file_and_a_foreign_directory_are_refused_under_every_flag(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    for flags in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(OutputExistsError, match=r"holds mine\.txt, which asr-annotate did not write"):
+            OutputDirectory.create(tmp_path, PLAN, **flags)
+        with pytest.raises(OutputExistsError, match="is a file"):
+            OutputDirectory.create(tmp_path / "mine.txt", PLAN, **flags)
+    (tmp_path / "asr.json").write_text("{}")
+    with pytest.raises(OutputExistsError, match="contract_version is None"):
+        OutputDirectory.create(tmp_path, PLAN, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asr.json", "mine.txt"]
+
+
+def test_an_output_without_flags_is_refused_naming_both(tmp_path: Path, write: Any) -> None:
+    commit(OutputDirectory.create(tmp_path / "half", PLAN), 0)
+    for path, state in ((tmp_path / "half", "an unfinished"), (write(), "a finished")):
+        with pytest.raises(OutputExistsError, match=f"{state} output.*--resume.*--overwrite"):
+            OutputDirectory.create(path, PLAN)
+    with pytest.raises(ConfigError, match="exclude each other"):
+        OutputDirectory.create(tmp_path / "half", PLAN, resume=True, overwrite=True)
+
+
+def test_resume_finds_what_was_committed_and_redoes_what_changed(tmp_path: Path) -> None:
+    first = OutputDirectory.create(tmp_path / "out", PLAN)
+    shards = [commit(first, index) for index in range(3)]
+    (tmp_path / "out" / "data" / "train-00001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "out" / "data" / "train-00002.parquet").unlink()
+    second = OutputDirectory.create(tmp_path / "out", PLAN, resume=True)
+    assert second.committed("score", 0) == shards[0]
+    assert shards[0].extra == {"tokens": 7}
+    assert [second.committed("score", index) for index in (1, 2, 3)] == [None, None, None]
+    assert second.committed("mask", 0) is None
+    assert commit(second, 1) == shards[1]
+
+
+def test_a_torn_shard_record_is_as_good_as_none(tmp_path: Path) -> None:
+    commit(OutputDirectory.create(tmp_path / "out", PLAN), 0)
+    record = tmp_path / "out" / ".asr-work" / "shards" / "score-00000.json"
+    record.write_bytes(record.read_bytes()[:20])
+    assert OutputDirectory.create(tmp_path / "out", PLAN, resume=True).committed("score", 0) is None
+
+
+def test_resume_with_another_plan_says_what_differs(tmp_path: Path) -> None:
+    commit(OutputDirectory.create(tmp_path / "out", PLAN), 0)
+    other = {"model": {"name": "b", "layers": [1, 2]}, "dtype": "float32"}
+    with pytest.raises(OutputExistsError) as caught:
+        OutputDirectory.create(tmp_path / "out", other, resume=True)
+    assert str(caught.value).splitlines()[1:] == [
+        '  dtype: was nothing, now "float32"',
+        '  model.name: was "a", now "b"',
+        "  seed: was 1, now nothing",
+    ]
+    assert plan_differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+
+
+def test_plans_without_a_json_form_are_refused(tmp_path: Path) -> None:
+    for value in (float("nan"), object()):
+        with pytest.raises(ConfigError, match="no JSON form"):
+            OutputDirectory.create(tmp_path / "out", {"a": value})
+
+
+def test_overwrite_removes_ours_and_nothing_else(tmp_path: Path, write: Any) -> None:
+    path = write()
+    (path / "notes.txt").write_text("mine")
+    (path / "data" / "extra.parquet").write_text("mine")
+    OutputDirectory.create(path, PLAN, overwrite=True)
+    left = {name for name in files_in(path) if not name.startswith(".asr-work/")}
+    assert left == {"notes.txt", "data/extra.parquet"}
+
+
+def test_overwrite_of_an_unfinished_run_removes_what_it_never_recorded(tmp_path: Path) -> None:
+    def kill(point: str, path: Path) -> None:
+        if point == "renamed" and path.suffix == ".parquet":
+            raise Kill
+
+    output = OutputDirectory.create(tmp_path / "out", PLAN)
+    output.work_path("rewards/0.npy").write_bytes(b"0")
+    with observe(kill), pytest.raises(Kill):
+        commit(output, 0)
+    assert (tmp_path / "out" / "data" / "train-00000.parquet").exists()
+    OutputDirectory.create(tmp_path / "out", {"seed": 2}, overwrite=True)
+    assert set(files_in(tmp_path / "out")) == {".asr-work/plan.json", ".asr-work/lock"}
+
+
+def test_a_manifest_cannot_make_overwrite_delete_elsewhere(tmp_path: Path, write: Any) -> None:
+    path = write()
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (path / "data").rename(tmp_path / "moved")
+    (path / "data").symlink_to(victim)
+    (victim / "train-00000.parquet").write_text("mine")
+    OutputDirectory.create(path, PLAN, overwrite=True)
+    assert (victim / "train-00000.parquet").read_text() == "mine"
+
+
+def test_finish_writes_the_manifest_last_and_cleans_up(write: Any) -> None:
+    seen: list[str] = []
+    with observe(lambda point, path: seen.append(f"{point} {path.name}")):
+        path = write()
+    assert seen.index("committed README.md") < seen.index("created asr.json")
+    assert seen[-1] == "cleaned out"
+    assert {entry.name for entry in path.iterdir()} == {"README.md", "asr.json", "data", "scores", "rejects"}
+    assert load_manifest(path).plan == {"model": "a"}
+
+
+def test_resuming_a_finished_output_is_nothing_to_do(tmp_path: Path, write: Any) -> None:
+    path = write()
+    before = files_in(path)
+    output = OutputDirectory.create(path, {"model": "a"}, resume=True)
+    assert output.is_finished
+    assert files_in(path) == before
+    with pytest.raises(StorageError, match="is finished"):
+        commit(output, 0)
+    with pytest.raises(OutputExistsError, match='model: was "a", now "b"'):
+        OutputDirectory.create(path, {"model": "b"}, resume=True)
+
+
+class Kill(BaseException):
+    """Ends a run as a signal would: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("point", COMMIT_POINTS)
+def test_a_run_killed_anywhere_and_resumed_gives_the_same_bytes(write: Any, point: str) -> None:
+    """Kills at the first, second, … time a point is reached, until a run gets through."""
+    whole = files_in(write("whole"))
+    for times in range(100):
+        left = times
+
+        def kill(reached: str, _: Path) -> None:
+            nonlocal left
+            left -= reached == point
+            if left < 0:
+                raise Kill
+
+        try:
+            with observe(kill):
+                write(f"{point}-{times}")
+        except Kill:
+            path = write(f"{point}-{times}", resume=True)
+            assert files_in(path) == whole, f"killed at {point}, time {times}"
+            assert validate(path) == []
+        else:
+            assert times > 0
+            return
+    pytest.fail("no run got through")
+
+
+def test_another_process_is_kept_out(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from asr_data.storage import OutputDirectory\n"
+        "from asr_data.errors import OutputExistsError\n"
+        "try:\n"
+        "    OutputDirectory.create(pathlib.Path(sys.argv[1]), {}, overwrite=True)\n"
+        "except OutputExistsError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    keep = OutputDirectory.create(tmp_path / "out", PLAN)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "out")], capture_output=True, text=True
+    )
+    assert "another run is writing to it now" in done.stderr
+    assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("flags", [{"resume": True}, {"overwrite": True}])
+def test_an_overwrite_that_was_killed_is_completed(write: Any, flags: dict[str, bool]) -> None:
+    path = write()
+
+    def kill(point: str, file: Path) -> None:
+        if point == "committed" and file.name == "discard.json":
+            raise Kill
+
+    with observe(kill), pytest.raises(Kill):
+        OutputDirectory.create(path, PLAN, overwrite=True)
+    OutputDirectory.create(path, PLAN, **flags)
+    assert set(files_in(path)) == {".asr-work/plan.json", ".asr-work/lock"}
+
+
+def test_many_shards_are_listed_in_order(tmp_path: Path) -> None:
+    output = OutputDirectory.create(tmp_path / "out", PLAN)
+    for index in (2, 0, 1):
+        commit(output, index)
+    files = [file.path for index in range(3) for file in shard_files(output, index)]
+    assert files == ["data/train-00000.parquet", "data/train-00001.parquet", "data/train-00002.parquet"]
+
+
+def shard_files(output: OutputDirectory, index: int) -> Any:
+    shard = output.committed("score", index)
+    assert shard is not None
+    return shard.files
+
+
+def test_storage_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, asr_data.storage;"
+        "print(sorted({'torch', 'transformers', 'datasets', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
