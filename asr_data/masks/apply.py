@@ -92,7 +92,7 @@ def token_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> Float
 def response_rewards(
     batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]
 ) -> Float32:
-    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (ConfigError if it has none)."""
+    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError)."""
     if how != "scorer":
         return sequence_rewards(rewards, batch.row_offsets, how)
     missing = np.flatnonzero(np.isnan(batch.scorer_reward))

@@ -57,9 +57,8 @@ def baselines(
 
 def _group_means(sequence_rewards: Float32, group: Int64) -> tuple[Float64, Int64]:
     """Return each input row's mean r_s, and how many responses it has."""
-    begins = np.flatnonzero(
-        np.concatenate((np.ones(group.size > 0, dtype=np.bool_), group[1:] != group[:-1]))
-    )
+    changes = np.flatnonzero(group[1:] != group[:-1]) + 1
+    begins = np.concatenate(([0], changes))[: group.size]  # no row begins where there is none
     lengths = np.diff(begins, append=group.size)
     if begins.size == 0:
         return np.empty(0, dtype=np.float64), lengths

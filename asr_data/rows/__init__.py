@@ -28,7 +28,7 @@ __all__ = [
 def read_rows(
     source: Source, layout: Layout, size: int, start: int = 0, stop: int | None = None
 ) -> Iterator[list[Row | RejectedRow]]:
-    """The input rows ``[start, stop)`` in order, each exactly once, in lists of ``size``; the last may be shorter.
+    """The input rows ``[start, stop)``, each exactly once and in order, in lists of up to ``size``.
 
     Raises:
         InputError: the input became unreadable.

@@ -173,7 +173,7 @@ def _extract_prompt(sides: Sides) -> tuple[list[Message], Sides]:
         if role != "assistant":
             raise RowRejected(
                 "prompt_mismatch",
-                f"the conversations part at message {shared}, which is by {role} in {side}, not by the assistant",
+                f"the conversations part at message {shared}, by {role} in {side} and not by the assistant",
             )
     return chosen[:shared], left
 

@@ -2,8 +2,8 @@
 
 Parquet and Arrow files say what their columns hold. JSON and CSV do not, so a first pass over the file joins
 the types of all its values: an integer column with one float in it is float, a column that is null so far
-takes the type of its first value, objects have the keys of all of them. Kinds that do not join (a text here, a
-list there) are an error, because no Arrow column holds both unchanged.
+takes the type of its first value, objects have the keys of all of them. Kinds that do not join (a text here,
+a list there) are an error, because no Arrow column holds both unchanged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from asr_data.errors import InputError
 
 Record: TypeAlias = dict[str, Any]
 
+_DEEPEST_NESTING = 100
 _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
@@ -108,8 +109,11 @@ def storable(schema: pa.Schema) -> pa.Schema:
     """The schema without metadata, and with null in place of structs without fields.
 
     Parquet has no such struct. An object that is empty in every row carries nothing, so null loses nothing.
+
+    Raises:
+        InputError: a column is nested more deeply than readers of the output could follow.
     """
-    return pa.schema([pa.field(field.name, _storable_type(field.type)) for field in schema])
+    return pa.schema([pa.field(field.name, _storable_type(field.type, field.name)) for field in schema])
 
 
 def to_arrow(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -150,15 +154,19 @@ def _join(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     return pa.unify_schemas(fields, promote_options="permissive").field(0).type
 
 
-def _storable_type(kind: pa.DataType) -> pa.DataType:
+def _storable_type(kind: pa.DataType, column: str, depth: int = 0) -> pa.DataType:
+    if depth > _DEEPEST_NESTING:
+        raise InputError(f"column {column!r} is nested more than {_DEEPEST_NESTING} levels deep")
     if pa.types.is_struct(kind):
         if kind.num_fields == 0:
             return pa.null()
-        return pa.struct([(child.name, _storable_type(child.type)) for child in kind.fields])
+        return pa.struct(
+            [(child.name, _storable_type(child.type, column, depth + 1)) for child in kind.fields]
+        )
     if pa.types.is_list(kind):
-        return pa.list_(_storable_type(kind.value_type))
+        return pa.list_(_storable_type(kind.value_type, column, depth + 1))
     if pa.types.is_large_list(kind):
-        return pa.large_list(_storable_type(kind.value_type))
+        return pa.large_list(_storable_type(kind.value_type, column, depth + 1))
     return kind
 
 

@@ -19,9 +19,8 @@ from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, json_
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
-
     import datasets
+    from _typeshed import ReadableBuffer as Buffer
 
 ALLOWED_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv", ".arrow")
 _DEFAULT_SPLIT = "train"

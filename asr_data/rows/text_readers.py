@@ -37,6 +37,7 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SPACE = b" \t\r\n"
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _LONGEST_LITERAL = len("-Infinity")
+_LONGEST_EXPONENT_SIGN = len("e-")
 
 
 class TextReader(ABC):
@@ -100,10 +101,10 @@ class JsonArrayReader(TextReader):
     """
 
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
-        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
-        for index, value in enumerate(_array_elements(text, self.path)):
-            if index >= start:
-                yield _checked(index, value, f"element {index}")
+        with _decoded(stream) as text:
+            for index, value in enumerate(_array_elements(text, self.path)):
+                if index >= start:
+                    yield _checked(index, value, f"element {index}")
 
 
 class CsvReader(TextReader):
@@ -112,8 +113,10 @@ class CsvReader(TextReader):
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
         # The module's limit of 128 KiB per field is below the length of real responses, and is global.
         csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
-        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
-        reader = csv.reader(text, strict=True)
+        with _decoded(stream) as text:
+            yield from self._parse(csv.reader(text, strict=True), start)
+
+    def _parse(self, reader: Any, start: int) -> Iterator[RawRow]:
         header = next(self._nonblank(reader), [])
         if header:
             header[0] = header[0].removeprefix(_BYTE_ORDER_MARK)
@@ -166,6 +169,11 @@ def _readable(path: Path) -> Iterator[BinaryFile]:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _decoded(stream: BinaryFile) -> io.TextIOWrapper:
+    """The stream as text; bytes that are not UTF-8 become lone surrogates, which the row is rejected for."""
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _parse_line(index: int, number: int, line: bytes) -> RawRow:
@@ -231,30 +239,22 @@ def _array_elements(text: IO[str], path: Path) -> Iterator[Any]:
 
 
 class _Buffer:
-    """A window on a JSON text: grows while a value is incomplete, drops what was consumed."""
+    """A window on a JSON text: grows while a value is incomplete, drops what was consumed when it grows."""
 
     def __init__(self, stream: IO[str], path: Path) -> None:
-        self.text = ""
         self._stream, self._path = stream, path
         self._decoder = json.JSONDecoder()
-        self._ended = False
-        self.more()
-        self.text = self.text.removeprefix(_BYTE_ORDER_MARK)
-
-    def more(self) -> bool:
-        """Read on, by at least as much as is held, so that a long value is not rescanned too often."""
-        chunk = self._stream.read(max(_CHUNK_CHARACTERS, len(self.text)))
-        self._ended = not chunk
-        self.text += chunk
-        return bool(chunk)
+        self._text, self._at, self._ended = "", 0, False
+        self._more()
+        self._text = self._text.removeprefix(_BYTE_ORDER_MARK)
 
     def peek(self) -> str:
         """The next character that is not space, or "" at the end."""
         while True:
-            space = _JSON_SPACE.match(self.text)
-            self.text = self.text[space.end() if space else 0 :]
-            if self.text or not self.more():
-                return self.text[:1]
+            space = _JSON_SPACE.match(self._text, self._at)
+            self._at = space.end() if space else self._at
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
 
     def expect(self, allowed: str, count: int) -> str:
         """Consume one of the allowed characters."""
@@ -265,29 +265,37 @@ class _Buffer:
                 f"{self._path}: not a JSON array of objects: expected {what} before element {count}, "
                 f"found {repr(found) if found else 'the end of the file'}"
             )
-        self.text = self.text[1:]
+        self._at += 1
         return found
 
     def value(self, count: int) -> Any:
         """Consume one value."""
+        place = f"{self._path}: element {count}"
         self.peek()
         while True:
             try:
-                value, end = self._decoder.raw_decode(self.text)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if self._is_final(error) or not self.more():
-                    raise InputError(
-                        f"{self._path}: element {count} is not valid JSON: {error.msg}"
-                    ) from error
+                if self._is_final(error) or not self._more():
+                    raise InputError(f"{place} is not valid JSON: {error.msg}") from error
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{self._path}: element {count} cannot be read: {error}") from error
+                raise InputError(f"{place} cannot be read: {error}") from error
             else:
-                # A number at the end of the window may go on after it.
-                if end < len(self.text) or not self.more():
-                    self.text = self.text[end:]
+                # A number at the end of the window may go on after it, by ".5" or "e-5".
+                if end + _LONGEST_EXPONENT_SIGN < len(self._text) or not self._more():
+                    self._at = end
                     return value
+
+    def _more(self) -> bool:
+        """Read on, by at least as much as is held, so that a long value is not rescanned too often."""
+        rest = self._text[self._at :]
+        chunk = self._stream.read(max(_CHUNK_CHARACTERS, len(rest)))
+        if chunk:
+            self._text, self._at = rest + chunk, 0
+        self._ended = not chunk
+        return bool(chunk)
 
     def _is_final(self, error: json.JSONDecodeError) -> bool:
         """Whether more text cannot mend the error: it is not at the end, nor an open string."""
-        near_end = error.pos >= len(self.text) - _LONGEST_LITERAL
+        near_end = error.pos >= len(self._text) - _LONGEST_LITERAL
         return self._ended or not (near_end or error.msg.startswith("Unterminated string"))

@@ -48,7 +48,7 @@ def load_scorer(
         ScorerError: the checkpoint cannot be read as a reward model.
         ConfigError: an option cannot be right.
     """
-    directory = BUILTIN if str(model) == "builtin" else resolve_directory(str(model), revision)
+    directory = _directory(str(model), revision)
     settings = config or _settings(directory)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
@@ -57,10 +57,12 @@ def load_scorer(
     backbone, extra = load_backbone(settings, directory)
     hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
     head = load_head(settings.head, directory, extra, hidden)
-    tokenizer = _tokenizer(settings, directory)
+    tokenizer = _tokenizer(settings, directory, str(model))
     reward_model = TokenRewardModel(backbone.to(device, dtype), head.to(device)).eval()
     context = int(backbone.config.get_text_config().max_position_embeddings)  # type: ignore[union-attr, operator]
-    batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
+    batch_tokens = (
+        _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
+    )
     info = ScorerInfo(
         name=str(model),
         kind=settings.kind,
@@ -107,26 +109,38 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def load_scorer_tokenizer(model: str) -> Tokenizer:
+    """The tokenizer of a scorer, without its weights."""
+    directory = _directory(model, None)
+    return _tokenizer(_settings(directory), directory, model)
+
+
+def _directory(model: str, revision: str | None) -> Path:
+    return BUILTIN if model == "builtin" else resolve_directory(model, revision)
+
+
 def _settings(directory: Path) -> TokenHeadConfig:
     if (directory / CONFIG_NAME).is_file():
         return read_config(directory / CONFIG_NAME)
     if not (directory / "config.json").is_file():
         raise ScorerError(f"{directory} holds no model: neither {CONFIG_NAME} nor config.json")
-    example: dict[str, Any] = TokenHeadConfig().model_dump(mode="json", exclude={"backbone", "adapter", "separator"})
+    example: dict[str, Any] = TokenHeadConfig().model_dump(
+        mode="json", exclude={"backbone", "adapter", "separator"}
+    )
     raise ScorerError(
         f"{directory} does not say how its head is read; put a {CONFIG_NAME} beside its config.json, for example "
         f"{json.dumps(example)}"
     )
 
 
-def _tokenizer(settings: TokenHeadConfig, directory: Path) -> Tokenizer:
+def _tokenizer(settings: TokenHeadConfig, directory: Path, name: str) -> Tokenizer:
     if isinstance(settings.backbone, PackagedBackbone):
         path = packaged_file(settings.backbone)
         with quiet_transformers():
-            return load_tokenizer(path.parent, gguf_file=path.name)
+            return load_tokenizer(path.parent, gguf_file=path.name, name=name)
     if settings.backbone is None or (directory / "tokenizer.json").is_file():
-        return load_tokenizer(directory)
-    return load_tokenizer(settings.backbone)
+        return load_tokenizer(directory, name=name)
+    return load_tokenizer(settings.backbone, name=name)
 
 
 def _files(settings: TokenHeadConfig, directory: Path) -> list[Path]:

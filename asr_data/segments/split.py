@@ -46,7 +46,7 @@ def split(values: ArrayLike, row_offsets: ArrayLike, segmenter: Segmenter) -> In
 
 
 def check_rows(values: ArrayLike, row_offsets: ArrayLike) -> tuple[Float32, Int64]:
-    """Return ``values`` as contiguous float32 and ``row_offsets`` as contiguous int64, or raise InputError."""
+    """Return ``values`` as float32 and ``row_offsets`` as int64, contiguous, or raise InputError."""
     given = np.asarray(values)
     if given.ndim != 1 or given.dtype.kind not in "fiu":
         raise InputError(

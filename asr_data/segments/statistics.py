@@ -27,7 +27,7 @@ class RewardStatistics:
         self._sum = 0.0
 
     def add(self, values: Float32, row_offsets: Int64, sequence_rewards: Float32) -> None:
-        """Take in more rows: token rewards float32 ``[N]``, offsets int64 ``[R + 1]``, r_s float32 ``[R]``."""
+        """Take in rows: token rewards float32 ``[N]``, offsets int64 ``[R + 1]``, r_s ``[R]``."""
         self._differences.add(first_differences(values, row_offsets))
         self._sequences.add(sequence_rewards)
         # In stream order, one by one: the sum must not depend on the batches either.

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
 
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
+from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
 
 _TAGS: Final = ("asr-data", "preference", "rlhf", "dpo")
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
-from asr_data_schemas import data_schema, row_schema, scores_schema
 from numpy.typing import NDArray
 
 from asr_data.storage.manifest import Manifest
 from asr_data.types import Bool, Int64
+from asr_data_schemas import data_schema, row_schema, scores_schema
 
 Finding: TypeAlias = tuple[str, Bool]
 """What is wrong, and in which rows of the batch."""
@@ -25,7 +25,7 @@ class Ragged:
     """A list column as flat values and offsets.
 
     Attributes:
-        values: ``[total]``, NaN or 0 where an element is null.
+        values: ``[total]``, 0 or false where an element is null.
         offsets: int64 ``[rows + 1]``, from 0.
         null: bool ``[rows]``, the list or an element of it is null.
     """
@@ -113,7 +113,8 @@ def _side_findings(batch: pa.RecordBatch, side: str) -> Iterator[Finding]:
     yield f"{side}seg_start does not begin with 0", (starts.lengths == 0) | (starts.first() != 0)
     yield f"{side}seg_start does not increase", starts.falls(strictly=True)
     yield f"{side}seg_start goes past the last token", starts.last() >= np.maximum(ids.lengths, 1)
-    yield f"{side}seg_text_start does not begin with 0", text_starts.first() != 0
+    # Need not begin with 0: a template that trims leaves the text before the first token uncovered.
+    yield f"{side}seg_text_start is negative", text_starts.first() < 0
     yield f"{side}seg_text_start decreases", text_starts.falls(strictly=False)
     yield from _finite(batch, f"{side}token_reward")
     yield from _finite(batch, f"{side}seg_reward")

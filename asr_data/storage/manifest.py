@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
-from asr_data_schemas import CONTRACT_VERSION, data_schema, row_schema
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage.commit import FileRecord
 from asr_data.types import RewardForm, Side
+from asr_data_schemas import CONTRACT_VERSION, data_schema, row_schema
 
 MANIFEST_NAME: Final = "asr.json"
 

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
 
 from asr_data.errors import CorruptFileError
 from asr_data.storage.checks import Finding, data_findings, score_findings
@@ -21,6 +20,7 @@ from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest, ty
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
+from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
 
 _BATCH_ROWS: Final = 1_000
 _CONFIGS: Final = ("data", "scores", "rejects")

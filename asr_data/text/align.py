@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_data.errors import RowRejected
-from asr_data.text.template import Rendered, apply_template, render_messages, render_strings, template_arguments
+from asr_data.text.template import (
+    Rendered,
+    apply_template,
+    render_messages,
+    render_strings,
+    template_arguments,
+)
 from asr_data.text.tokenizer import Encoding, Tokenizer
 from asr_data.types import Bool, Completion, Int32, Row
 
@@ -65,7 +71,9 @@ def align(row: Row, tokenizer: Tokenizer) -> AlignedRow:
     encoded = [tokenizer.encode(r.text, add_special_tokens=not conversational) for r in rendered]
     shared = min(_common_prefix(prompt.ids, e.ids) for e in encoded)
     if shared == 0 and prompt.ids:
-        raise RowRejected("prompt_not_prefix", "the prompt and the prompt with its completion share no first token")
+        raise RowRejected(
+            "prompt_not_prefix", "the prompt and the prompt with its completion share no first token"
+        )
     responses = tuple(_response(r, e, shared, tokenizer) for r, e in zip(rendered, encoded, strict=True))
     return AlignedRow(prompt.ids[:shared], responses, prompt_merged=shared < len(prompt.ids))
 
@@ -74,7 +82,9 @@ def _render(row: Row, completion: Completion, tokenizer: Tokenizer) -> Rendered:
     if isinstance(row.prompt, str) and isinstance(completion.content, str):
         return render_strings(row.prompt, completion.content, tokenizer.hf.eos_token or "")
     if isinstance(row.prompt, str) or isinstance(completion.content, str):
-        raise RowRejected("wrong_type", "prompt and completion must both be strings or both be lists of messages")
+        raise RowRejected(
+            "wrong_type", "prompt and completion must both be strings or both be lists of messages"
+        )
     return render_messages(tokenizer.hf, row.prompt, completion.content, row.template_kwargs)
 
 
@@ -108,7 +118,9 @@ def _response(rendered: Rendered, encoded: Encoding, first: int, tokenizer: Toke
         closes = after if last else after & _up_to_first(after & special)
         written |= inside | closes
         closing |= closes
-    return AlignedResponse(ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response)
+    return AlignedResponse(
+        ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response
+    )
 
 
 def _up_to_first(flags: Bool) -> Bool:

@@ -7,7 +7,6 @@ template's own text; the rendering must be exactly that text with the contents, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,14 +63,13 @@ def response_text(content: Text) -> str:
 
 
 def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for ``apply_chat_template``, as TRL passes them (``tools`` may be JSON text)."""
-    tools = template_kwargs.get("tools")
-    if isinstance(tools, str):
-        tools = json.loads(tools)
-    return {"tools": tools, **(template_kwargs.get("chat_template_kwargs") or {})}
+    """Keyword arguments for ``apply_chat_template``, as TRL passes them: ``tools`` always, None if there are none."""
+    return {"tools": None, **template_kwargs}
 
 
-def apply_template(hf: Any, messages: Sequence[Message], arguments: Mapping[str, Any], *, generate: bool) -> str:
+def apply_template(
+    hf: Any, messages: Sequence[Message], arguments: Mapping[str, Any], *, generate: bool
+) -> str:
     """Render messages to text.
 
     Raises:
@@ -100,7 +98,9 @@ def render_messages(
     text = apply_template(hf, [*prompt, *completion], arguments, generate=False)
     contents = [m.get("content") or "" for m in completion]
     sentinels = _sentinels(len(contents), text)
-    stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)]
+    stand_ins = [
+        {**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)
+    ]
     skeleton = apply_template(hf, [*prompt, *stand_ins], arguments, generate=False)
     pieces, position, skeleton_position, written = [], 0, 0, 0
     for message, content, sentinel in zip(completion, contents, sentinels, strict=True):
@@ -112,7 +112,9 @@ def render_messages(
         inserted = None if found < 0 or not text.startswith(literal, position) else position + len(literal)
         trimmed = None if inserted is None else _as_rendered(content, text, inserted)
         if inserted is None or trimmed is None:
-            raise RowRejected("template_alters_text", f"the chat template changes the message {content[:60]!r}")
+            raise RowRejected(
+                "template_alters_text", f"the chat template changes the message {content[:60]!r}"
+            )
         lead = content.find(trimmed)
         pieces.append(Piece(inserted, inserted + len(trimmed), written + lead, assistant))
         position, skeleton_position = inserted + len(trimmed), found + len(sentinel)

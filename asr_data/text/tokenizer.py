@@ -76,7 +76,9 @@ class Tokenizer:
             if i in self._added:
                 table.append(self._added[i])
             else:
-                table.append(bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b"")
+                table.append(
+                    bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b""
+                )
         return table
 
     def encode(self, text: str, *, add_special_tokens: bool) -> Encoding:
@@ -95,8 +97,10 @@ class Tokenizer:
             verbose=False,
         )
         ids: list[int] = encoded["input_ids"]
-        inserted = np.array(encoded["special_tokens_mask"], dtype=bool) if add_special_tokens else np.zeros(
-            len(ids), dtype=bool
+        inserted = (
+            np.array(encoded["special_tokens_mask"], dtype=bool)
+            if add_special_tokens
+            else np.zeros(len(ids), dtype=bool)
         )
         exact = self._exact_spans(text, ids, inserted)
         if exact is not None:
@@ -127,8 +131,20 @@ class Tokenizer:
             )
 
 
-def load_tokenizer(name: str | Path, *, revision: str | None = None, gguf_file: str | None = None) -> Tokenizer:
+def load_tokenizer(
+    location: str | Path,
+    *,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    name: str | None = None,
+) -> Tokenizer:
     """Load a tokenizer from a local directory or a hub id; never runs remote code.
+
+    Args:
+        location: the directory or hub id.
+        revision: of a hub id.
+        gguf_file: a file of the directory that holds the tokenizer.
+        name: what to call it; default ``location``.
 
     Raises:
         ConfigError: if it cannot be loaded or has no fast backend.
@@ -141,10 +157,10 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None, gguf_file: 
     if gguf_file is not None:
         options["gguf_file"] = gguf_file
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
+        tokenizer = AutoTokenizer.from_pretrained(str(location), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ConfigError(f"cannot load a tokenizer from {str(name)!r}: {error}") from error
-    return Tokenizer(tokenizer, str(name))
+        raise ConfigError(f"cannot load a tokenizer from {str(location)!r}: {error}") from error
+    return Tokenizer(tokenizer, name or str(location))
 
 
 def _mentions(node: Any, kind: str) -> bool:
@@ -155,7 +171,11 @@ def _mentions(node: Any, kind: str) -> bool:
 
 def _byte_of_character() -> dict[str, int]:
     """The byte behind each printable stand-in of a byte-level vocabulary (GPT-2's table)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [b for b in range(256) if b not in set(printable)]
     return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
 
@@ -164,13 +184,15 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
     a character share its bytes in order.
     """
-    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
+    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(
+        np.int64
+    )
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
     reached = 0  # code points covered so far
     i = 0
     while i < len(offsets):
         first, last = (int(x) for x in offsets[i])
-        if inserted[i] or last <= reached and (i == 0 or first == last):
+        if inserted[i] or (last <= reached and (i == 0 or first == last)):
             start[i] = end[i] = byte_at[reached]
             i += 1
             continue
@@ -180,7 +202,9 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
             together += 1
         first = max(first, reached)
         if text[reached:first].strip():
-            raise RowRejected("tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}")
+            raise RowRejected(
+                "tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}"
+            )
         cuts = np.linspace(byte_at[first], byte_at[last], together - i + 1).round().astype(np.int64)
         cuts[0] = byte_at[reached]
         start[i:together], end[i:together] = cuts[:-1], cuts[1:]

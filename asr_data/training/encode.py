@@ -65,7 +65,9 @@ def encode_examples(
     return units, skipped
 
 
-def _encode(number: int, example: PreferenceExample | LabelledExample, tokenizer: Tokenizer, name: str) -> Unit:
+def _encode(
+    number: int, example: PreferenceExample | LabelledExample, tokenizer: Tokenizer, name: str
+) -> Unit:
     if isinstance(example, PreferenceExample):
         completions = (
             Completion("chosen", example.chosen, preferred=True),

@@ -109,7 +109,9 @@ def _open_output(config: TrainingConfig, output: Path, resume: bool) -> Path:
     settings = json.loads(config.model_dump_json())
     if output.exists() and any(output.iterdir()):
         if not resume:
-            raise OutputExistsError(f"{output} is not empty; give another directory, or --resume to go on with it")
+            raise OutputExistsError(
+                f"{output} is not empty; give another directory, or --resume to go on with it"
+            )
         plan = work / "config.json"
         if not plan.is_file():
             raise OutputExistsError(f"{output} holds no unfinished training to resume")
@@ -145,10 +147,14 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
-            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
+            raise MissingDependencyError(
+                "peft", "training an adapter", "pip install 'asr-data[builtin]'"
+            ) from error
         backbone = backbone.to(torch.bfloat16)  # frozen; the adapter's own weights stay in float32
         adapter = LoraConfig(
-            r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules=_adapted_layers(backbone, config)
+            r=config.lora_rank,
+            lora_alpha=2 * config.lora_rank,
+            target_modules=_adapted_layers(backbone, config),
         )
         backbone = get_peft_model(backbone, adapter)
     head = nn.Linear(hidden, 1)
@@ -181,7 +187,9 @@ def _data(config: TrainingConfig, tokenizer: Tokenizer) -> _Data:
         held_out += _encode("steps", path, tokenizer, config, skipped)
     taught = {unit.group for unit in train_units}
     held_out = [unit for unit in held_out if unit.group not in taught]
-    counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)
+    counts = Counter(f"train {u.source}" for u in train_units) + Counter(
+        f"held out {u.source}" for u in held_out
+    )
     return _Data(train_units, held_out, dict(counts), dict(skipped))
 
 
@@ -204,7 +212,10 @@ def _save(
     output: Path,
 ) -> None:
     """The adapter in bfloat16 (half the size, the precision it is used in), the head in float32."""
-    head = {f"score.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
+    head = {
+        f"score.{name}": tensor.detach().cpu().contiguous()
+        for name, tensor in model.head.state_dict().items()
+    }
     save_file(head, output / "head.safetensors")
     settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors")}
     backbone: Any = model.backbone
@@ -226,4 +237,3 @@ def _portable_adapter(path: Path) -> None:
     settings["base_model_name_or_path"] = None
     settings["target_modules"] = sorted(settings["target_modules"])  # a set: its order is not stable
     path.write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-

@@ -103,7 +103,7 @@ class TerminalView:
             line.append("dropped", self._style(3, keep=False)).append("  ")
         else:
             line.append("kept  [-dropped-]  ")
-        line.append(BORDER, _MARK).append(f" next segment   {NO_TEXT} segment without text of its own")
+        line.append(BORDER, _MARK).append(f" next segment  {NO_TEXT} no text of its own")
         return line
 
     def row(self, row: RowView) -> RenderableType:

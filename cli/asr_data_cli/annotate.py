@@ -81,7 +81,7 @@ def run(
     noise: opt.Noise = "dataset",
     baseline: opt.Baseline = "pair",
     on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",
+    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
     shard_rows: opt.ShardRows = 10_000,
     prefix: opt.Prefix = "",
     resume: opt.Resume = False,
@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
-    found_columns = checks.attempt(lambda: settings.columns(columns or ()), {})
+    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
     scoring = ScoringConfig(
         dtype=dtype,
         device=device,
@@ -185,7 +185,7 @@ def score(
     from asr_data import pipeline
 
     checks = Checks()
-    found_columns = checks.attempt(lambda: settings.columns(columns or ()), {})
+    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
     scoring = ScoringConfig(
         dtype=dtype,
         device=device,
@@ -235,7 +235,7 @@ def mask(
     noise: opt.Noise = "dataset",
     baseline: opt.Baseline = "pair",
     on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",
+    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,

@@ -25,7 +25,7 @@ def demo(
     ] = Path("asr-demo"),
     overwrite: opt.Overwrite = False,
 ) -> None:
-    """Annotate the sample that ships with the built-in reward model, show some of it, and check the result."""
+    """Annotate the sample that ships with the built-in reward model, show it and check it."""
     from asr_data.sample import sample_path
     from asr_data.storage import open_output, validate
     from asr_data.view.terminal import show_rows

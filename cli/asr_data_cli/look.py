@@ -80,7 +80,11 @@ def inspect(
         if side not in annotated.manifest.sides:
             raise ConfigError(f"--side {side}: {directory} has {', '.join(annotated.manifest.sides)}")
         views = [view.only(side) for view in views]
-    show_rows(standard_output(width), views, values=values)
+    console = standard_output(width)
+    if not views:
+        console.print(f"{directory} has no annotated rows", markup=False, soft_wrap=True)
+        return
+    show_rows(console, views, values=values)
 
 
 def validate(

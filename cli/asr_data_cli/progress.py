@@ -73,7 +73,8 @@ class LineProgress:
         now = self._clock()
         if stage != self._stage:
             self._stage, self._rate, self._written = stage, Rate(now, rows, tokens), now
-        if now - self._written < LINE_SECONDS and rows != total:
+        is_complete = 0 < total == rows
+        if now - self._written < LINE_SECONDS and not is_complete:
             return
         line = f"{stage} {self._rate.status(now, rows, total, tokens)}"
         if line != self._last:

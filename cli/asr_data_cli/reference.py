@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -64,9 +64,15 @@ def _words(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in parameter.opts)
     if parameter.is_flag:
         return names
-    choices = getattr(parameter.type, "choices", None)
-    shape = "|".join(map(str, choices)) if choices else parameter.metavar or parameter.type.name.upper()
-    return f"{names} `{shape}`"
+    return f"{names} `{parameter.metavar or _shape(parameter.type_descriptor.annotation)}`"
+
+
+def _shape(annotation: Any) -> str:
+    """``a|b`` for a choice, else the name of the type, such as ``INT``; a repeated option shows one."""
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    one = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    return {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "PATH"}[one.__name__]
 
 
 def _default(parameter: Any) -> str:

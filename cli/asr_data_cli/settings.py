@@ -31,6 +31,7 @@ from asr_data.config import (
 from asr_data.errors import ConfigError
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 SegmenterName: TypeAlias = Literal["pivot", "schmitt", "optimal", "step", "token", "sequence"]
 
@@ -49,7 +50,7 @@ class Checks:
     def __init__(self) -> None:
         self._messages: list[str] = []
 
-    def attempt(self, build: Callable[[], T], fallback: T) -> T:
+    def attempt(self, build: Callable[[], T], fallback: F) -> T | F:
         """What ``build`` returns; where it raises ConfigError, note the message and give ``fallback``."""
         try:
             return build()
@@ -119,8 +120,7 @@ def segmenter(options: MaskOptions, checks: Checks) -> SegmenterConfig:
         case "pivot":
             return checks.attempt(lambda: pivot(options.tau or "auto"), PivotConfig())
         case "schmitt":
-            delta = checks.attempt(lambda: number_or_auto("--delta", options.delta or "auto"), "auto")
-            return SchmittConfig(delta=delta)
+            return checks.attempt(lambda: schmitt(options.delta or "auto"), SchmittConfig())
         case "optimal":
             return _optimal(options, checks)
         case "step":
@@ -142,17 +142,20 @@ def pivot(text: str) -> PivotConfig:
     return PivotConfig(tau=_number("--tau", text, "a number >= 0, auto or auto:K", lambda value: value >= 0))
 
 
-def number_or_auto(option: str, text: str) -> float | Literal["auto"]:
-    """A number that is not negative, or ``auto``."""
+def schmitt(text: str) -> SchmittConfig:
+    """``0.05`` or ``auto`` (the noise σ)."""
     if text == "auto":
-        return "auto"
-    return _number(option, text, "a number >= 0 or auto", lambda value: value >= 0)
+        return SchmittConfig()
+    return SchmittConfig(delta=_number("--delta", text, "a number >= 0 or auto", lambda value: value >= 0))
 
 
 def penalty(text: str) -> float | Literal["paper", "bic"]:
     """``paper`` (σ²), ``bic`` (2σ² ln n) or the number c²."""
-    if text == "paper" or text == "bic":
-        return text
+    match text:
+        case "paper":
+            return "paper"
+        case "bic":
+            return "bic"
     return _number("--penalty", text, "paper, bic or a number >= 0", lambda value: value >= 0)
 
 
@@ -180,8 +183,11 @@ def baseline(text: str) -> BaselineConfig:
             case "running":
                 return RunningBaseline()
     if head == "dataset":
-        if detail == "mean" or detail == "median":
-            return DatasetBaseline(statistic=detail)
+        match detail:
+            case "mean":
+                return DatasetBaseline(statistic="mean")
+            case "median":
+                return DatasetBaseline(statistic="median")
         expected = "dataset:mean, dataset:median or dataset:Q with a quantile Q from 0 to 1"
         return DatasetBaseline(
             statistic=_number("--baseline", detail, expected, lambda value: 0 <= value <= 1)
@@ -220,7 +226,7 @@ def write_over(*, resume: bool, overwrite: bool) -> None:
 
 
 def _optimal(options: MaskOptions, checks: Checks) -> OptimalConfig:
-    cost = checks.attempt(lambda: penalty(options.penalty or "bic"), "bic")
+    cost: float | Literal["paper", "bic"] = checks.attempt(lambda: penalty(options.penalty or "bic"), "bic")
     text = options.boundary
     weights = None if text is None else checks.attempt(lambda: boundary(text), BoundaryWeights())
     return OptimalConfig(penalty=cost, boundary=weights)

@@ -6,6 +6,7 @@ import sys
 
 import pyarrow as pa
 import pytest
+
 from asr_data_schemas import (
     CONTRACT_VERSION,
     NOTE_CODES,

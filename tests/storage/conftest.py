@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
 
 from asr_data.storage import (
     Counts,
@@ -19,6 +18,7 @@ from asr_data.storage import (
     TokenizerRecord,
     dataset_card,
 )
+from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
 
 SIDES = ("chosen", "rejected")
 RUN = "0123456789abcdef"

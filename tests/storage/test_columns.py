@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from asr_data_schemas import data_schema
 
 from asr_data.errors import ConfigError
 from asr_data.storage import check_collisions
+from asr_data_schemas import data_schema
 
 
 def test_collisions_name_the_columns_and_the_way_out() -> None:

@@ -1,0 +1,249 @@
+"""Stage ``align``: scored rows to policy tokens with token rewards, and statistics over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from pydantic import JsonValue
+
+from asr_data.errors import CorruptFileError, RowRejected
+from asr_data.masks.batch import TokenBatch
+from asr_data.pipeline.scoring import ShardNames, ragged, rejects_json
+from asr_data.pipeline.summary import Progress
+from asr_data.rows import Layout, normalise
+from asr_data.segments.boundaries import boundary_kinds, step_starts
+from asr_data.segments.rewards import round_bfloat16
+from asr_data.storage.output import OutputDirectory, Rows
+from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
+from asr_data.types import Bool, ByteRewards, Float32, Int32, RejectedRow, RewardForm, Row, Side
+
+STAGE = "align"
+_WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT = 1, 2, 4, 3
+BATCH_ROWS = 1_000
+
+
+class ScoredShards(Protocol):
+    """Rows with their rewards over bytes, shard by shard."""
+
+    shards: int
+
+    def rows(self, index: int) -> Iterator[pa.RecordBatch]:
+        """Input columns and ``asr_row``, ``BATCH_ROWS`` rows at a time."""
+
+    def scores(self, index: int) -> Iterator[pa.RecordBatch]:
+        """The ``scores`` columns of the same rows in the same batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedSide:
+    """One response over policy tokens, as the ``align`` stage stores it."""
+
+    ids: Int32
+    text_start: Int32
+    values: Float32
+    flags: Int32
+    initial: float
+    reward: float
+
+
+class AlignStage:
+    """Tokenises scored rows for the policy and carries the rewards over."""
+
+    def __init__(
+        self,
+        shards: ScoredShards,
+        layout: Layout,
+        tokenizer: Tokenizer,
+        form: RewardForm,
+        *,
+        index_column: str,
+    ) -> None:
+        self._shards, self._layout, self._tokenizer, self._form = shards, layout, tokenizer, form
+        self._index_column = index_column
+
+    def work(self, output: OutputDirectory, names: ShardNames, total: int, progress: Progress) -> None:
+        """Align every shard that is not committed yet."""
+        done = 0
+        for index in range(self._shards.shards):
+            if output.committed(STAGE, index) is None:
+                self._shard(output, names, index, total, progress)
+            done += 1
+        progress.message(f"aligned {done} shards to tokenizer {self._tokenizer.name}")
+
+    def _shard(
+        self, output: OutputDirectory, names: ShardNames, index: int, total: int, progress: Progress
+    ) -> None:
+        rejected: list[JsonValue] = []  # filled while the file is written, recorded after
+        tokens = 0
+
+        def tables() -> Iterator[pa.Table]:
+            nonlocal tokens
+            for rows, scores in zip(self._shards.rows(index), self._shards.scores(index), strict=True):
+                table, count = self._batch(rows, scores, rejected)
+                tokens += count
+                yield table
+                progress.update(
+                    "aligning", int(rows.column(self._index_column)[-1].as_py()) + 1, total, tokens
+                )
+
+        written: Rows = (aligned_schema(self._layout.sides), tables())
+        output.commit_shard(STAGE, index, {names.aligned(index): written}, {"rejects": rejected})
+
+    def _batch(
+        self, rows: pa.RecordBatch, scores: pa.RecordBatch, rejected: list[JsonValue]
+    ) -> tuple[pa.Table, int]:
+        indices = rows.column(self._index_column).to_pylist()
+        if indices != scores.column("asr_row").to_pylist():
+            raise CorruptFileError(f"data/ and scores/ hold different rows near input row {indices[:1]}")
+        kept: list[tuple[int, list[int], list[AlignedSide], list[str]]] = []
+        per_side = [byte_rewards(scores, side) for side in self._layout.sides]
+        for position, (index, record) in enumerate(zip(indices, rows.to_pylist(), strict=True)):
+            try:
+                row = normalise(index, record, self._layout)
+                kept.append(self._row(row, [rewards[position] for rewards in per_side]))
+            except RowRejected as error:
+                rejected += rejects_json([RejectedRow(index, error.code, error.message)])
+        return _table(kept, self._layout.sides), sum(len(s.ids) for _, _, sides, _ in kept for s in sides)
+
+    def _row(
+        self, row: Row, rewards: Sequence[ByteRewards]
+    ) -> tuple[int, list[int], list[AlignedSide], list[str]]:
+        aligned = align(row, self._tokenizer)
+        sides = [_side(r, b, self._form) for r, b in zip(aligned.responses, rewards, strict=True)]
+        return row.index, aligned.prompt_ids, sides, ["prompt_merged"] if aligned.prompt_merged else []
+
+
+def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm) -> AlignedSide:
+    text_start = code_points(response.text, response.start)
+    kinds = boundary_kinds(response.text, text_start)
+    steps = (
+        _scorer_steps(response, rewards) if len(rewards.step_end) else step_starts(response.text, text_start)
+    )
+    flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP
+    return AlignedSide(
+        ids=np.array(response.ids, dtype=np.int32),
+        text_start=text_start,
+        values=round_bfloat16(project(rewards, response.start, response.end, form)),
+        flags=(flags + (kinds.astype(np.int32) << _BOUNDARY_SHIFT)).astype(np.int32),
+        initial=initial_value(rewards),
+        reward=float("nan") if rewards.reward is None else rewards.reward,
+    )
+
+
+def code_points(text: str, byte_positions: Int32) -> Int32:
+    """The code point that holds each byte; the length of the text for its end."""
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    holder = np.append(np.cumsum((data & 0xC0) != 0x80) - 1, len(text))
+    return holder[byte_positions].astype(np.int32)
+
+
+def _scorer_steps(response: AlignedResponse, rewards: ByteRewards) -> Bool:
+    """True at the token that holds the first byte of each of the scorer's steps."""
+    begins = np.concatenate([[0], rewards.step_end[:-1]])
+    first = np.searchsorted(response.end, begins, side="right")
+    starts = np.zeros(len(response.ids), dtype=bool)
+    starts[first[first < len(starts)]] = True
+    return starts
+
+
+def byte_rewards(scores: pa.RecordBatch, side: Side) -> list[ByteRewards]:
+    """One side of a ``scores`` batch."""
+
+    def lists(name: str) -> list[Any]:
+        column: Any = scores.column(f"{side}_{name}")
+        values, offsets = column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy()
+        return [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+
+    return [
+        ByteRewards(end, reward, steps, own)
+        for end, reward, steps, own in zip(
+            lists("span_end"),
+            lists("span_reward"),
+            lists("step_end"),
+            scores.column(f"{side}_reward").to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
+    """Columns of the intermediate files."""
+    fields: list[pa.Field[Any]] = [
+        pa.field("asr_row", pa.int64()),
+        pa.field("prompt_ids", pa.list_(pa.int32())),
+        pa.field("notes", pa.list_(pa.string())),
+    ]
+    for side in sides:
+        fields += [
+            pa.field(f"{side}_ids", pa.list_(pa.int32())),
+            pa.field(f"{side}_text_start", pa.list_(pa.int32())),
+            pa.field(f"{side}_values", pa.list_(pa.float32())),
+            pa.field(f"{side}_flags", pa.list_(pa.int32())),
+            pa.field(f"{side}_initial", pa.float32()),
+            pa.field(f"{side}_reward", pa.float32()),
+        ]
+    return pa.schema(fields)
+
+
+def _table(
+    kept: Sequence[tuple[int, list[int], list[AlignedSide], list[str]]], sides: Sequence[Side]
+) -> pa.Table:
+    columns: list[Any] = [
+        pa.array([index for index, _, _, _ in kept], type=pa.int64()),
+        pa.array([prompt for _, prompt, _, _ in kept], type=pa.list_(pa.int32())),
+        pa.array([notes for _, _, _, notes in kept], type=pa.list_(pa.string())),
+    ]
+    for position, _ in enumerate(sides):
+        mine = [aligned[position] for _, _, aligned, _ in kept]
+        columns += [
+            ragged([s.ids for s in mine], pa.int32()),
+            ragged([s.text_start for s in mine], pa.int32()),
+            ragged([s.values for s in mine], pa.float32()),
+            ragged([s.flags for s in mine], pa.int32()),
+            pa.array([s.initial for s in mine], type=pa.float32()),
+            pa.array([s.reward for s in mine], type=pa.float32()),
+        ]
+    return pa.Table.from_arrays(columns, schema=aligned_schema(sides))
+
+
+def token_batch(batch: pa.RecordBatch, sides: Sequence[Side], preferred: Bool) -> TokenBatch:
+    """An ``align`` batch as flat arrays, the responses of a row adjacent.
+
+    Args:
+        batch: rows of an intermediate file.
+        sides: its sides.
+        preferred: bool ``[rows × sides]``, the verdicts.
+    """
+    rows = batch.num_rows
+
+    def gather(name: str, kind: Any) -> tuple[Any, Any]:
+        columns: list[Any] = [batch.column(f"{side}_{name}") for side in sides]
+        offsets = [c.offsets.to_numpy() for c in columns]
+        values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
+        parts = [values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(rows) for s in range(len(sides))]
+        lengths = np.array([len(p) for p in parts], dtype=np.int64)
+        flat = np.concatenate(parts).astype(kind) if parts else np.zeros(0, dtype=kind)
+        return flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def scalars(name: str) -> Float32:
+        stacked = [batch.column(f"{side}_{name}").to_numpy(zero_copy_only=False) for side in sides]
+        return np.stack(stacked, axis=1).astype(np.float32).ravel()
+
+    values, row_offsets = gather("values", np.float32)
+    flags, _ = gather("flags", np.int32)
+    return TokenBatch(
+        values=values,
+        row_offsets=row_offsets,
+        written=(flags & _WRITTEN) > 0,
+        end=(flags & _CLOSING) > 0,
+        preferred=preferred,
+        group=np.repeat(batch.column("asr_row").to_numpy(), len(sides)),
+        boundary=(flags >> _BOUNDARY_SHIFT).astype(np.int8),
+        step_start=(flags & _STEP) > 0,
+        initial=scalars("initial"),
+        scorer_reward=scalars("reward"),
+    )

@@ -1,0 +1,321 @@
+"""``run``, ``score`` and ``mask``."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import asr_data_schemas
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.errors import ConfigError, StorageError
+from asr_data.pipeline import aligning, masking
+from asr_data.pipeline import scoring as scoring_stage
+from asr_data.pipeline.aligning import BATCH_ROWS, AlignStage
+from asr_data.pipeline.masking import MaskStage
+from asr_data.pipeline.plan import mask_plan, scoring_plan, versions
+from asr_data.pipeline.scoring import ScoreStage, ShardNames
+from asr_data.pipeline.summary import Progress, Silent, Summary, side_statistics, summary_of
+from asr_data.rows import Layout, Source
+from asr_data.scoring.protocol import Scorer
+from asr_data.storage import check_collisions, dataset_card, open_output, run_id
+from asr_data.storage.manifest import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
+from asr_data.storage.output import OutputDirectory
+from asr_data.storage.reader import AnnotatedDirectory, read_batches
+from asr_data.text.tokenizer import Tokenizer, load_tokenizer
+from asr_data.types import RewardForm
+
+
+def score(
+    source: Source,
+    layout: Layout,
+    output: Path,
+    scorer: Scorer,
+    *,
+    scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
+    writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Score a data set and write its rows with rewards over bytes; :func:`mask` does the rest.
+
+    Raises:
+        AsrDataError: see :mod:`asr_data.errors`.
+    """
+    started, progress = time.monotonic(), progress or Silent()
+    check_collisions(source.schema.names, asr_data_schemas.row_schema(writing.prefix).names)
+    plan = scoring_plan(source, layout, scorer, scoring, writing)
+    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
+    stage = _score_stage(source, layout, scorer, writing, run_id(plan))
+    if not directory.is_finished:
+        names = ShardNames(writing.split)
+        stage.work(directory, names, progress)
+        schema = pa.schema([*source.schema, *asr_data_schemas.row_schema(writing.prefix)])
+        _finish(directory, plan, [scoring_stage.STAGE], stage.shards, names, schema, {})
+    return summary_of(
+        output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens
+    )
+
+
+def run(
+    source: Source,
+    layout: Layout,
+    output: Path,
+    scorer: Scorer,
+    tokenizer: Tokenizer,
+    *,
+    scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
+    mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Score a data set and write it with segments and masks.
+
+    Raises:
+        AsrDataError: see :mod:`asr_data.errors`.
+    """
+    started, progress = time.monotonic(), progress or Silent()
+    added = asr_data_schemas.data_schema(layout.sides, writing.prefix).names
+    check_collisions(source.schema.names, added)
+    _check_reward(mask, scorer.info.form)
+    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing), tokenizer, mask)
+    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
+    stage = _score_stage(source, layout, scorer, writing, run_id(plan))
+    if not directory.is_finished:
+        between = _intermediate(directory, writing.split)
+        stage.work(directory, between, progress)
+        shards = _WorkShards(directory, between, stage.shards)
+        _mask_scored(directory, plan, shards, tokenizer, source.schema, f"{writing.prefix}asr_row", progress)
+    return summary_of(
+        output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens
+    )
+
+
+def mask(
+    scored: Path,
+    output: Path,
+    tokenizer: Tokenizer | None = None,
+    *,
+    mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Redo segments and masks of a directory with scores; the output equals that of :func:`run`.
+
+    Args:
+        scored: made by :func:`score`, :func:`run` or this function; not changed.
+        output: another directory.
+        tokenizer: the policy's; default the one that ``scored`` was made with.
+
+    Raises:
+        AsrDataError: see :mod:`asr_data.errors`.
+    """
+    started, progress = time.monotonic(), progress or Silent()
+    before = open_output(scored)
+    if output.resolve() == scored.resolve():
+        raise StorageError(f"{output} is the directory to read; give another one with -o")
+    manifest = before.manifest
+    _check_reward(mask, manifest.scorer.form)
+    policy = tokenizer or _recorded_tokenizer(manifest)
+    plan = mask_plan(manifest.plan, policy, mask)
+    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
+    if not directory.is_finished:
+        schema = before.schema().remove_metadata()
+        columns = pa.schema([schema.field(name) for name in manifest.input.column_types])
+        check_collisions(columns.names, asr_data_schemas.data_schema(manifest.sides, manifest.prefix).names)
+        shards = _FinishedShards(before)
+        index_column = f"{manifest.prefix}asr_row"
+        _mask_scored(directory, plan, shards, policy, columns, index_column, progress, before)
+    return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
+
+
+def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
+    if mask.reward == "delta" and form == "increment":
+        raise ConfigError(
+            "reward 'delta' turns values into increments, and this scorer gives increments already"
+        )
+
+
+def _score_stage(
+    source: Source, layout: Layout, scorer: Scorer, writing: OutputConfig, run: str
+) -> ScoreStage:
+    return ScoreStage(source, layout, scorer, prefix=writing.prefix, run=run, shard_rows=writing.shard_rows)
+
+
+def _intermediate(directory: OutputDirectory, split: str) -> ShardNames:
+    folder = directory.work_path("x").parent.relative_to(directory.path).as_posix()
+    return ShardNames(split, folder + "/")
+
+
+def _mask_scored(
+    directory: OutputDirectory,
+    plan: Mapping[str, Any],
+    shards: _WorkShards | _FinishedShards,
+    tokenizer: Tokenizer,
+    columns: pa.Schema,
+    index_column: str,
+    progress: Progress,
+    before: AnnotatedDirectory | None = None,
+) -> None:
+    layout = Layout.model_validate(plan["layout"])
+    config = MaskConfig.model_validate(plan["mask"])
+    writing = OutputConfig.model_validate(plan["output"])
+    rows = int(plan["input"]["rows"])
+    between, final = _intermediate(directory, writing.split), ShardNames(writing.split)
+    form: RewardForm = plan["scorer"]["form"]
+    AlignStage(shards, layout, tokenizer, form, index_column=index_column).work(
+        directory, between, rows, progress
+    )
+    stage = MaskStage(
+        shards,
+        layout.sides,
+        layout.columns.get("label"),
+        config,
+        prefix=writing.prefix,
+        run=run_id(plan),
+        schema=columns,
+        index_column=index_column,
+    )
+    stage.measure(directory, between, progress)
+    stage.work(directory, between, final, rows, progress)
+    statistics = {"sigma": stage.statistics.sigma()}
+    stages = [*([] if before else [scoring_stage.STAGE]), aligning.STAGE, masking.STAGE]
+    schema = pa.schema([*columns, *asr_data_schemas.data_schema(layout.sides, writing.prefix)])
+    earlier = (
+        []
+        if before is None
+        else [{"index": r.index, "code": r.code, "message": r.message} for r in before.rejects()]
+    )
+    _finish(directory, plan, stages, shards.shards, final, schema, statistics, earlier)
+
+
+def _finish(
+    directory: OutputDirectory,
+    plan: Mapping[str, Any],
+    stages: list[str],
+    shards: int,
+    names: ShardNames,
+    schema: pa.Schema,
+    statistics: dict[str, float],
+    earlier: list[dict[str, Any]] | None = None,
+) -> None:
+    """Write the rejects, the card and the manifest."""
+    rejected: list[dict[str, Any]] = list(earlier or [])
+    notes: Counter[str] = Counter()
+    totals: list[Mapping[str, Any]] = []
+    files = []
+    for stage in stages:
+        for index in range(shards):
+            record = directory.committed(stage, index)
+            if record is None:
+                raise StorageError(
+                    f"{directory.path}: shard {index} of stage {stage!r} was changed while we worked"
+                )
+            extra: Any = record.extra
+            rejected += extra["rejects"]
+            notes.update(extra.get("notes", {}))
+            totals += [extra["totals"]] if "totals" in extra else []
+            files += [file for file in record.files if file.path in (names.rows(index), names.scores(index))]
+    rejected.sort(key=lambda reject: reject["index"])
+    files += directory.commit_shard(
+        "rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}
+    ).files
+    masked = "mask" in plan
+    layout = Layout.model_validate(plan["layout"])
+    manifest = Manifest(
+        asr_data_version=versions()["asr-data"],
+        stage="masked" if masked else "scored",
+        run_id=run_id(plan),
+        input=InputRecord.model_validate(plan["input"]),
+        scorer=ScorerRecord.model_validate(plan["scorer"]),
+        tokenizer=_tokenizer_record(plan),
+        scoring=ScoringConfig.model_validate(plan["scoring"]),
+        mask=MaskConfig.model_validate(plan["mask"]) if masked else None,
+        output=OutputConfig.model_validate(plan["output"]),
+        sides=layout.sides,
+        statistics={**statistics, **(side_statistics(totals, layout.sides) if masked else {})},
+        counts=Counts(
+            rows=plan["input"]["rows"],
+            annotated=plan["input"]["rows"] - len(rejected),
+            rejected=len(rejected),
+            notes=dict(sorted(notes.items())),
+            rejects=dict(sorted(Counter(r["code"] for r in rejected).items())),
+        ),
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        versions=dict(plan["versions"]),
+    )
+    directory.finish(manifest, dataset_card(manifest, schema))
+
+
+def _rejects(rejected: list[dict[str, Any]]) -> tuple[pa.Schema, list[pa.Table]]:
+    rows = [{"asr_row": r["index"], "code": r["code"], "message": _encodable(r["message"])} for r in rejected]
+    schema = asr_data_schemas.REJECTS_SCHEMA
+    return schema, [pa.Table.from_pylist(rows, schema=schema)]
+
+
+def _encodable(text: str) -> str:
+    """Arrow strings hold no lone surrogates; a message that quotes one shows it escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _tokenizer_record(plan: Mapping[str, Any]) -> TokenizerRecord | None:
+    record = plan.get("tokenizer") or plan["scorer_tokenizer"]
+    return None if record is None else TokenizerRecord.model_validate(record)
+
+
+def _recorded_tokenizer(manifest: Manifest) -> Tokenizer:
+    record = manifest.tokenizer
+    if record is None:
+        raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
+    if record.name == manifest.scorer.name:
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        tokenizer = load_scorer_tokenizer(record.name)
+    else:
+        tokenizer = load_tokenizer(record.name)
+    if tokenizer.fingerprint != record.fingerprint:
+        raise ConfigError(
+            f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer"
+        )
+    return tokenizer
+
+
+class _WorkShards:
+    """Scored shards that a run keeps between its stages."""
+
+    def __init__(self, directory: OutputDirectory, names: ShardNames, shards: int) -> None:
+        self._path, self._names, self.shards = directory.path, names, shards
+
+    def rows(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return read_batches(self._path / self._names.rows(index), BATCH_ROWS)
+
+    def scores(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return read_batches(self._path / self._names.scores(index), BATCH_ROWS)
+
+
+class _FinishedShards:
+    """The shards of a finished directory."""
+
+    def __init__(self, directory: AnnotatedDirectory) -> None:
+        self._path = directory.path
+        self._rows = directory.manifest.files_of("data")
+        self._scores = directory.manifest.files_of("scores")
+        self.shards = len(self._rows)
+
+    def rows(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return read_batches(self._path / self._rows[index].path, BATCH_ROWS)
+
+    def scores(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return read_batches(self._path / self._scores[index].path, BATCH_ROWS)

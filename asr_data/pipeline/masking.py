@@ -1,0 +1,250 @@
+"""Stage ``mask``: policy tokens with rewards to segments, masks and the files of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import JsonValue
+
+from asr_data.config import MaskConfig
+from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
+from asr_data.masks.batch import MaskedBatch, TokenBatch
+from asr_data.pipeline.aligning import BATCH_ROWS, ScoredShards, token_batch
+from asr_data.pipeline.scoring import ShardNames, rejects_json
+from asr_data.pipeline.summary import Progress
+from asr_data.segments.statistics import RewardStatistics
+from asr_data.storage.output import OutputDirectory, Rows
+from asr_data.storage.reader import read_batches
+from asr_data.types import Bool, Int64, RejectedRow, Side
+from asr_data_schemas import data_schema, scores_schema
+
+STAGE = "mask"
+
+
+class MaskStage:
+    """Cuts aligned rows into segments and writes ``data/`` and ``scores/``.
+
+    Args:
+        shards: the scored rows that were aligned.
+        sides: the sides of a row.
+        label: the input column with the verdict of an unpaired response; None where the side is the verdict.
+        config: segments and masks.
+        prefix: of the added columns.
+        run: the value of ``asr_run``.
+        schema: of the input columns.
+    """
+
+    def __init__(
+        self,
+        shards: ScoredShards,
+        sides: Sequence[Side],
+        label: str | None,
+        config: MaskConfig,
+        *,
+        prefix: str,
+        run: str,
+        schema: pa.Schema,
+        index_column: str,
+    ) -> None:
+        self._shards, self._sides, self._label, self._config = shards, sides, label, config
+        self._prefix, self._run, self._input_schema = prefix, run, schema
+        self._index_column = index_column
+        self.statistics = RewardStatistics()
+
+    def measure(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
+        """The pass over all rows for data-set noise and baselines."""
+        for index in range(self._shards.shards):
+            for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
+                if batch.num_rows:
+                    tokens = token_batch(
+                        batch, self._sides, np.zeros(batch.num_rows * len(self._sides), dtype=bool)
+                    )
+                    rewards = token_rewards(tokens, self._config.reward)
+                    own = response_rewards(tokens, rewards, self._config.sequence_reward)
+                    self.statistics.add(rewards, tokens.row_offsets, own)
+        if needs_statistics(self._config):
+            progress.message(f"noise of the token rewards: σ = {self.statistics.sigma():.4g}")
+
+    def work(
+        self, output: OutputDirectory, names: ShardNames, final: ShardNames, total: int, told: Progress
+    ) -> None:
+        """Mask every shard that is not committed yet."""
+        running: float | None = None
+        for index in range(self._shards.shards):
+            record = output.committed(STAGE, index)
+            if record is None:
+                state = _Shard(running)
+                written: Rows = (self._schema(), self._tables(output, names, index, state, total, told))
+                # First the rows: what they drop, the scores drop too.
+                extra = state.extra
+                scores: Rows = (scores_schema(self._sides), self._score_tables(index, state))
+                record = output.commit_shard(
+                    STAGE, index, {final.rows(index): written, final.scores(index): scores}, extra
+                )
+            before: Any = record.extra["running"]
+            running = before[0] if before else running
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix)])
+
+    def _tables(
+        self,
+        output: OutputDirectory,
+        names: ShardNames,
+        index: int,
+        state: _Shard,
+        total: int,
+        told: Progress,
+    ) -> Iterator[pa.Table]:
+        rows = RowLookup(self._shards.rows(index), self._index_column)
+        for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
+            if not batch.num_rows:
+                continue
+            source = rows.take(batch.column("asr_row")).select(self._input_schema.names)
+            tokens = token_batch(batch, self._sides, self._preferred(source))
+            masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
+            state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
+            table = self._annotated(source, batch, masked, tokens)
+            yield table.filter(pa.array(state.kept)) if not state.kept.all() else table
+            told.update("masking", int(batch.column("asr_row")[-1].as_py()) + 1, total, state.tokens)
+        state.close()
+
+    def _preferred(self, source: pa.Table) -> Bool:
+        if self._label is not None:
+            return np.array([bool(v) for v in source.column(self._label).to_pylist()], dtype=bool)
+        verdicts = [side != "rejected" for side in self._sides]
+        return np.tile(np.array(verdicts, dtype=bool), source.num_rows)
+
+    def _annotated(
+        self, source: pa.Table, batch: pa.RecordBatch, masked: MaskedBatch, tokens: TokenBatch
+    ) -> pa.Table:
+        count = len(self._sides)
+        columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
+        text_start = batch_values(batch, self._sides, "text_start")
+        flat_start = masked.segment_start + np.repeat(
+            tokens.row_offsets[:-1], np.diff(masked.segment_offsets)
+        )
+        for position, side in enumerate(self._sides):
+            responses = np.arange(position, source.num_rows * count, count)
+            columns += [
+                batch.column(f"{side}_ids"),
+                _lists(masked.mask, tokens.row_offsets, responses, pa.bool_()),
+                _lists(masked.token_reward, tokens.row_offsets, responses, pa.float32()),
+                _lists(masked.segment_start, masked.segment_offsets, responses, pa.int32()),
+                _lists(text_start[flat_start], masked.segment_offsets, responses, pa.int32()),
+                _lists(masked.segment_reward, masked.segment_offsets, responses, pa.float32()),
+                _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
+                pa.array(masked.reward[responses], type=pa.float32()),
+            ]
+        notes: list[list[str]] = batch.column("notes").to_pylist()
+        for response in np.flatnonzero(masked.empty):
+            notes[response // count].append(f"empty_mask_{self._sides[response % count]}")
+        columns += [
+            pa.array(notes, type=pa.list_(pa.string())),
+            batch.column("asr_row"),
+            pa.array([self._run] * source.num_rows, type=pa.string()),
+        ]
+        return pa.Table.from_arrays(columns, schema=self._schema())
+
+    def _score_tables(self, index: int, state: _Shard) -> Iterator[pa.Table]:
+        for batch in self._shards.scores(index):
+            wanted = pc.is_in(batch.column("asr_row"), value_set=pa.array(state.rows, type=pa.int64()))
+            yield pa.Table.from_batches([batch]).filter(wanted)
+
+
+class _Shard:
+    """What a shard adds up to while it is written; ``extra`` is complete when ``close`` was called."""
+
+    def __init__(self, running: float | None) -> None:
+        self.running = running
+        self.rows: list[int] = []
+        self.kept: Bool = np.zeros(0, dtype=bool)
+        self.tokens = 0
+        self._totals: dict[str, Any] = {}
+        self._notes: dict[str, Any] = {}
+        self._rejects: list[JsonValue] = []
+        self._running: list[JsonValue] = []
+        self.extra: dict[str, JsonValue] = {
+            "rejects": self._rejects,
+            "totals": self._totals,
+            "notes": self._notes,
+            "running": self._running,
+        }
+
+    def add(self, masked: MaskedBatch, tokens: TokenBatch, sides: Sequence[Side], *, drop: bool) -> None:
+        """Take in a batch; rows with an empty mask are rejected where they are to be dropped."""
+        count = len(sides)
+        indices = tokens.group[::count]
+        empty = masked.empty.reshape(-1, count)
+        self.kept = ~empty.any(axis=1) if drop else np.ones(len(indices), dtype=bool)
+        self.rows += indices[self.kept].tolist()
+        self.tokens += len(tokens.values)
+        for row in np.flatnonzero(~self.kept):
+            side = sides[int(np.argmax(empty[row]))]
+            message = f"no segment of {side} agrees with its verdict, and --on-empty drop was given"
+            self._rejects += rejects_json([RejectedRow(int(indices[row]), "empty_mask", message)])
+        lengths, segments = np.diff(tokens.row_offsets), np.diff(masked.segment_offsets)
+        kept_tokens = _sums(masked.mask, tokens.row_offsets)
+        kept_segments = _sums(masked.segment_keep, masked.segment_offsets)
+        for position, side in enumerate(sides):
+            mine = np.flatnonzero(self.kept) * count + position
+            self._count(f"{side}_responses", len(mine))
+            self._count(f"{side}_tokens", int(lengths[mine].sum()))
+            self._count(f"{side}_kept_tokens", int(kept_tokens[mine].sum()))
+            self._count(f"{side}_segments", int(segments[mine].sum()))
+            self._count(f"{side}_kept_segments", int(kept_segments[mine].sum()))
+            self._count(f"{side}_reward_sum", float(masked.reward[mine].astype(np.float64).sum()))
+
+    def _count(self, name: str, more: float) -> None:
+        self._totals[name] = self._totals.get(name, 0) + more
+
+    def close(self) -> None:
+        """Fix the running baseline for the next shard."""
+        if self.running is not None:
+            self._running.append(self.running)
+
+
+class RowLookup:
+    """Rows of a shard by their index, read forward only, a batch at a time."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], index_column: str) -> None:
+        self._batches, self._index_column = batches, index_column
+        self._held: pa.Table | None = None
+
+    def take(self, indices: pa.Array[Any]) -> pa.Table:
+        """The rows with these indices, which ascend from call to call."""
+        last = indices[-1].as_py()
+        parts = [] if self._held is None else [self._held]
+        while not parts or parts[-1].num_rows == 0 or parts[-1].column(self._index_column)[-1].as_py() < last:
+            parts.append(pa.Table.from_batches([next(self._batches)]))
+        held = pa.concat_tables(parts)
+        column = held.column(self._index_column)
+        self._held = held.filter(pc.greater(column, last))
+        return held.filter(pc.is_in(column, value_set=indices))
+
+
+def batch_values(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any:
+    """A list column of all sides, flat, in the response order of :func:`token_batch`."""
+    columns: list[Any] = [batch.column(f"{side}_{name}") for side in sides]
+    offsets = [c.offsets.to_numpy() for c in columns]
+    values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
+    parts = [
+        values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(batch.num_rows) for s in range(len(sides))
+    ]
+    return np.concatenate(parts)
+
+
+def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:
+    lengths = np.diff(offsets)[responses]
+    picked = np.concatenate([flat[offsets[r] : offsets[r + 1]] for r in responses])
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(picked, type=kind))
+
+
+def _sums(flags: Bool, offsets: Int64) -> Int64:
+    total = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
+    return total[offsets[1:]] - total[offsets[:-1]]

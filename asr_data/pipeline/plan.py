@@ -1,0 +1,69 @@
+"""What is asked for, as JSON: equal plans give equal bytes, and resuming compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.rows import Layout, Source
+from asr_data.scoring.protocol import Scorer
+from asr_data.storage.manifest import InputRecord, ScorerRecord, TokenizerRecord
+from asr_data.text.tokenizer import Tokenizer
+
+_VERSIONED = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that can change bytes."""
+    return {package: version(package) for package in _VERSIONED}
+
+
+def scoring_plan(
+    source: Source, layout: Layout, scorer: Scorer, scoring: ScoringConfig, writing: OutputConfig
+) -> dict[str, Any]:
+    """The plan of ``score``: input, layout, scorer and how the files are written."""
+    info = scorer.info
+    record = InputRecord(
+        description=source.description,
+        fingerprint=source.fingerprint,
+        rows=source.rows,
+        layout=layout.kind,
+        columns={str(role): column for role, column in layout.columns.items()},
+        column_types={field.name: str(field.type) for field in source.schema},
+    )
+    scored_by = ScorerRecord(
+        name=info.name,
+        kind=info.kind,
+        form=info.form,
+        fingerprint=info.fingerprint,
+        settings=dict(info.settings),
+    )
+    tokenizer = scorer.tokenizer
+    return {
+        "input": record.model_dump(mode="json"),
+        "layout": layout.model_dump(mode="json"),
+        "scorer": scored_by.model_dump(mode="json"),
+        "scorer_tokenizer": None
+        if tokenizer is None
+        else tokenizer_record(tokenizer).model_dump(mode="json"),
+        "scoring": scoring.model_dump(mode="json"),
+        "output": writing.model_dump(mode="json"),
+        "versions": versions(),
+    }
+
+
+def mask_plan(scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig) -> dict[str, Any]:
+    """The plan of ``run``, and of ``mask`` after ``score``: the same either way."""
+    kept = {key: value for key, value in scored.items() if key not in ("tokenizer", "mask")}
+    return {
+        **kept,
+        "tokenizer": tokenizer_record(tokenizer).model_dump(mode="json"),
+        "mask": mask.model_dump(mode="json"),
+    }
+
+
+def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
+    """Name and fingerprint."""
+    return TokenizerRecord(name=tokenizer.name, fingerprint=tokenizer.fingerprint)

@@ -1,0 +1,159 @@
+"""Stage ``score``: input rows to rewards over the bytes of their responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import JsonValue
+
+from asr_data.errors import RowRejected
+from asr_data.pipeline.summary import Progress
+from asr_data.rows import Layout, Source, read_rows, to_arrow
+from asr_data.scoring.protocol import Scored, Scorer
+from asr_data.storage.output import OutputDirectory, Rows
+from asr_data.text import check_rewards, response_text
+from asr_data.types import ByteRewards, RejectedRow, Row, Side
+from asr_data_schemas import row_schema, scores_schema
+
+STAGE = "score"
+_BATCH_ROWS = 1_000
+
+
+class ScoreStage:
+    """Scores an input shard by shard.
+
+    Args:
+        source: the input.
+        layout: how its rows are read.
+        scorer: the reward model.
+        prefix: of the added columns.
+        run: the value of ``asr_run``.
+        shard_rows: input rows per shard.
+    """
+
+    def __init__(
+        self, source: Source, layout: Layout, scorer: Scorer, *, prefix: str, run: str, shard_rows: int
+    ) -> None:
+        self._source, self._layout, self._scorer = source, layout, scorer
+        self._prefix, self._run, self._shard_rows = prefix, run, shard_rows
+        self.shards = -(-source.rows // shard_rows)
+        self.tokens = 0
+
+    def work(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
+        """Score every shard that is not committed yet."""
+        for index in range(self.shards):
+            if output.committed(STAGE, index) is None:
+                self._shard(output, names, index, progress)
+
+    def _shard(self, output: OutputDirectory, names: ShardNames, index: int, progress: Progress) -> None:
+        first = index * self._shard_rows
+        stop = min(first + self._shard_rows, self._source.rows)
+        rows: list[Row] = []
+        rejected: list[RejectedRow] = []
+        for batch in read_rows(self._source, self._layout, _BATCH_ROWS, first, stop):
+            for row in batch:
+                if isinstance(row, Row):
+                    rows.append(row)
+                else:
+                    rejected.append(row)
+        scored = self._score(rows, first, progress)
+        kept: list[tuple[Row, tuple[ByteRewards, ...]]] = []
+        for row, answer in zip(rows, scored, strict=True):
+            checked = _checked(row, answer)
+            if isinstance(checked, RejectedRow):
+                rejected.append(checked)
+            else:
+                kept.append((row, checked))
+        tables: dict[str, Rows] = {
+            names.rows(index): self._row_table([row for row, _ in kept]),
+            names.scores(index): _score_table(kept, self._layout.sides),
+        }
+        output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
+        progress.update("scoring", stop, self._source.rows, self.tokens)
+
+    def _score(self, rows: Sequence[Row], first: int, progress: Progress) -> list[Scored]:
+        expected = sum(len(response_text(c.content)) for row in rows for c in row.completions) or 1
+        before = self.tokens
+
+        def on_tokens(count: int) -> None:
+            self.tokens += count
+            # Batches run longest first, so rows are not done in order: estimate them from the text done.
+            share = min(1.0, 4 * (self.tokens - before) / expected)
+            progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
+
+        return self._scorer.score(rows, on_tokens)
+
+    def _row_table(self, rows: Sequence[Row]) -> Rows:
+        added = row_schema(self._prefix)
+        schema = pa.schema([*self._source.schema, *added])
+
+        def batches() -> Iterator[pa.Table]:
+            for i in range(0, len(rows), _BATCH_ROWS):
+                part = rows[i : i + _BATCH_ROWS]
+                table = to_arrow([row.source for row in part], self._source.schema)
+                columns = [[[]] * len(part), [row.index for row in part], [self._run] * len(part)]
+                arrays = [pa.array(c, type=field.type) for c, field in zip(columns, added, strict=True)]
+                yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
+
+        return schema, batches()
+
+
+class ShardNames:
+    """Where a stage's files lie: final (``data/…``) or intermediate."""
+
+    def __init__(self, split: str, folder: str = "") -> None:
+        self.split, self._folder = split, folder
+
+    def rows(self, index: int) -> str:
+        """The input rows, with masks once there are any."""
+        return f"{self._folder}data/{self.split}-{index:05d}.parquet"
+
+    def scores(self, index: int) -> str:
+        """The rewards over bytes."""
+        return f"{self._folder}scores/{self.split}-{index:05d}.parquet"
+
+    def aligned(self, index: int) -> str:
+        """Policy tokens and token rewards."""
+        return f"{self._folder}aligned/{index:05d}.parquet"
+
+
+def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
+    """Rejected rows for a shard's record."""
+    return [{"index": r.index, "code": r.code, "message": r.message} for r in rejected]
+
+
+def _checked(row: Row, answer: Scored) -> tuple[ByteRewards, ...] | RejectedRow:
+    if isinstance(answer, RejectedRow):
+        return answer
+    try:
+        if len(answer) != len(row.completions):
+            raise RowRejected(
+                "wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses"
+            )
+        for completion, rewards in zip(row.completions, answer, strict=True):
+            check_rewards(rewards, len(response_text(completion.content).encode()))
+    except RowRejected as rejected:
+        return RejectedRow(row.index, rejected.code, rejected.message)
+    return answer
+
+
+def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], sides: Sequence[Side]) -> Rows:
+    schema = scores_schema(sides)
+    columns: list[Any] = [pa.array([row.index for row, _ in kept], type=pa.int64())]
+    for position, _ in enumerate(sides):
+        rewards = [answer[position] for _, answer in kept]
+        columns.append(ragged([r.span_end for r in rewards], pa.int32()))
+        columns.append(ragged([r.span_reward for r in rewards], pa.float32()))
+        columns.append(ragged([r.step_end for r in rewards], pa.int32()))
+        columns.append(pa.array([r.reward for r in rewards], type=pa.float32()))
+    return schema, [pa.Table.from_arrays(columns, schema=schema)]
+
+
+def ragged(lists: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
+    """Numpy arrays as one list column."""
+    offsets = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int32)
+    values = np.concatenate(lists) if lists else np.zeros(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type=kind))

@@ -1,0 +1,101 @@
+"""What a run tells while it works and when it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from asr_data.storage.manifest import Manifest
+
+
+class Progress(Protocol):
+    """Told how far a stage is."""
+
+    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+        """Cumulative counts of a stage: rows done, of how many, and tokens."""
+
+    def message(self, text: str) -> None:
+        """A line worth keeping."""
+
+
+class Silent:
+    """Progress for nobody."""
+
+    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+        """Ignored."""
+
+    def message(self, text: str) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideSummary:
+    """Totals over the responses of one side; ``mean_reward`` is the mean of their sequence rewards."""
+
+    responses: int
+    tokens: int
+    kept_tokens: int
+    segments: int
+    kept_segments: int
+    mean_reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an output directory holds. ``sides`` is empty where there are no masks yet.
+
+    ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took.
+    """
+
+    path: Path
+    rows: int
+    annotated: int
+    rejected: int
+    rejects: dict[str, int]
+    notes: dict[str, int]
+    sides: dict[str, SideSummary]
+    seconds: float
+    tokens: int
+
+
+_SIDE_FIELDS = ("responses", "tokens", "kept_tokens", "segments", "kept_segments", "reward_sum")
+
+
+def side_statistics(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -> dict[str, float]:
+    """Totals of all shards as flat manifest statistics, such as ``chosen_kept_tokens``."""
+    sums: Counter[str] = Counter()
+    for shard in totals:
+        sums.update({key: shard[key] for key in shard})
+    return {f"{side}_{name}": float(sums[f"{side}_{name}"]) for side in sides for name in _SIDE_FIELDS}
+
+
+def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> Summary:
+    """The summary of a finished directory."""
+    sides = {}
+    if manifest.stage == "masked":
+        for side in manifest.sides:
+            total = {name: manifest.statistics[f"{side}_{name}"] for name in _SIDE_FIELDS}
+            responses = int(total["responses"])
+            sides[side] = SideSummary(
+                responses=responses,
+                tokens=int(total["tokens"]),
+                kept_tokens=int(total["kept_tokens"]),
+                segments=int(total["segments"]),
+                kept_segments=int(total["kept_segments"]),
+                mean_reward=total["reward_sum"] / responses if responses else float("nan"),
+            )
+    counts = manifest.counts
+    return Summary(
+        path=path,
+        rows=counts.rows,
+        annotated=counts.annotated,
+        rejected=counts.rejected,
+        rejects=dict(counts.rejects),
+        notes=dict(counts.notes),
+        sides=sides,
+        seconds=seconds,
+        tokens=tokens,
+    )

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import typer
+
+from asr_data.training import TrainingConfig
+from asr_data_cli.app import build_app
+from asr_data_cli.reference import reference
+from asr_data_cli.train import train_scorer
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+
+
+def test_the_page_is_what_the_commands_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), (
+        "run: python -m asr_data_cli.reference > docs/commands.md"
+    )
+
+
+def test_every_parameter_has_help() -> None:
+    group = typer.main.get_command(build_app())
+    missing = [
+        (name, parameter.name)
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for parameter in command.params
+        if not parameter.help
+    ]
+    assert missing == []
+
+
+def test_train_scorer_has_every_setting_with_its_default() -> None:
+    parameters = inspect.signature(train_scorer).parameters
+    for name, field in TrainingConfig.model_fields.items():
+        assert (parameters[name].default or ()) == (field.default or ()), name
+    assert set(parameters) - set(TrainingConfig.model_fields) == {"output", "resume"}

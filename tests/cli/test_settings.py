@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr_data.config import (
+    BoundaryWeights,
+    DatasetBaseline,
+    FixedBaseline,
+    MaskConfig,
+    OptimalConfig,
+    PairBaseline,
+    PivotConfig,
+    RunningBaseline,
+    SchmittConfig,
+    SequenceBaseline,
+    SequenceConfig,
+    StepConfig,
+    TokenConfig,
+)
+from asr_data.errors import ConfigError
+from asr_data_cli import settings
+from asr_data_cli.settings import Checks, MaskOptions
+
+DEFAULTS = MaskOptions(
+    segmenter="schmitt",
+    tau=None,
+    delta=None,
+    penalty=None,
+    boundary=None,
+    baseline="pair",
+    reward="value",
+    sequence_reward="mean",
+    segment_reward="mean",
+    noise="dataset",
+    on_empty="keep-all",
+    end_token="keep",  # noqa: S106 - no password
+)
+
+
+def built(**changes: Any) -> MaskConfig:
+    checks = Checks()
+    config = settings.mask_config(replace(DEFAULTS, **changes), checks)
+    checks.finish()
+    return config
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    assert built() == MaskConfig()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"segmenter": "pivot"}, PivotConfig()),
+        ({"segmenter": "pivot", "tau": "0.25"}, PivotConfig(tau=0.25)),
+        ({"segmenter": "pivot", "tau": "auto:4.5"}, PivotConfig(tau="auto", k=4.5)),
+        ({"delta": "0"}, SchmittConfig(delta=0.0)),
+        ({"delta": "auto"}, SchmittConfig(delta="auto")),
+        ({"segmenter": "optimal"}, OptimalConfig(penalty="bic")),
+        ({"segmenter": "optimal", "penalty": "paper"}, OptimalConfig(penalty="paper")),
+        (
+            {"segmenter": "optimal", "penalty": "2", "boundary": "sentence=0.5, word=50,inside-word=9"},
+            OptimalConfig(penalty=2.0, boundary=BoundaryWeights(sentence=0.5, word=50, inside_word=9)),
+        ),
+        ({"segmenter": "step"}, StepConfig()),
+        ({"segmenter": "token"}, TokenConfig()),
+        ({"segmenter": "sequence"}, SequenceConfig()),
+    ],
+)
+def test_segmenters(changes: dict[str, str], expected: object) -> None:
+    assert built(**changes).segmenter == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-0.5", FixedBaseline(value=-0.5)),
+        ("sequence", SequenceBaseline()),
+        ("pair", PairBaseline()),
+        ("dataset", DatasetBaseline(statistic="median")),
+        ("dataset:mean", DatasetBaseline(statistic="mean")),
+        ("dataset:median", DatasetBaseline(statistic="median")),
+        ("dataset:0.3", DatasetBaseline(statistic=0.3)),
+        ("running", RunningBaseline(decay=0.99)),
+        ("running:0.9", RunningBaseline(decay=0.9)),
+    ],
+)
+def test_baselines(text: str, expected: object) -> None:
+    assert settings.baseline(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to schmitt"),
+        ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
+        ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
+        ({"segmenter": "pivot", "tau": "-1"}, "--tau is '-1': expected a number >= 0, auto or auto:K"),
+        ({"segmenter": "pivot", "tau": "auto:0"}, "expected auto:K with a number K > 0"),
+        ({"delta": "nan"}, "--delta is 'nan'"),
+        (
+            {"segmenter": "optimal", "penalty": "aic"},
+            "--penalty is 'aic': expected paper, bic or a number >= 0",
+        ),
+        ({"segmenter": "optimal", "boundary": "word"}, "expected NAME=VALUE,NAME=VALUE"),
+        ({"segmenter": "optimal", "boundary": "para=2"}, "inside-word, word, clause, sentence, line"),
+        ({"segmenter": "optimal", "boundary": "word=1,word=2"}, "--boundary names 'word' twice"),
+        ({"segmenter": "optimal", "boundary": "word=0"}, "--boundary is '0': expected a number > 0 for word"),
+        ({"baseline": "mean"}, "--baseline is 'mean': expected a number, sequence, pair"),
+        ({"baseline": "dataset:1.5"}, "a quantile Q from 0 to 1"),
+        ({"baseline": "running:1"}, "a decay D between 0 and 1"),
+        ({"baseline": "pair:2"}, "--baseline is 'pair:2'"),
+        ({"baseline": "inf"}, "--baseline is 'inf'"),
+    ],
+)
+def test_what_cannot_be_right(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        built(**changes)
+    assert message in str(raised.value)
+
+
+def test_all_errors_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        built(tau="1", delta="x", baseline="mean")
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "3 options cannot be right:"
+    assert [line.split()[0] for line in lines[1:]] == ["--tau", "--delta", "--baseline"]
+
+
+def test_batch_tokens() -> None:
+    assert settings.batch_tokens("auto") == "auto"
+    assert settings.batch_tokens("4096") == 4096
+    for text in ("0", "-1", "1.5", "many", "²"):
+        with pytest.raises(ConfigError, match="--batch-tokens"):
+            settings.batch_tokens(text)
+
+
+def test_columns() -> None:
+    assert settings.columns(["prompt=q,chosen=a b", "rejected=c"]) == {
+        "prompt": "q",
+        "chosen": "a b",
+        "rejected": "c",
+    }
+    with pytest.raises(ConfigError, match="names chosen twice: 'a' and 'b'"):
+        settings.columns(["chosen=a", "chosen=b"])
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_setting_or_a_config_error(text: str) -> None:
+    for parse in (settings.baseline, settings.pivot, settings.schmitt, settings.penalty, settings.boundary):
+        checks = Checks()
+        checks.attempt(lambda parse=parse: parse(text), None)  # type: ignore[misc]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from asr_data.errors import InputError
+from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
+from asr_data.types import RejectedRow
+
+TABLE = pa.table({"n": list(range(10)), "m": [[{"role": "user", "content": str(n)}] for n in range(10)]})
+RECORDS = [(n, {"n": n, "m": [{"role": "user", "content": str(n)}]}) for n in range(10)]
+
+
+def write(path: Path, form: str) -> ParquetReader | ArrowReader | DatasetReader:
+    if form == "parquet":
+        pq.write_table(TABLE, path, row_group_size=3)
+        return ParquetReader(path)
+    if form == "dataset":
+        return DatasetReader(datasets.Dataset(TABLE).with_format("numpy"))
+    opener: Any = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+    with opener(str(path), TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=4)
+    return ArrowReader(path)
+
+
+@pytest.mark.parametrize("form", ["parquet", "stream", "file", "dataset"])
+def test_every_range_of_rows(tmp_path: Path, form: str) -> None:
+    reader = write(tmp_path / "data", form)
+    assert reader.rows == 10
+    assert reader.schema == TABLE.schema
+    for start in range(11):
+        for stop in range(start, 12):
+            assert list(reader.records(start, stop)) == RECORDS[start:stop]
+
+
+def test_text_that_is_not_utf8_rejects_its_row_only(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"\xff", b"fine"]).view(pa.string())
+    pq.write_table(pa.table({"a": texts}), tmp_path / "a.parquet")
+    good, bad, fine = ParquetReader(tmp_path / "a.parquet").records(0, 3)
+    assert good == (0, {"a": "good"})
+    assert isinstance(bad, RejectedRow)
+    assert (bad.index, bad.code) == (1, "invalid_unicode")
+    assert fine == (2, {"a": "fine"})
+
+
+@pytest.mark.parametrize("reader", [ParquetReader, ArrowReader])
+@pytest.mark.parametrize("content", [b"", b"PAR1 nonsense", b"ARROW1\0\0nonsense"])
+def test_damaged_file_is_named(tmp_path: Path, reader: Any, content: bytes) -> None:
+    (tmp_path / "broken").write_bytes(content)
+    with pytest.raises(InputError, match="broken"):
+        reader(tmp_path / "broken")
+
+
+def test_damaged_page_is_noticed_where_pages_have_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": ["x" * 5_000]}), path, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[2_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        list(ParquetReader(path).records(0, 1))
+
+
+def test_column_names_that_occur_twice(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet"
+    )
+    with pytest.raises(InputError, match="twice: a"):
+        ParquetReader(tmp_path / "a.parquet")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr_data.errors import ConfigError, InputError
+from asr_data.segments import Optimal, Pivot, Schmitt, Sequence, Step, Token, split
+
+rows_of_rewards = st.lists(
+    st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6
+)
+
+
+def flat(rows):
+    values = np.array([value for row in rows for value in row], dtype=np.float32)
+    return values, np.cumsum([0, *(len(row) for row in rows)])
+
+
+def segmenters(values):
+    return [
+        Pivot(), Pivot(tau=0.5), Schmitt(), Schmitt(delta=0.5, baseline=0.1), Optimal(), Optimal(penalty=0.3),
+        Step(values > 1), Token(), Sequence(),
+    ]  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows_of_rewards)
+def test_segments_partition_every_row(rows):
+    values, offsets = flat(rows)
+    firsts = {int(a) for a, b in itertools.pairwise(offsets) if a < b}
+    for segmenter in segmenters(values):
+        starts = split(values, offsets, segmenter)
+        assert starts.dtype == np.int64
+        assert (np.diff(starts) > 0).all()
+        assert firsts <= set(starts.tolist())
+        assert all(0 <= start < values.size for start in starts.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows_of_rewards)
+def test_a_row_does_not_see_its_neighbours(rows):
+    values, offsets = flat(rows)
+    for segmenter in (
+        Pivot(tau=0.5),
+        Schmitt(delta=0.5, baseline=0.1),
+        Optimal(penalty=0.3),
+        Token(),
+        Sequence(),
+    ):
+        together = split(values, offsets, segmenter)
+        apart = [
+            split(np.array(row, dtype=np.float32), [0, len(row)], segmenter) + offset
+            for row, offset in zip(rows, offsets, strict=False)
+        ]
+        assert together.tolist() == np.concatenate(apart).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "offsets", "message"),
+    [
+        ([0.0, float("nan"), 1.0], [0, 1, 3], "row 1, token 0: the reward is nan"),
+        ([0.0, 1e300], [0, 0, 2], "row 1, token 1: the reward is 1e\\+300"),
+        ([[0.0]], [0, 1], "values must be a flat array"),
+        (["a"], [0, 1], "values must be a flat array"),
+        ([0.0], [0, 2], "end with the number of values, 1"),
+        ([0.0], [1, 1], "begin with 0"),
+        ([0.0, 1.0, 2.0], [0, 2, 1, 3], "row 1 runs from 2 to 1"),
+        ([0.0], [], "row_offsets must be a flat array"),
+        ([0.0], [0.0, 1.0], "row_offsets must be a flat array"),
+    ],
+)
+def test_wrong_input(values, offsets, message):
+    with pytest.raises(InputError, match=message):
+        split(values, offsets, Token())
+
+
+def test_pivot_by_hand():
+    values = [0.0, 0.5, 0.5, -0.5, 3.0, 3.0, 4.0]
+    # The second row's first token starts a segment; the jump across rows (−0.5 to 3) does not count.
+    assert split(values, [0, 4, 7], Pivot(tau=0.5)).tolist() == [0, 3, 4, 6]
+    assert split(values, [0, 4, 7], Pivot(tau=1.0)).tolist() == [0, 4]
+
+
+def test_pivot_auto_by_hand():
+    # Differences 1, −1, 1, −1, 9: median 1, deviations 0, 2, 0, 2, 8, their median 2.
+    # tau = 0.5 · √2 · (1.4826 · 2 / √2) = 1.4826; only the jump of 9 is above it.
+    values = [0.0, 1.0, 0.0, 1.0, 0.0, 9.0]
+    assert split(values, [0, 6], Pivot(k=0.5)).tolist() == [0, 5]
+    assert split(values, [0, 6], Pivot(k=0.3)).tolist() == [0, 1, 2, 3, 4, 5]  # tau = 0.89
+    assert split(values, [0, 6], Pivot(k=1.0, sigma=7.0)).tolist() == [0]  # tau = 9.9
+
+
+def slow_schmitt(row, baseline, delta):
+    states = []
+    for reward in row:
+        state = states[-1] if states else None
+        if reward > baseline + delta:
+            state = "good"
+        elif reward < baseline - delta:
+            state = "bad"
+        states.append(state)
+    decided = next((state for state in states if state), None)
+    states = [state or decided for state in states]
+    return [t for t, state in enumerate(states) if t == 0 or state != states[t - 1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows_of_rewards, st.integers(0, 6), st.integers(-4, 4))
+def test_schmitt_equals_the_slow_one(rows, delta, baseline):
+    values, offsets = flat(rows)
+    expected = [
+        int(offset) + start
+        for row, offset in zip(rows, offsets, strict=False)
+        for start in slow_schmitt(row, baseline / 4, delta / 4)
+    ]
+    assert split(values, offsets, Schmitt(delta=delta / 4, baseline=baseline / 4)).tolist() == expected
+
+
+def test_schmitt_by_hand():
+    #         neutral, good, neutral, on the edge (neutral), bad, neutral, good
+    values = [0.1, 0.6, 0.2, -0.5, -0.75, 0.0, 0.75]
+    assert split(values, [0, 7], Schmitt(delta=0.5)).tolist() == [0, 4, 6]
+    assert split(values, [0, 3, 7], Schmitt(delta=2.0)).tolist() == [0, 3]
+    baseline = np.array([0.0, 0.25])  # the second row: −0.5 and −0.75 bad, 0.0 neutral at 0.3, 0.75 good
+    assert split(values, [0, 3, 7], Schmitt(delta=0.3, baseline=baseline)).tolist() == [0, 3, 6]
+
+
+def test_schmitt_auto_is_sigma():
+    values = [0.0, 1.0, -1.0, 1.0]
+    assert split(values, [0, 4], Schmitt(sigma=0.99)).tolist() == [0, 2, 3]
+    assert split(values, [0, 4], Schmitt(sigma=1.0)).tolist() == [0]
+
+
+def test_step_token_sequence():
+    values, offsets = [1.0, 2.0, 3.0, 4.0], [0, 0, 3, 4]
+    assert split(values, offsets, Step(np.array([False, False, True, False]))).tolist() == [0, 2, 3]
+    assert split(values, offsets, Token()).tolist() == [0, 1, 2, 3]
+    assert split(values, offsets, Sequence()).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "segmenter",
+    [
+        lambda: Pivot(tau=-1.0),
+        lambda: Pivot(tau="often"),
+        lambda: Pivot(k=0.0),
+        lambda: Schmitt(delta=float("inf")),
+        lambda: Schmitt(delta="wide"),
+        lambda: Schmitt(baseline=float("nan")),
+        lambda: Schmitt(sigma=-1.0),
+        lambda: Step(np.array([True])),
+        lambda: Step(np.array([0, 1])),
+    ],
+)
+def test_wrong_settings(segmenter):
+    with pytest.raises(ConfigError):
+        split([0.0, 1.0], [0, 2], segmenter())
+
+
+def test_no_rows_and_no_tokens():
+    for segmenter in segmenters(np.empty(0, dtype=np.float32)):
+        assert split(np.empty(0, dtype=np.float32), [0], segmenter).size == 0
+        assert split(np.empty(0, dtype=np.float32), [0, 0, 0], segmenter).size == 0

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import median_abs_deviation
+
+from asr_data.errors import ConfigError, InputError
+from asr_data.segments import Sequence, Token, split
+from asr_data.segments.approximation import approximation_errors
+from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
+from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
+from asr_data.segments.statistics import RewardStatistics
+
+VALUES = np.array([1.0, 2.0, 6.0, 5.0, 7.0], dtype=np.float32)
+OFFSETS = np.array([0, 3, 5])
+
+
+def test_sigma_by_hand():
+    # Differences 1, 4, 2: median 2, deviations 1, 2, 0, median 1.
+    assert estimate_sigma(VALUES, OFFSETS) == pytest.approx(1.4826 / np.sqrt(2))
+    # First row: 1, 4: median 2.5, both deviations 1.5. Second row: one difference, so 0.
+    expected = [1.4826 * 1.5 / np.sqrt(2), 0.0]
+    assert estimate_sigma_per_row(VALUES, OFFSETS) == pytest.approx(expected)
+
+
+def test_sigma_finds_the_noise_below_the_steps():
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(0, 50, 800), 25) + rng.normal(0, 0.3, 20000)
+    offsets = np.arange(0, 20001, 500)
+    found = estimate_sigma(values.astype(np.float32), offsets)
+    within = np.delete(np.diff(values), offsets[1:-1] - 1)
+    assert found == pytest.approx(1.4826 * median_abs_deviation(within) / np.sqrt(2), rel=1e-4)
+    assert found == pytest.approx(0.3, rel=0.1)
+
+
+def test_rewards_by_hand():
+    starts = np.array([0, 1, 3])
+    assert segment_rewards(VALUES, OFFSETS, starts, "mean").tolist() == [1.0, 4.0, 6.0]
+    assert segment_rewards(VALUES, OFFSETS, starts, "last").tolist() == [1.0, 6.0, 7.0]
+    assert sequence_rewards(VALUES, OFFSETS, "mean").tolist() == [3.0, 6.0]
+    assert sequence_rewards(VALUES, OFFSETS, "last").tolist() == [6.0, 7.0]
+    assert sequence_rewards(VALUES, OFFSETS, "sum").tolist() == [9.0, 12.0]
+    with pytest.raises(InputError, match="row 1"):
+        sequence_rewards(VALUES, np.array([0, 5, 5]), "mean")
+
+
+def test_increments_by_hand():
+    initial = np.array([0.5, 1.0], dtype=np.float32)
+    assert increments(VALUES, OFFSETS, initial).tolist() == [0.5, 1.0, 4.0, 4.0, 2.0]
+    with pytest.raises(ConfigError, match="response 1"):
+        increments(VALUES, OFFSETS, np.array([0.5, np.nan], dtype=np.float32))
+    empty_row = np.array([np.nan, 0.5, 1.0], dtype=np.float32)
+    assert increments(VALUES, np.array([0, 0, 3, 5]), empty_row).tolist() == [0.5, 1.0, 4.0, 4.0, 2.0]
+
+
+def test_round_bfloat16_equals_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 100_000, dtype=np.uint32)
+    ties = (bits[:1000] & np.uint32(0xFFFF0000)) | np.uint32(0x8000)
+    values = np.concatenate([bits, ties]).view(np.float32)
+    values = values[np.isfinite(values)]
+    assert np.array_equal(round_bfloat16(values), torch.from_numpy(values).bfloat16().float().numpy())
+
+
+def test_approximation_errors_by_hand():
+    # Rows (1, 2, 6) around 3: 4 + 1 + 9 = 14; (5, 7) around 6: 2. Segments (1), (2, 6), (5, 7): 0 + 8 + 2.
+    errors = approximation_errors(VALUES, OFFSETS, np.array([0, 1, 3]), 0.5)
+    assert (errors.err_seq, errors.err_tok, errors.err_seg) == (16.0, 1.25, 10.75)
+    assert (errors.tokens, errors.segments) == (5, 3)
+    by_row = approximation_errors(VALUES, OFFSETS, np.array([0, 1, 3]), np.array([1.0, 2.0]))
+    assert (by_row.err_tok, by_row.err_seg) == (3 + 8, 10 + 2 + 4)
+
+
+def test_the_extremes_of_eq_14():
+    token = approximation_errors(VALUES, OFFSETS, split(VALUES, OFFSETS, Token()), 0.5)
+    assert token.err_seg == token.err_tok
+    sequence = approximation_errors(VALUES, OFFSETS, split(VALUES, OFFSETS, Sequence()), 0.5)
+    assert sequence.err_seg == sequence.err_seq + 2 * 0.25
+
+
+def test_statistics_by_hand():
+    statistics = RewardStatistics()
+    statistics.add(VALUES[:3], np.array([0, 3]), np.array([3.0], dtype=np.float32))
+    statistics.add(VALUES[3:], np.array([0, 2]), np.array([6.0], dtype=np.float32))
+    statistics.add(VALUES[:0], np.array([0]), np.empty(0, dtype=np.float32))
+    assert statistics.sigma() == estimate_sigma(VALUES, OFFSETS)
+    assert statistics.baseline("mean") == 4.5
+    assert statistics.baseline("median") == 4.5
+    assert statistics.baseline(0.1) == pytest.approx(3.3)
+
+
+def test_statistics_without_rows():
+    assert RewardStatistics().sigma() == 0.0
+    with pytest.raises(InputError):
+        RewardStatistics().baseline("mean")
+
+
+def test_statistics_do_not_depend_on_the_batches():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=5000).astype(np.float32)
+    offsets = np.arange(0, 5001, 10)
+    rewards = rng.normal(size=500).astype(np.float32)
+    found = set()
+    for size in (1, 7, 100, 500):
+        statistics = RewardStatistics(limit=64)
+        for a in range(0, 500, size):
+            b = min(a + size, 500)
+            statistics.add(values[offsets[a] : offsets[b]], offsets[a : b + 1] - offsets[a], rewards[a:b])
+        found.add((statistics.sigma(), statistics.baseline("mean"), statistics.baseline("median")))
+    assert len(found) == 1
+    sigma, mean, median = found.pop()
+    assert mean == pytest.approx(float(rewards.mean()), abs=1e-6)
+    # 500 rewards, at most 64 kept: every 8th.
+    assert median == pytest.approx(float(np.median(rewards[::8])))
+    # 4,500 differences, at most 64 kept: every 128th, 36 of them.
+    differences = np.diff(values.reshape(500, 10), axis=1).ravel()[::128]
+    assert sigma == pytest.approx(1.4826 * median_abs_deviation(differences) / np.sqrt(2), rel=1e-6)
