@@ -43,9 +43,7 @@ def best_seconds(action: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def tokens_per_second(
-    values: Float32, offsets: Int64, segmenter: Segmenter, repeats: int
-) -> tuple[float, float]:
+def tokens_per_second(values: Float32, offsets: Int64, segmenter: Segmenter, repeats: int) -> tuple[float, float]:
     """Return tokens per second of ``split`` and the mean segment length it found."""
     found = split(values, offsets, segmenter)
     seconds = best_seconds(lambda: split(values, offsets, segmenter), repeats)

@@ -1,0 +1,1 @@
+"""Measures of rewards and masks against labels."""

@@ -89,9 +89,7 @@ def token_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> Float
     return round_bfloat16(increments(batch.values, batch.row_offsets, batch.initial))
 
 
-def response_rewards(
-    batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]
-) -> Float32:
+def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
     """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError)."""
     if how != "scorer":
         return sequence_rewards(rewards, batch.row_offsets, how)
@@ -180,9 +178,7 @@ def _refill_empty(
         keep = keep & ~empty[segment_row]
         for row in np.flatnonzero(empty).tolist():
             begin, end = np.searchsorted(segment_row, (row, row + 1))
-            keep[begin + _best(segment_reward[begin:end], content[begin:end], bool(batch.preferred[row]))] = (
-                True
-            )
+            keep[begin + _best(segment_reward[begin:end], content[begin:end], bool(batch.preferred[row]))] = True
     return keep, empty
 
 

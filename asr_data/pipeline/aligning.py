@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,9 +75,7 @@ class AlignStage:
             done += 1
         progress.message(f"aligned {done} shards to tokenizer {self._tokenizer.name}")
 
-    def _shard(
-        self, output: OutputDirectory, names: ShardNames, index: int, total: int, progress: Progress
-    ) -> None:
+    def _shard(self, output: OutputDirectory, names: ShardNames, index: int, total: int, progress: Progress) -> None:
         rejected: list[JsonValue] = []  # filled while the file is written, recorded after
         tokens = 0
 
@@ -86,17 +85,13 @@ class AlignStage:
                 table, count = self._batch(rows, scores, rejected)
                 tokens += count
                 yield table
-                progress.update(
-                    "aligning", int(rows.column(self._index_column)[-1].as_py()) + 1, total, tokens
-                )
+                progress.update("aligning", int(rows.column(self._index_column)[-1].as_py()) + 1, total, tokens)
 
         written: Rows = (aligned_schema(self._layout.sides), tables())
         output.commit_shard(STAGE, index, {names.aligned(index): written}, {"rejects": rejected})
 
-    def _batch(
-        self, rows: pa.RecordBatch, scores: pa.RecordBatch, rejected: list[JsonValue]
-    ) -> tuple[pa.Table, int]:
-        indices = rows.column(self._index_column).to_pylist()
+    def _batch(self, rows: pa.RecordBatch, scores: pa.RecordBatch, rejected: list[JsonValue]) -> tuple[pa.Table, int]:
+        indices: list[Any] = rows.column(self._index_column).to_pylist()
         if indices != scores.column("asr_row").to_pylist():
             raise CorruptFileError(f"data/ and scores/ hold different rows near input row {indices[:1]}")
         kept: list[tuple[int, list[int], list[AlignedSide], list[str]]] = []
@@ -109,9 +104,7 @@ class AlignStage:
                 rejected += rejects_json([RejectedRow(index, error.code, error.message)])
         return _table(kept, self._layout.sides), sum(len(s.ids) for _, _, sides, _ in kept for s in sides)
 
-    def _row(
-        self, row: Row, rewards: Sequence[ByteRewards]
-    ) -> tuple[int, list[int], list[AlignedSide], list[str]]:
+    def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> tuple[int, list[int], list[AlignedSide], list[str]]:
         aligned = align(row, self._tokenizer)
         sides = [_side(r, b, self._form) for r, b in zip(aligned.responses, rewards, strict=True)]
         return row.index, aligned.prompt_ids, sides, ["prompt_merged"] if aligned.prompt_merged else []
@@ -120,9 +113,7 @@ class AlignStage:
 def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm) -> AlignedSide:
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
-    steps = (
-        _scorer_steps(response, rewards) if len(rewards.step_end) else step_starts(response.text, text_start)
-    )
+    steps = _scorer_steps(response, rewards) if len(rewards.step_end) else step_starts(response.text, text_start)
     flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP
     return AlignedSide(
         ids=np.array(response.ids, dtype=np.int32),
@@ -156,7 +147,7 @@ def byte_rewards(scores: pa.RecordBatch, side: Side) -> list[ByteRewards]:
     def lists(name: str) -> list[Any]:
         column: Any = scores.column(f"{side}_{name}")
         values, offsets = column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy()
-        return [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return [values[a:b] for a, b in pairwise(offsets)]
 
     return [
         ByteRewards(end, reward, steps, own)
@@ -189,9 +180,7 @@ def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _table(
-    kept: Sequence[tuple[int, list[int], list[AlignedSide], list[str]]], sides: Sequence[Side]
-) -> pa.Table:
+def _table(kept: Sequence[tuple[int, list[int], list[AlignedSide], list[str]]], sides: Sequence[Side]) -> pa.Table:
     columns: list[Any] = [
         pa.array([index for index, _, _, _ in kept], type=pa.int64()),
         pa.array([prompt for _, prompt, _, _ in kept], type=pa.list_(pa.int32())),

@@ -57,9 +57,7 @@ def score(
         stage.work(directory, names, progress)
         schema = pa.schema([*source.schema, *asr_data_schemas.row_schema(writing.prefix)])
         _finish(directory, plan, [scoring_stage.STAGE], stage.shards, names, schema, {})
-    return summary_of(
-        output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens
-    )
+    return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens)
 
 
 def run(
@@ -93,9 +91,7 @@ def run(
         stage.work(directory, between, progress)
         shards = _WorkShards(directory, between, stage.shards)
         _mask_scored(directory, plan, shards, tokenizer, source.schema, f"{writing.prefix}asr_row", progress)
-    return summary_of(
-        output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens
-    )
+    return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens)
 
 
 def mask(
@@ -139,14 +135,10 @@ def mask(
 
 def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
     if mask.reward == "delta" and form == "increment":
-        raise ConfigError(
-            "reward 'delta' turns values into increments, and this scorer gives increments already"
-        )
+        raise ConfigError("reward 'delta' turns values into increments, and this scorer gives increments already")
 
 
-def _score_stage(
-    source: Source, layout: Layout, scorer: Scorer, writing: OutputConfig, run: str
-) -> ScoreStage:
+def _score_stage(source: Source, layout: Layout, scorer: Scorer, writing: OutputConfig, run: str) -> ScoreStage:
     return ScoreStage(source, layout, scorer, prefix=writing.prefix, run=run, shard_rows=writing.shard_rows)
 
 
@@ -171,9 +163,7 @@ def _mask_scored(
     rows = int(plan["input"]["rows"])
     between, final = _intermediate(directory, writing.split), ShardNames(writing.split)
     form: RewardForm = plan["scorer"]["form"]
-    AlignStage(shards, layout, tokenizer, form, index_column=index_column).work(
-        directory, between, rows, progress
-    )
+    AlignStage(shards, layout, tokenizer, form, index_column=index_column).work(directory, between, rows, progress)
     stage = MaskStage(
         shards,
         layout.sides,
@@ -190,9 +180,7 @@ def _mask_scored(
     stages = [*([] if before else [scoring_stage.STAGE]), aligning.STAGE, masking.STAGE]
     schema = pa.schema([*columns, *asr_data_schemas.data_schema(layout.sides, writing.prefix)])
     earlier = (
-        []
-        if before is None
-        else [{"index": r.index, "code": r.code, "message": r.message} for r in before.rejects()]
+        [] if before is None else [{"index": r.index, "code": r.code, "message": r.message} for r in before.rejects()]
     )
     _finish(directory, plan, stages, shards.shards, final, schema, statistics, earlier)
 
@@ -216,18 +204,14 @@ def _finish(
         for index in range(shards):
             record = directory.committed(stage, index)
             if record is None:
-                raise StorageError(
-                    f"{directory.path}: shard {index} of stage {stage!r} was changed while we worked"
-                )
+                raise StorageError(f"{directory.path}: shard {index} of stage {stage!r} was changed while we worked")
             extra: Any = record.extra
             rejected += extra["rejects"]
             notes.update(extra.get("notes", {}))
             totals += [extra["totals"]] if "totals" in extra else []
             files += [file for file in record.files if file.path in (names.rows(index), names.scores(index))]
     rejected.sort(key=lambda reject: reject["index"])
-    files += directory.commit_shard(
-        "rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}
-    ).files
+    files += directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}).files
     masked = "mask" in plan
     layout = Layout.model_validate(plan["layout"])
     manifest = Manifest(
@@ -282,9 +266,7 @@ def _recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     else:
         tokenizer = load_tokenizer(record.name)
     if tokenizer.fingerprint != record.fingerprint:
-        raise ConfigError(
-            f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer"
-        )
+        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
     return tokenizer
 
 

@@ -60,18 +60,14 @@ class MaskStage:
         for index in range(self._shards.shards):
             for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
                 if batch.num_rows:
-                    tokens = token_batch(
-                        batch, self._sides, np.zeros(batch.num_rows * len(self._sides), dtype=bool)
-                    )
+                    tokens = token_batch(batch, self._sides, np.zeros(batch.num_rows * len(self._sides), dtype=bool))
                     rewards = token_rewards(tokens, self._config.reward)
                     own = response_rewards(tokens, rewards, self._config.sequence_reward)
                     self.statistics.add(rewards, tokens.row_offsets, own)
         if needs_statistics(self._config):
             progress.message(f"noise of the token rewards: σ = {self.statistics.sigma():.4g}")
 
-    def work(
-        self, output: OutputDirectory, names: ShardNames, final: ShardNames, total: int, told: Progress
-    ) -> None:
+    def work(self, output: OutputDirectory, names: ShardNames, final: ShardNames, total: int, told: Progress) -> None:
         """Mask every shard that is not committed yet."""
         running: float | None = None
         for index in range(self._shards.shards):
@@ -109,7 +105,9 @@ class MaskStage:
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
             table = self._annotated(source, batch, masked, tokens)
-            yield table.filter(pa.array(state.kept)) if not state.kept.all() else table
+            table = table if state.kept.all() else table.filter(pa.array(state.kept))
+            state.count_notes(table.column(f"{self._prefix}asr_notes"))
+            yield table
             told.update("masking", int(batch.column("asr_row")[-1].as_py()) + 1, total, state.tokens)
         state.close()
 
@@ -119,15 +117,11 @@ class MaskStage:
         verdicts = [side != "rejected" for side in self._sides]
         return np.tile(np.array(verdicts, dtype=bool), source.num_rows)
 
-    def _annotated(
-        self, source: pa.Table, batch: pa.RecordBatch, masked: MaskedBatch, tokens: TokenBatch
-    ) -> pa.Table:
+    def _annotated(self, source: pa.Table, batch: pa.RecordBatch, masked: MaskedBatch, tokens: TokenBatch) -> pa.Table:
         count = len(self._sides)
         columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
         text_start = batch_values(batch, self._sides, "text_start")
-        flat_start = masked.segment_start + np.repeat(
-            tokens.row_offsets[:-1], np.diff(masked.segment_offsets)
-        )
+        flat_start = masked.segment_start + np.repeat(tokens.row_offsets[:-1], np.diff(masked.segment_offsets))
         for position, side in enumerate(self._sides):
             responses = np.arange(position, source.num_rows * count, count)
             columns += [
@@ -140,9 +134,9 @@ class MaskStage:
                 _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
                 pa.array(masked.reward[responses], type=pa.float32()),
             ]
-        notes: list[list[str]] = batch.column("notes").to_pylist()
+        notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
-            notes[response // count].append(f"empty_mask_{self._sides[response % count]}")
+            notes[response // count].append(f"empty_mask_{self._sides[int(response) % count]}")
         columns += [
             pa.array(notes, type=pa.list_(pa.string())),
             batch.column("asr_row"),
@@ -180,7 +174,7 @@ class _Shard:
         count = len(sides)
         indices = tokens.group[::count]
         empty = masked.empty.reshape(-1, count)
-        self.kept = ~empty.any(axis=1) if drop else np.ones(len(indices), dtype=bool)
+        self.kept = np.logical_not(empty.any(axis=1)) if drop else np.ones(len(indices), dtype=bool)
         self.rows += indices[self.kept].tolist()
         self.tokens += len(tokens.values)
         for row in np.flatnonzero(~self.kept):
@@ -198,6 +192,12 @@ class _Shard:
             self._count(f"{side}_segments", int(segments[mine].sum()))
             self._count(f"{side}_kept_segments", int(kept_segments[mine].sum()))
             self._count(f"{side}_reward_sum", float(masked.reward[mine].astype(np.float64).sum()))
+
+    def count_notes(self, notes: pa.ChunkedArray[Any]) -> None:
+        """Count the codes of the rows that are written."""
+        codes: list[Any] = pc.list_flatten(notes).to_pylist()
+        for note in codes:
+            self._notes[note] = self._notes.get(note, 0) + 1
 
     def _count(self, name: str, more: float) -> None:
         self._totals[name] = self._totals.get(name, 0) + more
@@ -232,17 +232,15 @@ def batch_values(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any
     columns: list[Any] = [batch.column(f"{side}_{name}") for side in sides]
     offsets = [c.offsets.to_numpy() for c in columns]
     values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
-    parts = [
-        values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(batch.num_rows) for s in range(len(sides))
-    ]
+    parts = [values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(batch.num_rows) for s in range(len(sides))]
     return np.concatenate(parts)
 
 
 def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:
     lengths = np.diff(offsets)[responses]
-    picked = np.concatenate([flat[offsets[r] : offsets[r + 1]] for r in responses])
-    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(picked, type=kind))
+    picked: Any = np.concatenate([flat[offsets[r] : offsets[r + 1]] for r in responses])
+    ends: Any = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), type=pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.array(picked, type=kind))
 
 
 def _sums(flags: Bool, offsets: Int64) -> Int64:

@@ -45,9 +45,7 @@ def scoring_plan(
         "input": record.model_dump(mode="json"),
         "layout": layout.model_dump(mode="json"),
         "scorer": scored_by.model_dump(mode="json"),
-        "scorer_tokenizer": None
-        if tokenizer is None
-        else tokenizer_record(tokenizer).model_dump(mode="json"),
+        "scorer_tokenizer": None if tokenizer is None else tokenizer_record(tokenizer).model_dump(mode="json"),
         "scoring": scoring.model_dump(mode="json"),
         "output": writing.model_dump(mode="json"),
         "versions": versions(),

@@ -94,7 +94,7 @@ class ScoreStage:
             for i in range(0, len(rows), _BATCH_ROWS):
                 part = rows[i : i + _BATCH_ROWS]
                 table = to_arrow([row.source for row in part], self._source.schema)
-                columns = [[[]] * len(part), [row.index for row in part], [self._run] * len(part)]
+                columns: list[Any] = [[[]] * len(part), [row.index for row in part], [self._run] * len(part)]
                 arrays = [pa.array(c, type=field.type) for c, field in zip(columns, added, strict=True)]
                 yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
 
@@ -130,9 +130,7 @@ def _checked(row: Row, answer: Scored) -> tuple[ByteRewards, ...] | RejectedRow:
         return answer
     try:
         if len(answer) != len(row.completions):
-            raise RowRejected(
-                "wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses"
-            )
+            raise RowRejected("wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses")
         for completion, rewards in zip(row.completions, answer, strict=True):
             check_rewards(rewards, len(response_text(completion.content).encode()))
     except RowRejected as rejected:
@@ -154,6 +152,7 @@ def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], sides: Seq
 
 def ragged(lists: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
     """Numpy arrays as one list column."""
-    offsets = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int32)
-    values = np.concatenate(lists) if lists else np.zeros(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type=kind))
+    ends = np.cumsum([len(x) for x in lists])
+    offsets: Any = pa.array(np.concatenate([[0], ends]).astype(np.int32), type=pa.int32())
+    values: Any = np.concatenate(lists) if lists else np.zeros(0)
+    return pa.ListArray.from_arrays(offsets, pa.array(values, type=kind))

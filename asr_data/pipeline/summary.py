@@ -74,7 +74,7 @@ def side_statistics(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -
 
 def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> Summary:
     """The summary of a finished directory."""
-    sides = {}
+    sides: dict[str, SideSummary] = {}
     if manifest.stage == "masked":
         for side in manifest.sides:
             total = {name: manifest.statistics[f"{side}_{name}"] for name in _SIDE_FIELDS}

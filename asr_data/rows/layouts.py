@@ -100,9 +100,7 @@ def detect(
         kind=kind,
         columns=roles,
         tools_column="tools" if _is_extra(schema, "tools", roles) else None,
-        template_kwargs_column=(
-            "chat_template_kwargs" if _is_extra(schema, "chat_template_kwargs", roles) else None
-        ),
+        template_kwargs_column=("chat_template_kwargs" if _is_extra(schema, "chat_template_kwargs", roles) else None),
     )
 
 
@@ -129,9 +127,7 @@ def _overruled_roles(schema: pa.Schema, columns: Mapping[str, str]) -> dict[Role
     if given.keys() & {"completion", "label"} or not {"chosen", "rejected"} & {*given, *schema.names}:
         wanted = {"prompt", "completion", "label"}
     taken = set(given.values())
-    fill: dict[Role, str] = {
-        role: role for role in _named_roles(schema) if role in wanted and role not in taken
-    }
+    fill: dict[Role, str] = {role: role for role in _named_roles(schema) if role in wanted and role not in taken}
     return {**fill, **given}
 
 
@@ -157,9 +153,7 @@ def _implicit_kind(
 
 def _check_kinds_agree(roles: Mapping[Role, str], text_kinds: Mapping[Role, TextKind]) -> None:
     """Responses are all texts or all messages; a message prompt needs message responses."""
-    responses = {text_kinds[role] for role in roles if role in ("chosen", "rejected", "completion")} - {
-        "empty"
-    }
+    responses = {text_kinds[role] for role in roles if role in ("chosen", "rejected", "completion")} - {"empty"}
     seen = ", ".join(f"{roles[role]} holds {kind}" for role, kind in text_kinds.items())
     if len(responses) > 1:
         raise InputError(f"both responses must be texts, or both messages; here {seen}")

@@ -34,9 +34,7 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
             ``last_turn_not_assistant``.
     """
     sides: Sides = {side: _response(record, layout, side) for side in layout.sides}
-    prompt, sides = (
-        _separate(_prompt(record, layout), sides) if "prompt" in layout.columns else _extract_prompt(sides)
-    )
+    prompt, sides = _separate(_prompt(record, layout), sides) if "prompt" in layout.columns else _extract_prompt(sides)
     _check_texts(prompt, sides)
     verdict = {"chosen": True, "rejected": False, "completion": _label(record, layout)}
     return Row(
@@ -117,9 +115,7 @@ def _messages(value: Any, column: str) -> list[Message]:
     """A message list, or a single message, with all keys that hold something."""
     items = [value] if isinstance(value, Mapping) else value
     if not isinstance(items, Sequence):
-        raise RowRejected(
-            "wrong_type", f"column {column!r} is {type(value).__name__}, not a text or messages"
-        )
+        raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a text or messages")
     return [_message(item, column, number) for number, item in enumerate(items)]
 
 
@@ -209,9 +205,7 @@ def _separate(prompt: Text, sides: Sides) -> tuple[Text, Sides]:
         if not messages:
             raise RowRejected("empty_response", f"{side} holds nothing but the prompt")
         if messages[0]["role"] != "assistant":
-            raise RowRejected(
-                "prompt_mismatch", f"{side} begins with {messages[0]['role']}, not with the assistant"
-            )
+            raise RowRejected("prompt_mismatch", f"{side} begins with {messages[0]['role']}, not with the assistant")
     return known, {**conversations}
 
 
@@ -236,9 +230,7 @@ def _check_texts(prompt: Text, sides: Sides) -> None:
     for side, content in sides.items():
         if not isinstance(content, str) and content[-1]["role"] != "assistant":
             role = content[-1]["role"]
-            raise RowRejected(
-                "last_turn_not_assistant", f"{side} ends with a turn by {role}, not by the assistant"
-            )
+            raise RowRejected("last_turn_not_assistant", f"{side} ends with a turn by {role}, not by the assistant")
         _check_nonempty_response(content, side)
     if len(sides) == 2 and sides["chosen"] == sides["rejected"]:
         raise RowRejected("identical_sides", "chosen and rejected are the same")

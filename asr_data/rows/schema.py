@@ -160,9 +160,7 @@ def _storable_type(kind: pa.DataType, column: str, depth: int = 0) -> pa.DataTyp
     if pa.types.is_struct(kind):
         if kind.num_fields == 0:
             return pa.null()
-        return pa.struct(
-            [(child.name, _storable_type(child.type, column, depth + 1)) for child in kind.fields]
-        )
+        return pa.struct([(child.name, _storable_type(child.type, column, depth + 1)) for child in kind.fields])
     if pa.types.is_list(kind):
         return pa.list_(_storable_type(kind.value_type, column, depth + 1))
     if pa.types.is_large_list(kind):
@@ -184,9 +182,7 @@ def _without_empty_objects(value: Any, kind: pa.DataType) -> Any:
     if value is None or (pa.types.is_null(kind) and value == {}):
         return None
     if pa.types.is_struct(kind):
-        return {
-            child.name: _without_empty_objects(value.get(child.name), child.type) for child in kind.fields
-        }
+        return {child.name: _without_empty_objects(value.get(child.name), child.type) for child in kind.fields}
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [_without_empty_objects(item, kind.value_type) for item in value]
     return value

@@ -163,9 +163,7 @@ def _from_directory(directory: Path, split: str | None, name: str | None) -> Sou
         config = hf_datasets.load_dataset_builder(str(directory), name=name).config
     except (hf_datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InputError(f"{directory}: not a directory with a dataset: {error}") from error
-    files_by_split = {
-        str(key): [Path(file) for file in files] for key, files in (config.data_files or {}).items()
-    }
+    files_by_split = {str(key): [Path(file) for file in files] for key, files in (config.data_files or {}).items()}
     chosen = _choose_split(list(files_by_split), split, str(directory))
     return _from_files(files_by_split[chosen], f"{directory} (split {chosen})")
 

@@ -191,9 +191,7 @@ def _checked(index: int, value: Any, place: str, may_hold_surrogates: bool = Tru
     if not isinstance(value, dict):
         return RejectedRow(index, "not_an_object", f"{place} is {_JSON_KIND[type(value)]}, not an object")
     if may_hold_surrogates and not _encodable(value):
-        return RejectedRow(
-            index, "invalid_unicode", f"{place} holds a lone surrogate or bytes that are not UTF-8"
-        )
+        return RejectedRow(index, "invalid_unicode", f"{place} holds a lone surrogate or bytes that are not UTF-8")
     return index, value
 
 

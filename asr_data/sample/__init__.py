@@ -35,7 +35,5 @@ def sample_path() -> Path:
     """
     resource = files(__name__).joinpath("pairs.jsonl")
     if not isinstance(resource, Path) or not resource.is_file():
-        raise InputError(
-            f"the sample {str(resource)!r} is not a file: install asr-data unpacked, as pip does"
-        )
+        raise InputError(f"the sample {str(resource)!r} is not a file: install asr-data unpacked, as pip does")
     return resource

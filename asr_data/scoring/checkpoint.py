@@ -40,9 +40,7 @@ def resolve_directory(name: str, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_MODEL_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ScorerError(
-            f"{name!r} is neither a directory nor a model that the hub gives: {error}"
-        ) from error
+        raise ScorerError(f"{name!r} is neither a directory nor a model that the hub gives: {error}") from error
 
 
 def packaged_file(backbone: PackagedBackbone) -> Path:
@@ -72,9 +70,7 @@ def load_backbone(config: TokenHeadConfig, directory: Path) -> tuple[nn.Module, 
     if isinstance(config.backbone, PackagedBackbone):
         model, extra = _load_gguf(packaged_file(config.backbone)), set[str]()
     else:
-        source = (
-            directory if config.backbone is None else resolve_directory(_relative(config.backbone, directory))
-        )
+        source = directory if config.backbone is None else resolve_directory(_relative(config.backbone, directory))
         model, extra = _load_native(source)
     if config.adapter is not None:
         model = _merge_adapter(model, _inside(directory, config.adapter))

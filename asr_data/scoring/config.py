@@ -92,7 +92,5 @@ def read_config(path: Path) -> TokenHeadConfig:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ScorerError(f"cannot read {path}: {error}") from error
     except ValidationError as error:
-        details = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()
-        )
+        details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ScorerError(f"{path}: {details}") from error

@@ -60,9 +60,7 @@ def load_scorer(
     tokenizer = _tokenizer(settings, directory, str(model))
     reward_model = TokenRewardModel(backbone.to(device, dtype), head.to(device)).eval()
     context = int(backbone.config.get_text_config().max_position_embeddings)  # type: ignore[union-attr, operator]
-    batch_tokens = (
-        _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
-    )
+    batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
     info = ScorerInfo(
         name=str(model),
         kind=settings.kind,
@@ -103,9 +101,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = device.type == "cpu" and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
+        fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -124,9 +120,7 @@ def _settings(directory: Path) -> TokenHeadConfig:
         return read_config(directory / CONFIG_NAME)
     if not (directory / "config.json").is_file():
         raise ScorerError(f"{directory} holds no model: neither {CONFIG_NAME} nor config.json")
-    example: dict[str, Any] = TokenHeadConfig().model_dump(
-        mode="json", exclude={"backbone", "adapter", "separator"}
-    )
+    example: dict[str, Any] = TokenHeadConfig().model_dump(mode="json", exclude={"backbone", "adapter", "separator"})
     raise ScorerError(
         f"{directory} does not say how its head is read; put a {CONFIG_NAME} beside its config.json, for example "
         f"{json.dumps(example)}"

@@ -245,9 +245,7 @@ def _last_tokens(response: AlignedResponse, step_end: Int32) -> list[int]:
         last = start + len(text[start:end].rstrip()) - 1
         covering = np.flatnonzero((response.start <= last) & (response.end > last))
         if not len(covering):
-            raise RowRejected(
-                "tokens_uncovered", f"no token covers byte {last} of the response, the end of a step"
-            )
+            raise RowRejected("tokens_uncovered", f"no token covers byte {last} of the response, the end of a step")
         positions.append(int(covering[-1]))
         start = end
     return positions
@@ -258,7 +256,5 @@ def _separator_id(tokenizer: Tokenizer, config: TokenHeadConfig) -> int | None:
         return None
     ids = tokenizer.hf.encode(config.separator, add_special_tokens=False)
     if len(ids) != 1:
-        raise ScorerError(
-            f"separator {config.separator!r} is {len(ids)} tokens in this tokenizer; it must be one"
-        )
+        raise ScorerError(f"separator {config.separator!r} is {len(ids)} tokens in this tokenizer; it must be one")
     return int(ids[0])

@@ -149,9 +149,7 @@ def _kind_at(classes: NDArray[np.uint8], start: int) -> int:
     while before >= 0 and classes[before] == CLOSE:
         before -= 1
     mark = classes[before] if before >= 0 else OTHER
-    if mark == WIDE_STOP or (
-        spaced and (mark == STOP or (mark == PERIOD and _ends_sentence(classes, before)))
-    ):
+    if mark == WIDE_STOP or (spaced and (mark == STOP or (mark == PERIOD and _ends_sentence(classes, before)))):
         return 3
     if mark == WIDE_COMMA or (spaced and mark == COMMA):
         return 2

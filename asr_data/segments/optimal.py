@@ -181,9 +181,7 @@ def _first_key(alive: int, best: float, costs: Float64, keys: Int64) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _prune(
-    alive: int, t: float, total: float, entered: float, segments: int, candidates: Float64, keys: Int64
-) -> int:
+def _prune(alive: int, t: float, total: float, entered: float, segments: int, candidates: Float64, keys: Int64) -> int:
     """Drop the candidates that a start at t beats at every level; return how many stay, in order."""
     preceding, sums, positions = candidates[0], candidates[1], candidates[2]
     costs, lowest, highest = candidates[3], candidates[4], candidates[5]

@@ -11,9 +11,7 @@ from asr_data.errors import ConfigError, InputError
 from asr_data.types import Float32, Float64, Int64
 
 
-def segment_rewards(
-    values: Float32, row_offsets: Int64, starts: Int64, how: Literal["mean", "last"]
-) -> Float32:
+def segment_rewards(values: Float32, row_offsets: Int64, starts: Int64, how: Literal["mean", "last"]) -> Float32:
     """Return the segment rewards r_k, float32 ``[K]``.
 
     Args:

@@ -49,9 +49,7 @@ def check_rows(values: ArrayLike, row_offsets: ArrayLike) -> tuple[Float32, Int6
     """Return ``values`` as float32 and ``row_offsets`` as int64, contiguous, or raise InputError."""
     given = np.asarray(values)
     if given.ndim != 1 or given.dtype.kind not in "fiu":
-        raise InputError(
-            f"values must be a flat array of numbers, got dtype {given.dtype} and shape {given.shape}"
-        )
+        raise InputError(f"values must be a flat array of numbers, got dtype {given.dtype} and shape {given.shape}")
     offsets = _as_offsets(row_offsets, given.size)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is reported as such
         flat = np.ascontiguousarray(given, dtype=np.float32)
@@ -70,8 +68,7 @@ def _as_offsets(row_offsets: ArrayLike, size: int) -> Int64:
     given = np.asarray(row_offsets)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
         raise InputError(
-            f"row_offsets must be a flat array of R + 1 integers, got dtype {given.dtype} "
-            f"and shape {given.shape}"
+            f"row_offsets must be a flat array of R + 1 integers, got dtype {given.dtype} and shape {given.shape}"
         )
     offsets: Int64 = np.ascontiguousarray(given, dtype=np.int64)
     if offsets[0] != 0 or offsets[-1] != size:
@@ -82,9 +79,7 @@ def _as_offsets(row_offsets: ArrayLike, size: int) -> Int64:
     falls = np.flatnonzero(offsets[1:] < offsets[:-1])
     if falls.size:
         row = int(falls[0])
-        raise InputError(
-            f"row_offsets must not descend; row {row} runs from {offsets[row]} to {offsets[row + 1]}"
-        )
+        raise InputError(f"row_offsets must not descend; row {row} runs from {offsets[row]} to {offsets[row + 1]}")
     return offsets
 
 

@@ -25,8 +25,7 @@ class Step:
         given = np.asarray(self.step_start)
         if given.dtype != np.bool_ or given.shape != values.shape:
             raise ConfigError(
-                f"step_start must be bool of shape {values.shape}, "
-                f"got dtype {given.dtype} and shape {given.shape}"
+                f"step_start must be bool of shape {values.shape}, got dtype {given.dtype} and shape {given.shape}"
             )
         cuts = given.copy()
         cuts[row_offsets[:-1][row_offsets[:-1] < row_offsets[1:]]] = True

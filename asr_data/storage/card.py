@@ -86,9 +86,7 @@ def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
         for name, (files, _) in configs.items()
         if files
     ]
-    header["dataset_info"] = [
-        _info(name, split, files, schema) for name, (files, schema) in configs.items() if files
-    ]
+    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items() if files]
     return header
 
 

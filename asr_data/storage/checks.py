@@ -92,7 +92,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     yield f"{prefix}prompt_ids holds a negative token", prompt.any_of(prompt.values < 0)
     for side in manifest.sides:
         yield from _side_findings(batch, f"{prefix}{side}_")
-        if manifest.mask is not None and manifest.mask.end_token != "keep":  # noqa: S105 - not a password
+        if manifest.mask is not None and manifest.mask.end_token != "keep":
             # With "keep", end-of-turn tokens are trained on although their segment is dropped.
             yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
 

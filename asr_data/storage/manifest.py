@@ -160,8 +160,7 @@ def load_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_NAME
     if not path.is_file():
         raise CorruptFileError(
-            f"{path}: missing; {directory} is not a finished output of asr-annotate "
-            f"({MANIFEST_NAME} is written last)"
+            f"{path}: missing; {directory} is not a finished output of asr-annotate ({MANIFEST_NAME} is written last)"
         )
     try:
         content = json.loads(path.read_bytes())
@@ -175,9 +174,7 @@ def load_manifest(directory: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise CorruptFileError(f"{path}: {problems}") from error
 
 

@@ -30,9 +30,7 @@ class OutputDirectory:
         is_finished: the output was complete already when it was opened; there is nothing to do.
     """
 
-    def __init__(
-        self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool
-    ) -> None:
+    def __init__(self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool) -> None:
         self.path = path
         self.plan = dict(plan)
         self.is_finished = is_finished
@@ -178,8 +176,7 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty "
-            "directory"
+            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
 

@@ -24,9 +24,7 @@ MAX_LIST_VALUES: Final = 2**28
 """List values per row group and column; Arrow's 32-bit offsets end at 2³¹ - 1."""
 
 
-def write_rows(
-    file: BinaryIO, path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema
-) -> int:
+def write_rows(file: BinaryIO, path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> int:
     """Writes ``batches``, each with exactly ``schema``, to ``file`` and returns their number of rows.
 
     ``path`` only names the file in errors.
@@ -68,9 +66,7 @@ def _leaf_columns(schema: pa.Schema) -> list[str]:
     return [leaves.column(index).path for index in range(len(leaves))]
 
 
-def _row_groups(
-    path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema
-) -> Iterator[pa.Table]:
+def _row_groups(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
     """Cuts the rows into groups whose borders do not depend on how the rows were batched."""
     waiting: list[pa.Table] = []
     waiting_rows = 0

@@ -15,9 +15,7 @@ from asr_data.storage.manifest import Manifest, load_manifest
 from asr_data.types import RejectedRow
 
 
-def read_batches(
-    path: Path, batch_rows: int, columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
+def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of one Parquet file, in order, holding about one row group in memory.
 
     Raises:
@@ -59,9 +57,7 @@ class AnnotatedDirectory:
         except (OSError, pa.ArrowException) as error:
             raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
-    def data_batches(
-        self, batch_rows: int = 1_000, columns: Sequence[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The annotated rows in input order, ``batch_rows`` at most at a time.
 
         Args:

@@ -90,9 +90,7 @@ def _extra_files(path: Path, manifest: Manifest) -> Iterator[Problem]:
     if len(listed) != len(manifest.files):
         yield Problem(MANIFEST_NAME, None, "lists a file twice")
     if (path / WORK_NAME).exists():
-        yield Problem(
-            WORK_NAME, None, "left by a run that was stopped before its end; run it again with --resume"
-        )
+        yield Problem(WORK_NAME, None, "left by a run that was stopped before its end; run it again with --resume")
     for file in sorted(path.rglob("*.parquet")):
         name = file.relative_to(path).as_posix()
         if name not in listed and not name.startswith(f"{WORK_NAME}/"):
@@ -108,9 +106,7 @@ def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
         if not any(record.path.startswith(f"{config}/") for record in manifest.files):
             yield Problem(MANIFEST_NAME, None, f"lists no file in {config}/")
     if counts.rows != manifest.input.rows:
-        yield Problem(
-            MANIFEST_NAME, None, f"counts {counts.rows} rows, but the input has {manifest.input.rows}"
-        )
+        yield Problem(MANIFEST_NAME, None, f"counts {counts.rows} rows, but the input has {manifest.input.rows}")
     if counts.annotated + counts.rejected != counts.rows:
         yield Problem(
             MANIFEST_NAME,
@@ -170,9 +166,7 @@ def _row_problems(
                 number[message] += 1
         last_row = int(rows[-1]) if len(rows) else last_row
     return [
-        Problem(
-            record.path, row, message + (f" (so in {number[message]} rows)" if number[message] > 1 else "")
-        )
+        Problem(record.path, row, message + (f" (so in {number[message]} rows)" if number[message] > 1 else ""))
         for message, row in first.items()
     ], last_row
 
@@ -220,6 +214,4 @@ def _account(manifest: Manifest, seen: _Seen) -> Iterator[Problem]:
             yield Problem(MANIFEST_NAME, None, f"counts.{name} is {listed}, but the files have {found}")
     unknown = sorted(set(seen.notes) - set(NOTE_CODES))
     if unknown:
-        yield Problem(
-            MANIFEST_NAME, None, f"asr_notes holds {', '.join(unknown)}, which the contract does not know"
-        )
+        yield Problem(MANIFEST_NAME, None, f"asr_notes holds {', '.join(unknown)}, which the contract does not know")

@@ -71,9 +71,7 @@ def align(row: Row, tokenizer: Tokenizer) -> AlignedRow:
     encoded = [tokenizer.encode(r.text, add_special_tokens=not conversational) for r in rendered]
     shared = min(_common_prefix(prompt.ids, e.ids) for e in encoded)
     if shared == 0 and prompt.ids:
-        raise RowRejected(
-            "prompt_not_prefix", "the prompt and the prompt with its completion share no first token"
-        )
+        raise RowRejected("prompt_not_prefix", "the prompt and the prompt with its completion share no first token")
     responses = tuple(_response(r, e, shared, tokenizer) for r, e in zip(rendered, encoded, strict=True))
     return AlignedRow(prompt.ids[:shared], responses, prompt_merged=shared < len(prompt.ids))
 
@@ -82,9 +80,7 @@ def _render(row: Row, completion: Completion, tokenizer: Tokenizer) -> Rendered:
     if isinstance(row.prompt, str) and isinstance(completion.content, str):
         return render_strings(row.prompt, completion.content, tokenizer.hf.eos_token or "")
     if isinstance(row.prompt, str) or isinstance(completion.content, str):
-        raise RowRejected(
-            "wrong_type", "prompt and completion must both be strings or both be lists of messages"
-        )
+        raise RowRejected("wrong_type", "prompt and completion must both be strings or both be lists of messages")
     return render_messages(tokenizer.hf, row.prompt, completion.content, row.template_kwargs)
 
 
@@ -118,9 +114,7 @@ def _response(rendered: Rendered, encoded: Encoding, first: int, tokenizer: Toke
         closes = after if last else after & _up_to_first(after & special)
         written |= inside | closes
         closing |= closes
-    return AlignedResponse(
-        ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response
-    )
+    return AlignedResponse(ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response)
 
 
 def _up_to_first(flags: Bool) -> Bool:

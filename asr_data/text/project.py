@@ -19,14 +19,10 @@ def check_rewards(rewards: ByteRewards, text_bytes: int) -> None:
     if len(ends) != len(rewards.span_reward):
         raise RowRejected("wrong_reward_length", f"{len(ends)} spans but {len(rewards.span_reward)} rewards")
     if not len(ends) or ends[-1] != text_bytes or ends[0] < 0 or np.any(np.diff(ends) <= 0):
-        raise RowRejected(
-            "wrong_reward_length", f"the spans do not cover the {text_bytes} bytes of the response"
-        )
+        raise RowRejected("wrong_reward_length", f"the spans do not cover the {text_bytes} bytes of the response")
     steps = rewards.step_end
     if len(steps) and (steps[0] < 0 or steps[-1] > text_bytes or np.any(np.diff(steps) <= 0)):
-        raise RowRejected(
-            "wrong_reward_length", f"the steps do not lie in the {text_bytes} bytes of the response"
-        )
+        raise RowRejected("wrong_reward_length", f"the steps do not lie in the {text_bytes} bytes of the response")
     if not np.isfinite(rewards.span_reward).all() or not np.isfinite(rewards.reward or 0.0):
         raise RowRejected("non_finite_reward", "the scorer gave a reward that is NaN or infinite")
 
@@ -65,7 +61,7 @@ def initial_value(rewards: ByteRewards) -> float:
     return float(rewards.span_reward[0]) if rewards.span_end[0] == 0 else float("nan")
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator] # numba ships no types
+@numba.njit(cache=True)
 def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: bool) -> Float64:
     out = np.zeros(len(start))
     span = 0

@@ -67,9 +67,7 @@ def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {"tools": None, **template_kwargs}
 
 
-def apply_template(
-    hf: Any, messages: Sequence[Message], arguments: Mapping[str, Any], *, generate: bool
-) -> str:
+def apply_template(hf: Any, messages: Sequence[Message], arguments: Mapping[str, Any], *, generate: bool) -> str:
     """Render messages to text.
 
     Raises:
@@ -98,9 +96,7 @@ def render_messages(
     text = apply_template(hf, [*prompt, *completion], arguments, generate=False)
     contents = [m.get("content") or "" for m in completion]
     sentinels = _sentinels(len(contents), text)
-    stand_ins = [
-        {**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)
-    ]
+    stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)]
     skeleton = apply_template(hf, [*prompt, *stand_ins], arguments, generate=False)
     pieces, position, skeleton_position, written = [], 0, 0, 0
     for message, content, sentinel in zip(completion, contents, sentinels, strict=True):
@@ -112,9 +108,7 @@ def render_messages(
         inserted = None if found < 0 or not text.startswith(literal, position) else position + len(literal)
         trimmed = None if inserted is None else _as_rendered(content, text, inserted)
         if inserted is None or trimmed is None:
-            raise RowRejected(
-                "template_alters_text", f"the chat template changes the message {content[:60]!r}"
-            )
+            raise RowRejected("template_alters_text", f"the chat template changes the message {content[:60]!r}")
         lead = content.find(trimmed)
         pieces.append(Piece(inserted, inserted + len(trimmed), written + lead, assistant))
         position, skeleton_position = inserted + len(trimmed), found + len(sentinel)

@@ -76,9 +76,7 @@ class Tokenizer:
             if i in self._added:
                 table.append(self._added[i])
             else:
-                table.append(
-                    bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b""
-                )
+                table.append(bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b"")
         return table
 
     def encode(self, text: str, *, add_special_tokens: bool) -> Encoding:
@@ -184,9 +182,7 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
     a character share its bytes in order.
     """
-    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(
-        np.int64
-    )
+    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
     reached = 0  # code points covered so far
     i = 0
@@ -202,9 +198,7 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
             together += 1
         first = max(first, reached)
         if text[reached:first].strip():
-            raise RowRejected(
-                "tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}"
-            )
+            raise RowRejected("tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}")
         cuts = np.linspace(byte_at[first], byte_at[last], together - i + 1).round().astype(np.int64)
         cuts[0] = byte_at[reached]
         start[i:together], end[i:together] = cuts[:-1], cuts[1:]

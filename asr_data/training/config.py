@@ -52,7 +52,5 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="after")
     def _has_data(self) -> TrainingConfig:
         if not (self.preference or self.spans or self.steps or self.sentence_scores):
-            raise ValueError(
-                "no training data: give at least one of preference, spans, steps, sentence_scores"
-            )
+            raise ValueError("no training data: give at least one of preference, spans, steps, sentence_scores")
         return self

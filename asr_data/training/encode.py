@@ -65,11 +65,9 @@ def encode_examples(
     return units, skipped
 
 
-def _encode(
-    number: int, example: PreferenceExample | LabelledExample, tokenizer: Tokenizer, name: str
-) -> Unit:
+def _encode(number: int, example: PreferenceExample | LabelledExample, tokenizer: Tokenizer, name: str) -> Unit:
     if isinstance(example, PreferenceExample):
-        completions = (
+        completions: tuple[Completion, ...] = (
             Completion("chosen", example.chosen, preferred=True),
             Completion("rejected", example.rejected, preferred=False),
         )

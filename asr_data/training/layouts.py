@@ -110,9 +110,7 @@ def read_spans(row: Fields, options: ReadOptions) -> RowExamples:
         content = pair.chosen if side == "chosen" else pair.rejected
         sides = ((content, _spans(row, "error_spans", content)),)
     labelled = tuple(
-        LabelledExample(
-            pair.group, pair.prompt, LabelledResponse(content, _span_labels(content, spans)), options.name
-        )
+        LabelledExample(pair.group, pair.prompt, LabelledResponse(content, _span_labels(content, spans)), options.name)
         for content, spans in sides
     )
     return RowExamples((pair,), labelled)
@@ -181,8 +179,7 @@ def read_steps(row: Fields, options: ReadOptions) -> RowExamples:
         sides = [(steps, _stepwise_targets(row, len(steps), options))]
     group = _group(row, prompt)
     labelled = tuple(
-        LabelledExample(group, prompt, _step_response(steps, targets_), options.name)
-        for steps, targets_ in sides
+        LabelledExample(group, prompt, _step_response(steps, targets_), options.name) for steps, targets_ in sides
     )
     return RowExamples(labelled=labelled)
 

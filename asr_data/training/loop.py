@@ -134,9 +134,7 @@ def train(
         The curve: step, tokens, seconds, mean loss by kind of data.
     """
     if not units:
-        raise ConfigError(
-            "no training example is left after reading and tokenising; see the counts by reason"
-        )
+        raise ConfigError("no training example is left after reading and tokenising; see the counts by reason")
     steps = plan_steps(units, config)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
@@ -145,9 +143,7 @@ def train(
     tokens, started = sum(s.tokens for s in steps[:first]), time.monotonic()
     model.train()
     for number in range(first, len(steps)):
-        torch.manual_seed(
-            config.seed * 1_000_003 + number
-        )  # a resumed run draws what an undisturbed one would
+        torch.manual_seed(config.seed * 1_000_003 + number)  # a resumed run draws what an undisturbed one would
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(number, len(steps), config)
         for source, losses in _optimise(model, units, steps[number], optimizer, parameters, config).items():
@@ -163,8 +159,8 @@ def train(
             point |= {f"loss_{k}": float(np.mean(v)) for k, v in sorted(recent.items())}
             curve.append(point)
             recent = {}
-            losses = "  ".join(f"{k} {v:.3f}" for k, v in point.items() if k.startswith("loss_"))
-            progress.message(f"step {number + 1}/{len(steps)}  {tokens:,} tokens  {losses}")
+            told = "  ".join(f"{k} {v:.3f}" for k, v in point.items() if k.startswith("loss_"))
+            progress.message(f"step {number + 1}/{len(steps)}  {tokens:,} tokens  {told}")
             _checkpoint(work, model, optimizer, number + 1, curve)
     return curve
 
@@ -194,9 +190,7 @@ def _optimise(
 
 
 @torch.inference_mode()
-def predict(
-    model: TokenRewardModel, units: Sequence[Unit], budget: int, progress: Progress
-) -> list[list[Float32]]:
+def predict(model: TokenRewardModel, units: Sequence[Unit], budget: int, progress: Progress) -> list[list[Float32]]:
     """Values for every unit, in order, length-sorted inside."""
     model.eval()
     out: list[list[Float32]] = [[] for _ in units]

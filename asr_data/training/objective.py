@@ -20,9 +20,9 @@ def unit_loss(unit: Unit, values: Sequence[Tensor], rank_weight: float) -> Tenso
         rank_weight: share of the ranking loss for labelled responses.
 
     Returns:
-        A scalar. Pair (paper, appendix A): ``−log σ(mean V_chosen − mean V_rejected)``. Labelled response: cross-entropy
-        of σ(V) against the targets, and the mean of ``log(1 + exp(V_bad − V_good))`` over all pairs of a
-        token with a low and one with a high target, which is what AUROC measures.
+        A scalar. Pair (paper, appendix A): ``−log σ(mean V_chosen − mean V_rejected)``. Labelled response:
+        cross-entropy of σ(V) against the targets, and the mean of ``log(1 + exp(V_bad − V_good))`` over all pairs
+        of a token with a low and one with a high target, which is what AUROC measures.
     """
     if len(values) == 2:
         return softplus(values[1].mean() - values[0].mean())

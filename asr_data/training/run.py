@@ -22,6 +22,7 @@ from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Unit, encode_examples
+from asr_data.training.examples import LabelledExample, PreferenceExample
 from asr_data.training.figures import figures_of
 from asr_data.training.loop import Progress, predict, train
 from asr_data.training.report import Figure, write_report
@@ -109,9 +110,7 @@ def _open_output(config: TrainingConfig, output: Path, resume: bool) -> Path:
     settings = json.loads(config.model_dump_json())
     if output.exists() and any(output.iterdir()):
         if not resume:
-            raise OutputExistsError(
-                f"{output} is not empty; give another directory, or --resume to go on with it"
-            )
+            raise OutputExistsError(f"{output} is not empty; give another directory, or --resume to go on with it")
         plan = work / "config.json"
         if not plan.is_file():
             raise OutputExistsError(f"{output} holds no unfinished training to resume")
@@ -147,9 +146,7 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
-            raise MissingDependencyError(
-                "peft", "training an adapter", "pip install 'asr-data[builtin]'"
-            ) from error
+            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
         backbone = backbone.to(torch.bfloat16)  # frozen; the adapter's own weights stay in float32
         adapter = LoraConfig(
             r=config.lora_rank,
@@ -187,9 +184,7 @@ def _data(config: TrainingConfig, tokenizer: Tokenizer) -> _Data:
         held_out += _encode("steps", path, tokenizer, config, skipped)
     taught = {unit.group for unit in train_units}
     held_out = [unit for unit in held_out if unit.group not in taught]
-    counts = Counter(f"train {u.source}" for u in train_units) + Counter(
-        f"held out {u.source}" for u in held_out
-    )
+    counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)
     return _Data(train_units, held_out, dict(counts), dict(skipped))
 
 
@@ -197,7 +192,7 @@ def _encode(
     kind: SourceKind, path: Path, tokenizer: Tokenizer, config: TrainingConfig, skipped: Counter[str]
 ) -> list[Unit]:
     result = read_source(kind, path)
-    examples = [*result.preferences, *result.labelled]
+    examples: list[PreferenceExample | LabelledExample] = [*result.preferences, *result.labelled]
     units, reasons = encode_examples(examples, tokenizer, config.max_length, source_name(path))
     for reason, count in (Counter(result.skipped) + reasons).items():
         skipped[f"{source_name(path)}: {reason}"] += count
@@ -212,10 +207,7 @@ def _save(
     output: Path,
 ) -> None:
     """The adapter in bfloat16 (half the size, the precision it is used in), the head in float32."""
-    head = {
-        f"score.{name}": tensor.detach().cpu().contiguous()
-        for name, tensor in model.head.state_dict().items()
-    }
+    head = {f"score.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
     save_file(head, output / "head.safetensors")
     settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors")}
     backbone: Any = model.backbone

@@ -102,9 +102,7 @@ def cut_segments(
     )
 
 
-def _response_view(
-    index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str
-) -> ResponseView:
+def _response_view(index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str) -> ResponseView:
     side, content = completion.side, completion.content
 
     def column(name: str) -> Any:

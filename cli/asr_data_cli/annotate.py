@@ -317,9 +317,7 @@ def _policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
     if name is not None:
         return load_tokenizer(name)
     if scorer.tokenizer is None:
-        raise ConfigError(
-            f"the reward model {scorer.info.name!r} has no tokenizer: name the policy's with --tokenizer"
-        )
+        raise ConfigError(f"the reward model {scorer.info.name!r} has no tokenizer: name the policy's with --tokenizer")
     return scorer.tokenizer
 
 

@@ -91,9 +91,7 @@ def build_app() -> typer.Typer:
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
     app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
-    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
-        train.train_scorer
-    )
+    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(train.train_scorer)
     return app
 
 

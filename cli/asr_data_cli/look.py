@@ -33,9 +33,7 @@ VALIDATE_EXAMPLES = ("asr-annotate validate annotated",)
 
 
 def inspect(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)
-    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
     rows: Annotated[
         list[int] | None,
         typer.Option(
@@ -88,9 +86,7 @@ def inspect(
 
 
 def validate(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)
-    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
 ) -> None:
     """Check every file, row and count of an annotated directory; exit code 1 if anything is wrong."""
     from asr_data.storage import validate as find_problems

@@ -124,8 +124,7 @@ Tau: TypeAlias = Annotated[
     typer.Option(
         "--tau",
         metavar="X|auto[:K]",
-        help="pivot: cut where the reward jumps by more than this; auto is K robust standard deviations of "
-        "the jumps.",
+        help="pivot: cut where the reward jumps by more than this; auto is K robust standard deviations of the jumps.",
         rich_help_panel=SEGMENTS,
         show_default="auto:3",
     ),

@@ -113,9 +113,7 @@ def segmenter(options: MaskOptions, checks: Checks) -> SegmenterConfig:
     }
     for option, text in given.items():
         if text is not None and _OWNER[option] != options.segmenter:
-            checks.note(
-                f"{option} belongs to --segmenter {_OWNER[option]} and means nothing to {options.segmenter}"
-            )
+            checks.note(f"{option} belongs to --segmenter {_OWNER[option]} and means nothing to {options.segmenter}")
     match options.segmenter:
         case "pivot":
             return checks.attempt(lambda: pivot(options.tau or "auto"), PivotConfig())
@@ -189,9 +187,7 @@ def baseline(text: str) -> BaselineConfig:
             case "median":
                 return DatasetBaseline(statistic="median")
         expected = "dataset:mean, dataset:median or dataset:Q with a quantile Q from 0 to 1"
-        return DatasetBaseline(
-            statistic=_number("--baseline", detail, expected, lambda value: 0 <= value <= 1)
-        )
+        return DatasetBaseline(statistic=_number("--baseline", detail, expected, lambda value: 0 <= value <= 1))
     if head == "running":
         expected = "running:D with a decay D between 0 and 1"
         return RunningBaseline(decay=_number("--baseline", detail, expected, lambda value: 0 < value < 1))

@@ -63,9 +63,7 @@ def train_scorer(
     ] = 0.15,
     mixing: Annotated[
         float,
-        typer.Option(
-            "--mixing", help="A source of T tokens is drawn in proportion to T^MIXING.", rich_help_panel=DATA
-        ),
+        typer.Option("--mixing", help="A source of T tokens is drawn in proportion to T^MIXING.", rich_help_panel=DATA),
     ] = 0.5,
     base: Annotated[
         str,
@@ -96,9 +94,7 @@ def train_scorer(
     ] = 2048,
     max_length: Annotated[
         int,
-        typer.Option(
-            "--max-length", help="Longer examples are left out and counted.", rich_help_panel=TRAINING
-        ),
+        typer.Option("--max-length", help="Longer examples are left out and counted.", rich_help_panel=TRAINING),
     ] = 1024,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=TRAINING)
@@ -112,9 +108,7 @@ def train_scorer(
             "--rank-weight", help="Share of the ranking loss on labelled responses.", rich_help_panel=TRAINING
         ),
     ] = 0.5,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Seed of every random choice.", rich_help_panel=TRAINING)
-    ] = 17,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.", rich_help_panel=TRAINING)] = 17,
     checkpoint_steps: Annotated[
         int, typer.Option("--checkpoint-steps", help="Steps between checkpoints.", rich_help_panel=TRAINING)
     ] = 50,

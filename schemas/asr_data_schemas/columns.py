@@ -83,9 +83,7 @@ def scores_schema(sides: Sequence[str]) -> pa.Schema:
     return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _SCORE_COLUMNS, "")])
 
 
-def _per_side(
-    sides: Sequence[str], columns: Sequence[tuple[str, pa.DataType]], prefix: str
-) -> list[pa.Field[Any]]:
+def _per_side(sides: Sequence[str], columns: Sequence[tuple[str, pa.DataType]], prefix: str) -> list[pa.Field[Any]]:
     for side in sides:
         if side not in SIDES:
             raise ValueError(f"side {side!r} is not one of {', '.join(SIDES)}")

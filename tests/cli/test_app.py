@@ -110,9 +110,7 @@ def test_rejected_rows_are_exit_code_3_only_when_strict(library: Any) -> None:
         (KeyboardInterrupt(), 1, "error: interrupted"),
     ],
 )
-def test_errors_are_one_line_and_an_exit_code(
-    library: Any, failure: BaseException, code: int, line: str
-) -> None:
+def test_errors_are_one_line_and_an_exit_code(library: Any, failure: BaseException, code: int, line: str) -> None:
     library.failure = failure
     result = call("run", "x", "-o", "y")
     assert result.exit_code == code
@@ -221,9 +219,7 @@ def test_train_scorer_builds_its_config(library: Any, monkeypatch: pytest.Monkey
     assert seen["resume"] is True
     assert "0.600 to 0.700" in result.stdout
     # every setting is an option with the same name and default, since the report prints the command
-    assert seen["config"] == type(seen["config"])(
-        preference=(Path("a"), Path("b")), steps=(Path("c"),), lora_rank=0
-    )
+    assert seen["config"] == type(seen["config"])(preference=(Path("a"), Path("b")), steps=(Path("c"),), lora_rank=0)
 
 
 def replace_high(figure: SimpleNamespace, high: float) -> SimpleNamespace:

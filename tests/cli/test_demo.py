@@ -12,9 +12,7 @@ import asr_data.storage
 from asr_data_cli.app import build_app
 
 
-def test_demo_annotates_the_sample_shows_and_validates_it(
-    library: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_annotates_the_sample_shows_and_validates_it(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = SimpleNamespace(
         manifest=SimpleNamespace(counts=SimpleNamespace(annotated=0), stage="masked"),
         data_batches=lambda: iter(()),

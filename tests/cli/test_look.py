@@ -46,9 +46,7 @@ class Directory:
         ),
     )
 
-    def data_batches(
-        self, batch_rows: int = 1_000, columns: Sequence[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         for indices in ((0, 2), (3,)):
             batch = pa.RecordBatch.from_pylist([record(index) for index in indices])
             yield batch if columns is None else batch.select(list(columns))

@@ -14,9 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 
 
 def test_the_page_is_what_the_commands_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), (
-        "run: python -m asr_data_cli.reference > docs/commands.md"
-    )
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run: python -m asr_data_cli.reference > docs/commands.md"
 
 
 def test_every_parameter_has_help() -> None:

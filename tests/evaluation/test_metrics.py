@@ -107,8 +107,7 @@ def test_bootstrap_matches_a_loop_that_copies_the_items_drawn(statistic: str) ->
     drawn = np.random.default_rng(3).integers(0, 4, size=(500, 4))
     reduce = mean if statistic == "mean" else median
     statistics = [
-        reduce([v for i in row for v, g in zip(values, groups, strict=True) if g == names[i]])
-        for row in drawn
+        reduce([v for i in row for v, g in zip(values, groups, strict=True) if g == names[i]]) for row in drawn
     ]
     low, high = bootstrap_interval(values, groups, statistic, resamples=500, seed=3)  # type: ignore[arg-type]
     assert low == pytest.approx(np.percentile(statistics, 2.5))
@@ -152,8 +151,6 @@ def test_bootstrap_of_one_group_has_no_width() -> None:
         ([float("nan")], ["a"], {}, "not finite"),
     ],
 )
-def test_bootstrap_refuses(
-    values: list[float], groups: list[str], settings: dict[str, float], message: str
-) -> None:
+def test_bootstrap_refuses(values: list[float], groups: list[str], settings: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         bootstrap_interval(values, groups, **settings)  # type: ignore[arg-type]

@@ -186,9 +186,7 @@ def test_the_running_baseline_goes_on():
 
 
 def test_the_schmitt_trigger_is_around_the_baseline():
-    masked, _ = segment_and_mask(
-        PAIR, config(baseline={"kind": "pair"}, segmenter={"kind": "schmitt", "delta": 1})
-    )
+    masked, _ = segment_and_mask(PAIR, config(baseline={"kind": "pair"}, segmenter={"kind": "schmitt", "delta": 1}))
     # b = 0.2, so 1 is neutral and −1 bad: each response is one bad segment of reward 0.2.
     assert masked.segment_offsets.tolist() == [0, 1, 2]
 
@@ -200,9 +198,7 @@ def test_delta_and_scorer_rewards():
     masked, _ = segment_and_mask(batch, config(reward="delta", sequence_reward="scorer"))
     assert masked.token_reward.tolist() == [0.5, 0, -2, 0, 2, -1, -2, 0, 2, 0]
     assert masked.reward.tolist() == [7.0, -7.0]
-    odd = replace(
-        PAIR, values=np.full(10, 1.0, dtype=np.float32), initial=np.full(2, 2.0**-9, dtype=np.float32)
-    )
+    odd = replace(PAIR, values=np.full(10, 1.0, dtype=np.float32), initial=np.full(2, 2.0**-9, dtype=np.float32))
     # 1 − 2⁻⁹ has nine significant bits, bfloat16 has eight: a tie, to the even neighbour 1.
     assert token_rewards(odd, "delta")[0] == 1.0
 
@@ -254,9 +250,7 @@ def test_every_setting_masks_whole_segments(rows, segmenter, noise, baseline, re
     batch = batch_of(*rows, preferred=[i % 2 == 0 for i in range(len(rows))], group=np.arange(len(rows)) // 2)
     statistics = RewardStatistics()
     statistics.add(batch.values, batch.row_offsets, batch.values[batch.row_offsets[1:] - 1])
-    chosen = config(
-        {"kind": segmenter}, {"kind": baseline}, noise=noise, segment_reward=reward, on_empty="drop"
-    )
+    chosen = config({"kind": segmenter}, {"kind": baseline}, noise=noise, segment_reward=reward, on_empty="drop")
     masked, _ = segment_and_mask(batch, chosen, statistics)
     assert masked.segment_offsets[-1] == masked.segment_start.size == masked.segment_keep.size
     starts = masked.segment_start + np.repeat(batch.row_offsets[:-1], np.diff(masked.segment_offsets))
@@ -274,6 +268,4 @@ def test_masks_do_not_depend_on_the_scale(row, exponent, shift):
     plain = batch_of(row, row[::-1], preferred=[True, False])
     moved = replace(plain, values=(plain.values + np.float32(shift)) * np.float32(scale))
     relative = config({"kind": "schmitt"}, {"kind": "sequence"}, noise="response", sequence_reward="last")
-    assert np.array_equal(
-        segment_and_mask(plain, relative)[0].mask, segment_and_mask(moved, relative)[0].mask
-    )
+    assert np.array_equal(segment_and_mask(plain, relative)[0].mask, segment_and_mask(moved, relative)[0].mask)

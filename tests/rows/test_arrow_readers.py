@@ -67,8 +67,6 @@ def test_damaged_page_is_noticed_where_pages_have_checksums(tmp_path: Path) -> N
 
 
 def test_column_names_that_occur_twice(tmp_path: Path) -> None:
-    pq.write_table(
-        pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet"
-    )
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="twice: a"):
         ParquetReader(tmp_path / "a.parquet")

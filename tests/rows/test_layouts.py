@@ -16,9 +16,7 @@ SHAREGPT = pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))
 TRANSCRIPT = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
 
 
-def detected(
-    types: dict[str, pa.DataType], records: list[dict[str, Any]] | None = None, **columns: str
-) -> Layout:
+def detected(types: dict[str, pa.DataType], records: list[dict[str, Any]] | None = None, **columns: str) -> Layout:
     return detect(pa.schema(list(types.items())), records or [], columns or None)
 
 
@@ -35,9 +33,7 @@ def detected(
         ({"prompt": TEXT, "chosen": TEXT, "rejected": pa.large_string(), "label": TEXT}, "preference", None),
     ],
 )
-def test_detected_by_names_and_types(
-    types: dict[str, pa.DataType], kind: str, sides: tuple[str, ...] | None
-) -> None:
+def test_detected_by_names_and_types(types: dict[str, pa.DataType], kind: str, sides: tuple[str, ...] | None) -> None:
     layout = detected({"id": pa.int64(), **types, "score": pa.float64()})
     assert layout.kind == kind
     assert layout.sides == (sides or ("chosen", "rejected"))

@@ -81,9 +81,7 @@ def test_preference_of_messages(prompt: Any, chosen: Any, rejected: Any, expecte
         ([Q, A, Q2, A2], [Q, A], ([Q], [A, Q2, A2], [A])),  # one begins the other: its last message stays
     ],
 )
-def test_implicit_prompt_is_the_common_beginning(
-    chosen: Any, rejected: Any, expected: tuple[Any, ...]
-) -> None:
+def test_implicit_prompt_is_the_common_beginning(chosen: Any, rejected: Any, expected: tuple[Any, ...]) -> None:
     assert parts(normalise(0, {"chosen": chosen, "rejected": rejected}, IMPLICIT)) == expected
 
 
@@ -117,9 +115,7 @@ def test_transcripts() -> None:
     assert parts(normalise(0, record, TRANSCRIPTS)) == ([Q, A, Q2], [A2], [B])
 
 
-@pytest.mark.parametrize(
-    ("label", "expected"), [(True, True), (0, False), (1, True), ("False", False), ("1", True)]
-)
+@pytest.mark.parametrize(("label", "expected"), [(True, True), (0, False), (1, True), ("False", False), ("1", True)])
 def test_unpaired(label: Any, expected: bool) -> None:
     row = normalise(0, {"prompt": "p", "completion": "c", "label": label}, UNPAIRED)
     assert [(c.side, c.content, c.preferred) for c in row.completions] == [("completion", "c", expected)]
@@ -227,13 +223,8 @@ def test_bad_transcripts() -> None:
     good = "\n\nHuman: q\n\nAssistant: a"
     assert rejection({"chosen": good, "rejected": "plain"}, TRANSCRIPTS) == "wrong_type"
     assert rejection({"chosen": good, "rejected": ""}, TRANSCRIPTS) == "empty_response"
-    assert (
-        rejection({"chosen": good, "rejected": "\n\nHuman: q\n\nAssistant:"}, TRANSCRIPTS) == "empty_response"
-    )
-    assert (
-        rejection({"chosen": good, "rejected": "\n\nHuman: q2\n\nAssistant: b"}, TRANSCRIPTS)
-        == "prompt_mismatch"
-    )
+    assert rejection({"chosen": good, "rejected": "\n\nHuman: q\n\nAssistant:"}, TRANSCRIPTS) == "empty_response"
+    assert rejection({"chosen": good, "rejected": "\n\nHuman: q2\n\nAssistant: b"}, TRANSCRIPTS) == "prompt_mismatch"
     assert rejection({"chosen": good, "rejected": 5}, TRANSCRIPTS) == "wrong_type"
 
 

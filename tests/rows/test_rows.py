@@ -62,16 +62,13 @@ def test_any_json_values(
 @settings(deadline=None, max_examples=150)
 @given(
     lines=st.lists(
-        RECORDS.map(json.dumps)
-        | st.sampled_from(["[]", "null", "{", '"a"', "3", "x", '{"prompt": "\ud800"}']),
+        RECORDS.map(json.dumps) | st.sampled_from(["[]", "null", "{", '"a"', "3", "x", '{"prompt": "\ud800"}']),
         min_size=1,
         max_size=12,
     ),
     size=st.integers(1, 5),
 )
-def test_good_bad_and_broken_lines(
-    lines: list[str], size: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_good_bad_and_broken_lines(lines: list[str], size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     check_each_once(lines, tmp_path_factory.mktemp("lines") / "a.jsonl", size)
 
 
@@ -91,13 +88,9 @@ def test_hh_rlhf() -> None:
     # Four chosen answers are empty, seen by eye; five pairs part before the last answer, as the data's
     # notes say.
     rejected = [row for row in rows if isinstance(row, RejectedRow)]
-    assert [(row.index, row.code) for row in rejected] == [
-        (n, "empty_response") for n in (86, 516, 925, 1103)
-    ]
+    assert [(row.index, row.code) for row in rejected] == [(n, "empty_response") for n in (86, 516, 925, 1103)]
     lengths = Counter(
-        tuple(len(completion.content) for completion in row.completions)
-        for row in rows
-        if isinstance(row, Row)
+        tuple(len(completion.content) for completion in row.completions) for row in rows if isinstance(row, Row)
     )
     assert lengths == {(1, 1): 2_303, (2, 1): 4, (1, 2): 1}
 
@@ -108,9 +101,7 @@ def test_hh_rlhf_texts_are_put_together_again() -> None:
     for row in rows:
         if isinstance(row, Row):
             for completion in row.completions:
-                turns = [
-                    m for part in (row.prompt, completion.content) for m in part if not isinstance(m, str)
-                ]
+                turns = [m for part in (row.prompt, completion.content) for m in part if not isinstance(m, str)]
                 text = "".join(f"\n\n{speaker[turn['role']]}: {turn['content']}" for turn in turns)
                 assert text == row.source[completion.side]
 

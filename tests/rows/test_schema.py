@@ -43,9 +43,7 @@ def test_types_join(first: Any, second: Any, expected: pa.DataType, split: bool)
 )
 def test_types_that_do_not_join_name_column_file_types_and_rows(first: Any, second: Any, split: bool) -> None:
     chunks = ([None, first], [None, second]) if split else ([None, first, None, second],)
-    with pytest.raises(
-        InputError, match=r"file\.jsonl: column 'x' mixes .*\(first in row 1\).*\(first in row 3\)"
-    ):
+    with pytest.raises(InputError, match=r"file\.jsonl: column 'x' mixes .*\(first in row 1\).*\(first in row 3\)"):
         build(*chunks)
 
 

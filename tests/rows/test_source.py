@@ -38,9 +38,7 @@ def write(directory: Path, form: str) -> Path:
         case "json":
             path.write_text(json.dumps(RECORDS))
         case "csv":
-            path.write_text(
-                "prompt,chosen,rejected\n" + "".join(",".join(r.values()) + "\n" for r in RECORDS)
-            )
+            path.write_text("prompt,chosen,rejected\n" + "".join(",".join(r.values()) + "\n" for r in RECORDS))
         case "parquet":
             pq.write_table(TABLE, path)
         case "arrow":

@@ -72,9 +72,7 @@ def test_byte_order_mark_and_gzip(tmp_path: Path) -> None:
     assert all_rows(JsonLinesReader(path)) == [(0, {}), (1, {})]
 
 
-@pytest.mark.parametrize(
-    "content", [b"plain", gzip.compress(b'{"a": 1}\n' * 999)[:-20]], ids=["plain", "cut"]
-)
+@pytest.mark.parametrize("content", [b"plain", gzip.compress(b'{"a": 1}\n' * 999)[:-20]], ids=["plain", "cut"])
 def test_damaged_gzip_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.jsonl.gz"
     path.write_bytes(content)

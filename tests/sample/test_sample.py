@@ -142,9 +142,7 @@ def test_faults_are_the_smaller_part_and_not_in_the_chosen_response(row: dict[st
     ],
 )
 def test_spans_mark_the_planted_text(question: str, marked: list[str]) -> None:
-    (row,) = [
-        row for row in ROWS if unicodedata.normalize("NFC", row["prompt"][-1]["content"]).startswith(question)
-    ]
+    (row,) = [row for row in ROWS if unicodedata.normalize("NFC", row["prompt"][-1]["content"]).startswith(question)]
     assert [rejected(row)[span["start"] : span["end"]] for span in row["fault_spans"]] == marked
 
 
@@ -187,8 +185,6 @@ def test_length_does_not_tell_the_sides_apart() -> None:
 
 def test_faults_lie_at_the_start_in_the_middle_and_at_the_end() -> None:
     thirds = Counter(
-        int(3 * (span["start"] + span["end"]) / 2 / len(rejected(row)))
-        for row in ROWS
-        for span in row["fault_spans"]
+        int(3 * (span["start"] + span["end"]) / 2 / len(rejected(row))) for row in ROWS for span in row["fault_spans"]
     )
     assert min(thirds[third] for third in range(3)) >= 6

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from asr_data.errors import ConfigError, InputError
 from asr_data.segments import Optimal, Pivot, Schmitt, Sequence, Step, Token, split
 
-rows_of_rewards = st.lists(
-    st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6
-)
+rows_of_rewards = st.lists(st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6)
 
 
 def flat(rows):

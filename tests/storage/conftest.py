@@ -105,9 +105,7 @@ def manifest_for(files: Any, **changes: Any) -> Manifest:
         "mask": {"end_token": "segment"},
         "sides": SIDES,
         "statistics": {"sigma": 0.5},
-        "counts": Counts(
-            rows=3, annotated=2, rejected=1, notes={"truncated": 1}, rejects={"empty_prompt": 1}
-        ),
+        "counts": Counts(rows=3, annotated=2, rejected=1, notes={"truncated": 1}, rejects={"empty_prompt": 1}),
         "files": files,
     }
     return Manifest.model_validate(settings | changes)

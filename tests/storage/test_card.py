@@ -22,9 +22,7 @@ def load(path: Any, cache: Any, name: str | None = None) -> datasets.Dataset:
     return datasets.load_dataset(str(path), name, split="train", cache_dir=str(cache))
 
 
-def test_each_config_loads_with_the_contract_as_features(
-    write: Any, rows: Any, schemas: Any, tmp_path: Any
-) -> None:
+def test_each_config_loads_with_the_contract_as_features(write: Any, rows: Any, schemas: Any, tmp_path: Any) -> None:
     path = write()
     for config, name in (("data", None), ("scores", "scores"), ("rejects", "rejects")):
         loaded = load(path, tmp_path / "cache", name)

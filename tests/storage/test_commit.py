@@ -35,9 +35,7 @@ def test_record_holds_what_an_independent_reader_finds(tmp_path: Path) -> None:
 
 def test_bytes_do_not_depend_on_batches_and_row_groups_are_bounded(tmp_path: Path) -> None:
     whole = commit_parquet(tmp_path / "a.parquet", [table(0, 2_500)], SCHEMA)
-    pieces = [
-        batch for start in range(0, 2_500, 70) for batch in table(start, min(start + 70, 2_500)).to_batches()
-    ]
+    pieces = [batch for start in range(0, 2_500, 70) for batch in table(start, min(start + 70, 2_500)).to_batches()]
     pieced = commit_parquet(tmp_path / "b.parquet", pieces, SCHEMA)
     assert whole.sha256 == pieced.sha256
     metadata = pq.read_metadata(tmp_path / "a.parquet")
@@ -163,11 +161,7 @@ column_values: dict[pa.DataType, st.SearchStrategy[Any]] = {
 COMPLETION = data_schema(("completion",), prefix="x_")
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries({field.name: column_values[field.type] for field in COMPLETION}), max_size=4
-    )
-)
+@given(st.lists(st.fixed_dictionaries({field.name: column_values[field.type] for field in COMPLETION}), max_size=4))
 @settings(deadline=None, max_examples=40)
 def test_ragged_rows_come_back_bit_for_bit(tmp_path_factory: Any, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.mktemp("ragged") / "a.parquet"

@@ -19,16 +19,12 @@ PLAN = {"model": {"name": "a", "layers": (1, 2)}, "seed": 1}
 
 def commit(output: OutputDirectory, index: int) -> Any:
     rows = pa.table({"asr_row": pa.array([index], pa.int64())})
-    return output.commit_shard(
-        "score", index, {f"data/train-{index:05d}.parquet": (SCHEMA, [rows])}, {"tokens": 7}
-    )
+    return output.commit_shard("score", index, {f"data/train-{index:05d}.parquet": (SCHEMA, [rows])}, {"tokens": 7})
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
     return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
     }
 
 
@@ -198,9 +194,7 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
         "    sys.exit(str(error))\n"
     )
     keep = OutputDirectory.create(tmp_path / "out", PLAN)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "out")], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], capture_output=True, text=True)
     assert "another run is writing to it now" in done.stderr
     assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["seed"] == 1
 
@@ -235,8 +229,7 @@ def shard_files(output: OutputDirectory, index: int) -> Any:
 
 def test_storage_imports_nothing_heavy() -> None:
     program = (
-        "import sys, asr_data.storage;"
-        "print(sorted({'torch', 'transformers', 'datasets', 'jinja2'} & set(sys.modules)))"
+        "import sys, asr_data.storage;print(sorted({'torch', 'transformers', 'datasets', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -28,9 +28,7 @@ def test_group_is_the_first_user_turn_whatever_its_spacing_and_case() -> None:
 
 
 def test_group_without_a_user_is_all_text() -> None:
-    assert group_of([{"role": "system", "content": "a"}, {"role": "system", "content": "b"}]) == group_of(
-        "a\nb"
-    )
+    assert group_of([{"role": "system", "content": "a"}, {"role": "system", "content": "b"}]) == group_of("a\nb")
 
 
 def test_messages_and_text() -> None:

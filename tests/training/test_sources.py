@@ -392,7 +392,5 @@ def test_real_spans_are_the_marked_characters() -> None:
     for example in read_source("spans", path).labelled:
         text = response_text(example.response.content)
         expected = b"".join(bytes([i not in faulty[text]]) * len(c.encode()) for i, c in enumerate(text))
-        targets = b"".join(
-            bytes([int(label.target)]) * (label.end - label.start) for label in example.response.labels
-        )
+        targets = b"".join(bytes([int(label.target)]) * (label.end - label.start) for label in example.response.labels)
         assert targets == expected

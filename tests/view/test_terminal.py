@@ -20,9 +20,7 @@ def row(*segments: tuple[str, float, bool], prompt: str = "Why?", notes: tuple[s
 
 def shown(one: RowView, *, colour: bool, width: int = 80, values: bool = False) -> str:
     file = io.StringIO()
-    console = Console(
-        file=file, width=width, force_terminal=colour, color_system="truecolor" if colour else None
-    )
+    console = Console(file=file, width=width, force_terminal=colour, color_system="truecolor" if colour else None)
     show_rows(console, [one], values=values)
     return file.getvalue()
 
