@@ -121,7 +121,9 @@ def mask(
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or _recorded_tokenizer(manifest)
-    plan = mask_plan(manifest.plan, policy, mask)
+    # The manifest's own records keep the order of columns, which its canonical plan does not.
+    records = {name: getattr(manifest, name).model_dump(mode="json") for name in ("input", "scorer")}
+    plan = mask_plan({**manifest.plan, **records}, policy, mask)
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     if not directory.is_finished:
         schema = before.schema().remove_metadata()
