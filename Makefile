@@ -54,7 +54,7 @@ test: install
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 bench: install
-	$(BIN)/python benchmarks/segments.py
+	$(BIN)/python -m benchmarks.segments
 
 clean:
 	rm -rf $(VENV) $(DEMO_DIR) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

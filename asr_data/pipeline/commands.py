@@ -21,6 +21,7 @@ from asr_data.pipeline.plan import mask_plan, scoring_plan, versions
 from asr_data.pipeline.scoring import ScoreStage, ShardNames
 from asr_data.pipeline.summary import Progress, Silent, Summary, side_statistics, summary_of
 from asr_data.rows import Layout, Source
+from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import check_collisions, dataset_card, open_output, run_id
 from asr_data.storage.manifest import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
@@ -127,7 +128,7 @@ def mask(
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     if not directory.is_finished:
         schema = before.schema().remove_metadata()
-        columns = pa.schema([schema.field(name) for name in manifest.input.column_types])
+        columns = storable(pa.schema([schema.field(name) for name in manifest.input.column_types]))
         check_collisions(columns.names, asr_data_schemas.data_schema(manifest.sides, manifest.prefix).names)
         shards = _FinishedShards(before)
         index_column = f"{manifest.prefix}asr_row"

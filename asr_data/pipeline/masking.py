@@ -100,7 +100,7 @@ class MaskStage:
         for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
             if not batch.num_rows:
                 continue
-            source = rows.take(batch.column("asr_row")).select(self._input_schema.names)
+            source = rows.take(batch.column("asr_row")).select(self._input_schema.names).cast(self._input_schema)
             tokens = token_batch(batch, self._sides, self._preferred(source))
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")

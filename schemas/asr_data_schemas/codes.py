@@ -22,6 +22,7 @@ REJECT_CODES: Final[dict[str, str]] = {
     "tokenizer_alters_text": "decoding the tokens does not give the response text back",
     "tokens_uncovered": "some bytes of the response belong to no token",
     "prompt_not_prefix": "the tokens of the prompt are not the first tokens of prompt plus response",
+    "separator_in_text": "the text holds the scorer's step separator literally, so steps and separators do not match",
     "non_finite_reward": "the scorer gave a reward that is not a finite number",
     "wrong_reward_length": "the scorer's spans do not cover the response text exactly",
     "scorer_error": "the scorer failed on this row",
