@@ -17,7 +17,7 @@ PIP_VERSION := 26.2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 CHECK_VERSION := import sys; sys.exit("Python 3.11 or later is needed, this is %d.%d; \
-set PYTHON=…" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)
+set PYTHON=/path/to/python" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)
 
 help:
 	@echo 'make install  environment in $(VENV), with the built-in model'

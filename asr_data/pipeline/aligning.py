@@ -49,6 +49,7 @@ class AlignedSide:
     flags: Int32
     initial: float
     reward: float
+    preferred: bool
 
 
 class AlignStage:
@@ -106,22 +107,29 @@ class AlignStage:
 
     def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> tuple[int, list[int], list[AlignedSide], list[str]]:
         aligned = align(row, self._tokenizer)
-        sides = [_side(r, b, self._form) for r, b in zip(aligned.responses, rewards, strict=True)]
+        sides = [
+            _side(response, given, self._form, preferred=completion.preferred)
+            for response, given, completion in zip(aligned.responses, rewards, row.completions, strict=True)
+        ]
         return row.index, aligned.prompt_ids, sides, ["prompt_merged"] if aligned.prompt_merged else []
 
 
-def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm) -> AlignedSide:
+def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
     steps = _scorer_steps(response, rewards) if len(rewards.step_end) else step_starts(response.text, text_start)
+    values = round_bfloat16(project(rewards, response.start, response.end, form))
+    if not np.isfinite(values).all():
+        raise RowRejected("non_finite_reward", "a token reward is beyond the largest bfloat16 number")
     flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP
     return AlignedSide(
         ids=np.array(response.ids, dtype=np.int32),
         text_start=text_start,
-        values=round_bfloat16(project(rewards, response.start, response.end, form)),
+        values=values,
         flags=(flags + (kinds.astype(np.int32) << _BOUNDARY_SHIFT)).astype(np.int32),
         initial=initial_value(rewards),
         reward=float("nan") if rewards.reward is None else rewards.reward,
+        preferred=preferred,
     )
 
 
@@ -176,6 +184,7 @@ def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
             pa.field(f"{side}_flags", pa.list_(pa.int32())),
             pa.field(f"{side}_initial", pa.float32()),
             pa.field(f"{side}_reward", pa.float32()),
+            pa.field(f"{side}_preferred", pa.bool_()),
         ]
     return pa.schema(fields)
 
@@ -195,18 +204,13 @@ def _table(kept: Sequence[tuple[int, list[int], list[AlignedSide], list[str]]], 
             ragged([s.flags for s in mine], pa.int32()),
             pa.array([s.initial for s in mine], type=pa.float32()),
             pa.array([s.reward for s in mine], type=pa.float32()),
+            pa.array([s.preferred for s in mine], type=pa.bool_()),
         ]
     return pa.Table.from_arrays(columns, schema=aligned_schema(sides))
 
 
-def token_batch(batch: pa.RecordBatch, sides: Sequence[Side], preferred: Bool) -> TokenBatch:
-    """An ``align`` batch as flat arrays, the responses of a row adjacent.
-
-    Args:
-        batch: rows of an intermediate file.
-        sides: its sides.
-        preferred: bool ``[rows × sides]``, the verdicts.
-    """
+def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
+    """An ``align`` batch as flat arrays, the responses of a row adjacent."""
     rows = batch.num_rows
 
     def gather(name: str, kind: Any) -> tuple[Any, Any]:
@@ -218,9 +222,8 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side], preferred: Bool) -
         flat = np.concatenate(parts).astype(kind) if parts else np.zeros(0, dtype=kind)
         return flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    def scalars(name: str) -> Float32:
-        stacked = [batch.column(f"{side}_{name}").to_numpy(zero_copy_only=False) for side in sides]
-        return np.stack(stacked, axis=1).astype(np.float32).ravel()
+    def scalars(name: str) -> Any:
+        return np.stack([batch.column(f"{side}_{name}").to_numpy(zero_copy_only=False) for side in sides], 1).ravel()
 
     values, row_offsets = gather("values", np.float32)
     flags, _ = gather("flags", np.int32)
@@ -229,7 +232,7 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side], preferred: Bool) -
         row_offsets=row_offsets,
         written=(flags & _WRITTEN) > 0,
         end=(flags & _CLOSING) > 0,
-        preferred=preferred,
+        preferred=scalars("preferred"),
         group=np.repeat(batch.column("asr_row").to_numpy(), len(sides)),
         boundary=(flags >> _BOUNDARY_SHIFT).astype(np.int8),
         step_start=(flags & _STEP) > 0,

@@ -23,7 +23,7 @@ from asr_data.pipeline.summary import Progress, Silent, Summary, side_statistics
 from asr_data.rows import Layout, Source
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import check_collisions, dataset_card, open_output, run_id
+from asr_data.storage import FileRecord, check_collisions, check_file, dataset_card, open_output, run_id
 from asr_data.storage.manifest import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory, read_batches
@@ -49,7 +49,8 @@ def score(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
-    check_collisions(source.schema.names, asr_data_schemas.row_schema(writing.prefix).names)
+    # With the columns that masking adds, too: it has no way to take other names than scoring took.
+    check_collisions(source.schema.names, asr_data_schemas.data_schema(layout.sides, writing.prefix).names)
     plan = scoring_plan(source, layout, scorer, scoring, writing)
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     stage = _score_stage(source, layout, scorer, writing, run_id(plan))
@@ -170,7 +171,6 @@ def _mask_scored(
     stage = MaskStage(
         shards,
         layout.sides,
-        layout.columns.get("label"),
         config,
         prefix=writing.prefix,
         run=run_id(plan),
@@ -289,18 +289,25 @@ class _WorkShards:
 
 
 class _FinishedShards:
-    """The shards of a finished directory."""
+    """The shards of a finished directory, each checked by SHA-256 when it is first read."""
 
     def __init__(self, directory: AnnotatedDirectory) -> None:
         self._path = directory.path
+        self._checked: set[str] = set()
         self._rows = directory.manifest.files_of("data")
         self._scores = directory.manifest.files_of("scores")
         self.shards = len(self._rows)
 
     def rows(self, index: int) -> Iterator[pa.RecordBatch]:
         """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
-        return read_batches(self._path / self._rows[index].path, BATCH_ROWS)
+        return self._read(self._rows[index])
 
     def scores(self, index: int) -> Iterator[pa.RecordBatch]:
         """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
-        return read_batches(self._path / self._scores[index].path, BATCH_ROWS)
+        return self._read(self._scores[index])
+
+    def _read(self, record: FileRecord) -> Iterator[pa.RecordBatch]:
+        if record.path not in self._checked:
+            check_file(self._path, record)
+            self._checked.add(record.path)
+        return read_batches(self._path / record.path, BATCH_ROWS)

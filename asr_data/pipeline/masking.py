@@ -31,7 +31,6 @@ class MaskStage:
     Args:
         shards: the scored rows that were aligned.
         sides: the sides of a row.
-        label: the input column with the verdict of an unpaired response; None where the side is the verdict.
         config: segments and masks.
         prefix: of the added columns.
         run: the value of ``asr_run``.
@@ -42,7 +41,6 @@ class MaskStage:
         self,
         shards: ScoredShards,
         sides: Sequence[Side],
-        label: str | None,
         config: MaskConfig,
         *,
         prefix: str,
@@ -50,7 +48,7 @@ class MaskStage:
         schema: pa.Schema,
         index_column: str,
     ) -> None:
-        self._shards, self._sides, self._label, self._config = shards, sides, label, config
+        self._shards, self._sides, self._config = shards, sides, config
         self._prefix, self._run, self._input_schema = prefix, run, schema
         self._index_column = index_column
         self.statistics = RewardStatistics()
@@ -60,7 +58,7 @@ class MaskStage:
         for index in range(self._shards.shards):
             for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
                 if batch.num_rows:
-                    tokens = token_batch(batch, self._sides, np.zeros(batch.num_rows * len(self._sides), dtype=bool))
+                    tokens = token_batch(batch, self._sides)
                     rewards = token_rewards(tokens, self._config.reward)
                     own = response_rewards(tokens, rewards, self._config.sequence_reward)
                     self.statistics.add(rewards, tokens.row_offsets, own)
@@ -101,7 +99,7 @@ class MaskStage:
             if not batch.num_rows:
                 continue
             source = rows.take(batch.column("asr_row")).select(self._input_schema.names).cast(self._input_schema)
-            tokens = token_batch(batch, self._sides, self._preferred(source))
+            tokens = token_batch(batch, self._sides)
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
             table = self._annotated(source, batch, masked, tokens)
@@ -110,12 +108,6 @@ class MaskStage:
             yield table
             told.update("masking", int(batch.column("asr_row")[-1].as_py()) + 1, total, state.tokens)
         state.close()
-
-    def _preferred(self, source: pa.Table) -> Bool:
-        if self._label is not None:
-            return np.array([bool(v) for v in source.column(self._label).to_pylist()], dtype=bool)
-        verdicts = [side != "rejected" for side in self._sides]
-        return np.tile(np.array(verdicts, dtype=bool), source.num_rows)
 
     def _annotated(self, source: pa.Table, batch: pa.RecordBatch, masked: MaskedBatch, tokens: TokenBatch) -> pa.Table:
         count = len(self._sides)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import JsonValue
 
-from asr_data.errors import RowRejected
+from asr_data.errors import RowRejected, ScorerError
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Scored, Scorer
@@ -44,21 +44,27 @@ class ScoreStage:
 
     def work(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
         """Score every shard that is not committed yet."""
-        for index in range(self.shards):
-            if output.committed(STAGE, index) is None:
-                self._shard(output, names, index, progress)
+        missing = [index for index in range(self.shards) if output.committed(STAGE, index) is None]
+        if not missing:
+            return
+        # One pass over the input: most readers cannot jump.
+        first = missing[0]
+        inputs = read_rows(self._source, self._layout, self._shard_rows, first * self._shard_rows)
+        for index, batch in enumerate(inputs, start=first):
+            if index in missing:
+                self._shard(output, names, index, batch, progress)
 
-    def _shard(self, output: OutputDirectory, names: ShardNames, index: int, progress: Progress) -> None:
+    def _shard(
+        self,
+        output: OutputDirectory,
+        names: ShardNames,
+        index: int,
+        batch: Sequence[Row | RejectedRow],
+        progress: Progress,
+    ) -> None:
         first = index * self._shard_rows
-        stop = min(first + self._shard_rows, self._source.rows)
-        rows: list[Row] = []
-        rejected: list[RejectedRow] = []
-        for batch in read_rows(self._source, self._layout, _BATCH_ROWS, first, stop):
-            for row in batch:
-                if isinstance(row, Row):
-                    rows.append(row)
-                else:
-                    rejected.append(row)
+        rows = [row for row in batch if isinstance(row, Row)]
+        rejected = [row for row in batch if isinstance(row, RejectedRow)]
         scored = self._score(rows, first, progress)
         kept: list[tuple[Row, tuple[ByteRewards, ...]]] = []
         for row, answer in zip(rows, scored, strict=True):
@@ -72,7 +78,7 @@ class ScoreStage:
             names.scores(index): _score_table(kept, self._layout.sides),
         }
         output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
-        progress.update("scoring", stop, self._source.rows, self.tokens)
+        progress.update("scoring", first + len(batch), self._source.rows, self.tokens)
 
     def _score(self, rows: Sequence[Row], first: int, progress: Progress) -> list[Scored]:
         expected = sum(len(response_text(c.content)) for row in rows for c in row.completions) or 1
@@ -84,7 +90,10 @@ class ScoreStage:
             share = min(1.0, 4 * (self.tokens - before) / expected)
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
-        return self._scorer.score(rows, on_tokens)
+        scored = self._scorer.score(rows, on_tokens)
+        if len(scored) != len(rows):
+            raise ScorerError(f"scorer {self._scorer.info.name!r} gave {len(scored)} answers for {len(rows)} rows")
+        return scored
 
     def _row_table(self, rows: Sequence[Row]) -> Rows:
         added = row_schema(self._prefix)

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,15 +71,16 @@ def load_backbone(config: TokenHeadConfig, directory: Path) -> tuple[nn.Module, 
     if isinstance(config.backbone, PackagedBackbone):
         model, extra = _load_gguf(packaged_file(config.backbone)), set[str]()
     else:
-        source = directory if config.backbone is None else resolve_directory(_relative(config.backbone, directory))
+        source = directory if config.backbone is None else backbone_directory(config.backbone, directory)
         model, extra = _load_native(source)
     if config.adapter is not None:
         model = _merge_adapter(model, _inside(directory, config.adapter))
     return model.eval(), extra
 
 
-def _relative(name: str, directory: Path) -> str:
-    return str(directory / name) if (directory / name).is_dir() else name
+def backbone_directory(name: str, directory: Path) -> Path:
+    """The backbone that a scorer in ``directory`` names: beside it, elsewhere on this machine, or on the hub."""
+    return directory / name if (directory / name).is_dir() else resolve_directory(name)
 
 
 def _load_gguf(path: Path) -> nn.Module:
@@ -126,7 +128,14 @@ def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
         raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[builtin]'")
     from peft import PeftModel
 
-    merged: nn.Module = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+    if not (directory / "adapter_config.json").is_file():
+        raise ScorerError(f"no adapter at {directory}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        try:
+            merged: nn.Module = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+        except (OSError, ValueError, RuntimeError, SafetensorError, UserWarning) as error:
+            raise ScorerError(f"the adapter in {directory} does not fit its backbone: {error}") from error
     return merged
 
 

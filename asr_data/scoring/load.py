@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.checkpoint import (
+    backbone_directory,
     fingerprint,
     load_backbone,
     load_head,
@@ -24,6 +26,8 @@ from asr_data.scoring.token_head import TokenHeadScorer, TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 BUILTIN = Path(__file__).parent / "builtin"
+_DECISIVE = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "*.jinja")
+"""Files that decide what rewards come out: weights, sizes, scales, tokens and their layout."""
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 
 
@@ -59,7 +63,6 @@ def load_scorer(
     head = load_head(settings.head, directory, extra, hidden)
     tokenizer = _tokenizer(settings, directory, str(model))
     reward_model = TokenRewardModel(backbone.to(device, dtype), head.to(device)).eval()
-    context = int(backbone.config.get_text_config().max_position_embeddings)  # type: ignore[union-attr, operator]
     batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
     info = ScorerInfo(
         name=str(model),
@@ -80,8 +83,17 @@ def load_scorer(
         settings,
         info,
         batch_tokens=batch_tokens,
-        max_length=min(scoring.max_length or context, context),
+        max_length=_max_length(backbone, scoring, str(model)),
     )
+
+
+def _max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:
+    settings = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
+    context = getattr(settings, "max_position_embeddings", None)  # some have none: ALiBi, state spaces
+    lengths = [int(length) for length in (scoring.max_length, context) if length]
+    if not lengths:
+        raise ConfigError(f"{name} does not say how long its context is; set max_length")
+    return min(lengths)
 
 
 def pick_device(device: str) -> torch.device:
@@ -134,13 +146,14 @@ def _tokenizer(settings: TokenHeadConfig, directory: Path, name: str) -> Tokeniz
             return load_tokenizer(path.parent, gguf_file=path.name, name=name)
     if settings.backbone is None or (directory / "tokenizer.json").is_file():
         return load_tokenizer(directory, name=name)
-    return load_tokenizer(settings.backbone, name=name)
+    return load_tokenizer(backbone_directory(settings.backbone, directory), name=name)
 
 
 def _files(settings: TokenHeadConfig, directory: Path) -> list[Path]:
-    files = [*directory.rglob("*.safetensors"), *directory.glob("config.json")]
+    files = [file for pattern in _DECISIVE for file in directory.rglob(pattern)]
     if isinstance(settings.backbone, PackagedBackbone):
         files.append(packaged_file(settings.backbone))
     elif settings.backbone is not None:
-        files += resolve_directory(settings.backbone).glob("*.safetensors")
+        backbone = backbone_directory(settings.backbone, directory)
+        files += [file for pattern in _DECISIVE for file in backbone.rglob(pattern)]
     return files

@@ -129,7 +129,7 @@ class TokenHeadScorer:
             if len(positions) != len(end):
                 raise RowRejected(
                     "separator_in_text",
-                    f"{len(end)} steps but {len(positions)} separators {separator!r}: the text holds it literally",
+                    f"{len(end)} steps but {len(positions)} separators {separator!r}; the text must not hold it",
                 )
             out.append(_Sequence(aligned.prompt_ids + response.ids, [first + p for p in positions], end, end))
         return out
@@ -141,13 +141,16 @@ class TokenHeadScorer:
         """Rewards of a batch; out of memory halves it, and a sequence that does not fit alone gives None."""
         try:
             return self._forward(batch)
-        except torch.OutOfMemoryError:
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            if len(batch) == 1:
-                return [None]
-            half = len(batch) // 2
-            return self._run(batch[:half]) + self._run(batch[half:])
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside of the handler: the exception holds on to the tensors of the failed pass.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch) == 1:
+            return [None]
+        half = len(batch) // 2
+        return self._run(batch[:half]) + self._run(batch[half:])
 
     @property
     def _device(self) -> torch.device:
@@ -181,6 +184,11 @@ class TokenHeadScorer:
             else:
                 out.append(tuple(ByteRewards(s.span_end, cast(Any, r), s.step_end) for s, r in mine))
         return out
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On a CPU torch says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def transform(logits: Tensor, config: TokenHeadConfig) -> Tensor:
@@ -242,7 +250,7 @@ def _last_tokens(response: AlignedResponse, step_end: Int32) -> list[int]:
     text = response.text.encode()
     positions, start = [], 0
     for end in step_end.tolist():
-        last = start + len(text[start:end].rstrip()) - 1
+        last = start + len(text[start:end].decode().rstrip().encode()) - 1
         covering = np.flatnonzero((response.start <= last) & (response.end > last))
         if not len(covering):
             raise RowRejected("tokens_uncovered", f"no token covers byte {last} of the response, the end of a step")

@@ -98,22 +98,20 @@ def render_messages(
     sentinels = _sentinels(len(contents), text)
     stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)]
     skeleton = apply_template(hf, [*prompt, *stand_ins], arguments, generate=False)
-    pieces, position, skeleton_position, written = [], 0, 0, 0
-    for message, content, sentinel in zip(completion, contents, sentinels, strict=True):
-        assistant = message["role"] == "assistant"
-        if not content:
-            continue
-        found = skeleton.find(sentinel, skeleton_position)
-        literal = skeleton[skeleton_position:found]
-        inserted = None if found < 0 or not text.startswith(literal, position) else position + len(literal)
-        trimmed = None if inserted is None else _as_rendered(content, text, inserted)
-        if inserted is None or trimmed is None:
+    filled = [(m, c, s) for m, c, s in zip(completion, contents, sentinels, strict=True) if c]
+    around = _split_at(skeleton, [sentinel for _, _, sentinel in filled])
+    if around is None or not text.startswith(around[0]):
+        raise RowRejected("template_alters_text", "the chat template does not hold the messages as they are")
+    pieces, position, written = [], len(around[0]), 0
+    for (message, content, _), after in zip(filled, around[1:], strict=True):
+        trimmed = _as_rendered(content, after, text, position)
+        if trimmed is None:
             raise RowRejected("template_alters_text", f"the chat template changes the message {content[:60]!r}")
-        lead = content.find(trimmed)
-        pieces.append(Piece(inserted, inserted + len(trimmed), written + lead, assistant))
-        position, skeleton_position = inserted + len(trimmed), found + len(sentinel)
+        assistant = message["role"] == "assistant"
+        pieces.append(Piece(position, position + len(trimmed), written + content.find(trimmed), assistant))
+        position += len(trimmed) + len(after)
         written += len(content) if assistant else 0
-    if text[position:] != skeleton[skeleton_position:]:
+    if position != len(text):
         raise RowRejected("template_alters_text", "the chat template depends on the content of the messages")
     return Rendered(text, tuple(pieces), response_text(completion))
 
@@ -125,11 +123,27 @@ def render_strings(prompt: str, completion: str, end: str) -> Rendered:
     return Rendered(prompt + closed, (piece,), completion)
 
 
-def _as_rendered(content: str, text: str, at: int) -> str | None:
+def _as_rendered(content: str, after: str, text: str, at: int) -> str | None:
+    """The content as it stands in ``text``, followed by the template's own ``after``.
+
+    ``after`` matters: where a template trims and then adds a space, a content with a space at its end seems to
+    stand there untrimmed.
+    """
     for trim in _TRIMS:
-        if text.startswith(trim(content), at):
+        if text.startswith(trim(content) + after, at):
             return trim(content)
     return None
+
+
+def _split_at(text: str, marks: Sequence[str]) -> list[str] | None:
+    """What stands before, between and after ``marks``, or None where one of them is missing or out of order."""
+    parts = []
+    for mark in marks:
+        part, found, text = text.partition(mark)
+        if not found:
+            return None
+        parts.append(part)
+    return [*parts, text]
 
 
 def _sentinels(count: int, text: str) -> list[str]:

@@ -65,10 +65,11 @@ class Tokenizer:
 
     @cached_property
     def _token_bytes(self) -> list[bytes] | None:
-        """The bytes of every token, or None where the vocabulary is not byte-level."""
+        """The bytes of every token, or None where the vocabulary is not byte-level.
+
+        A normaliser does no harm here: where it changes a text, the tokens' bytes are not the text's.
+        """
         if not _mentions(self._backend.get("pre_tokenizer"), "ByteLevel"):
-            return None
-        if self._backend.get("normalizer") is not None:
             return None
         to_byte = _byte_of_character()
         table: list[bytes] = []
@@ -83,7 +84,7 @@ class Tokenizer:
         """Tokenise ``text``; every byte of it is covered, in order, exactly once.
 
         Raises:
-            RowRejected: ``tokenizer_alters_text`` where a normaliser changes the text,
+            RowRejected: ``tokenizer_alters_text`` where a normaliser changes the text or a character is unknown,
                 ``tokens_uncovered`` where something other than white space has no token.
         """
         encoded = self.hf(
@@ -105,6 +106,7 @@ class Tokenizer:
             return Encoding(ids, *exact)
         self._check_normaliser(text)
         offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        self._check_known(text, ids, offsets, inserted)
         return Encoding(ids, *_spans_from_offsets(text, offsets, inserted))
 
     def _exact_spans(self, text: str, ids: list[int], inserted: Any) -> tuple[Int64, Int64] | None:
@@ -118,15 +120,35 @@ class Tokenizer:
         return np.concatenate([np.zeros(min(1, len(end)), dtype=np.int64), end[:-1]]), end
 
     def _check_normaliser(self, text: str) -> None:
+        if "▁" in text and _mentions(self._backend.get("pre_tokenizer"), "Metaspace"):
+            raise RowRejected(
+                "tokenizer_alters_text", f"tokenizer {self.name!r} takes the character '▁' for a space"
+            )
         normalizer = self.hf.backend_tokenizer.normalizer
         if normalizer is None:
             return
         normal = normalizer.normalize_str(text)
-        if normal.replace("▁", " ").strip() != text.replace("▁", " ").strip():
+        if normal != text and normal.replace("▁", " ").strip() != text.strip():
             raise RowRejected(
                 "tokenizer_alters_text",
                 f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for another one",
             )
+
+    def _check_known(self, text: str, ids: list[int], offsets: Int64, inserted: Any) -> None:
+        unknown = (np.array(ids, dtype=np.int64) == self._unknown_id) & ~inserted
+        for first, last in offsets[unknown]:
+            if text[first:last] != self.hf.convert_ids_to_tokens(self._unknown_id):
+                raise RowRejected(
+                    "tokenizer_alters_text", f"tokenizer {self.name!r} has no token for {text[first:last]!r}"
+                )
+
+    @cached_property
+    def _unknown_id(self) -> int:
+        """The id that the vocabulary gives to what it does not know, or -1; the tokenizer's settings may not say."""
+        model = self._backend["model"]
+        token = model.get("unk_token")
+        found = model.get("unk_id") if token is None else self.hf.convert_tokens_to_ids(token)
+        return -1 if found is None else int(found)
 
 
 def load_tokenizer(

@@ -140,7 +140,8 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
     first, curve = _restore(work, model, optimizer)
     recent: dict[str, list[float]] = {}
-    tokens, started = sum(s.tokens for s in steps[:first]), time.monotonic()
+    tokens = sum(s.tokens for s in steps[:first])
+    started = time.monotonic() - (curve[-1]["seconds"] if curve else 0.0)
     model.train()
     for number in range(first, len(steps)):
         torch.manual_seed(config.seed * 1_000_003 + number)  # a resumed run draws what an undisturbed one would

@@ -108,6 +108,8 @@ def command_line(config: TrainingConfig, output: Path) -> str:
 def _open_output(config: TrainingConfig, output: Path, resume: bool) -> Path:
     work = output / ".training"
     settings = json.loads(config.model_dump_json())
+    if output.exists() and not output.is_dir():
+        raise OutputExistsError(f"{output} is a file; give a directory")
     if output.exists() and any(output.iterdir()):
         if not resume:
             raise OutputExistsError(f"{output} is not empty; give another directory, or --resume to go on with it")
@@ -219,8 +221,10 @@ def _save(
     else:
         backbone.save_pretrained(output)
         tokenizer.hf.save_pretrained(output)
-    text = TokenHeadConfig(**settings).model_dump_json(indent=1, exclude_defaults=True)
+    text = TokenHeadConfig(**settings).model_dump_json(indent=1, exclude_none=True)
     (output / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    for path in output.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes them private
 
 
 def _portable_adapter(path: Path) -> None:

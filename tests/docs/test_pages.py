@@ -1,0 +1,101 @@
+"""Pages that state facts of the code: each fact is compared with the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from asr_data.config import MaskConfig
+from asr_data.scoring.config import HeadConfig, TokenHeadConfig
+from asr_data_schemas import REJECT_CODES
+from asr_data_schemas.docs import contract_page
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_contract_page_is_what_the_schemas_say() -> None:
+    assert (DOCS / "contract.md").read_text(encoding="utf-8") == contract_page(), (
+        "run: python -m asr_data_schemas.docs > docs/contract.md"
+    )
+
+
+def test_the_example_scorers_are_valid() -> None:
+    linear, separator = (TokenHeadConfig.model_validate_json(block) for block in blocks("scoring.md", "json"))
+    assert (linear.position, linear.head.kind) == ("last_token_of_step", "linear")
+    assert (separator.separator, separator.head.kind) == ("<extra_0>", "mlp2")
+
+
+def test_every_scorer_setting_is_explained() -> None:
+    text = (DOCS / "scoring.md").read_text(encoding="utf-8")
+    names = {*TokenHeadConfig.model_fields, *HeadConfig.model_fields}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_every_mask_setting_is_explained() -> None:
+    text = (DOCS / "segments.md").read_text(encoding="utf-8")
+    options = [f"--{name.replace('_', '-')}" for name in MaskConfig.model_fields]
+    assert [option for option in options if option not in text] == []
+
+
+def test_reject_codes_in_the_guide_exist() -> None:
+    table = (DOCS / "data.md").read_text(encoding="utf-8").partition("## Rejected rows")[2]
+    cells = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
+    codes = [code for cell in cells for code in re.findall(r"`(\w+)`", cell)]
+    assert len(codes) > 10
+    assert set(codes) <= set(REJECT_CODES)
+
+
+def test_the_split_example() -> None:
+    (program,) = blocks("segments.md", "python")
+    names: dict[str, object] = {}
+    exec(program, names)  # noqa: S102 - the text of our own page
+    np.testing.assert_array_equal(names["starts"], [0, 3, 5, 7])
+
+
+# --- constraints.txt -------------------------------------------------------------------------------------
+
+PINS = {
+    canonicalize_name(line.partition("==")[0]): line.strip().partition("==")[2]
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+}
+
+
+def declared() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    optional = project["project"]["optional-dependencies"].values()
+    groups = [project["project"]["dependencies"], *optional, *project["dependency-groups"].values()]
+    return [Requirement(text) for group in [*groups, project["build-system"]["requires"]] for text in group]
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=lambda requirement: requirement.name)
+def test_the_pin_is_one_that_the_project_allows(requirement: Requirement) -> None:
+    assert PINS[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_what_dependencies_need_is_pinned_too() -> None:
+    wanted, seen = [canonicalize_name(requirement.name) for requirement in declared()], set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            needs = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:
+            continue  # builds the package and is not installed, or is for another platform
+        wanted += [canonicalize_name(n.name) for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})]
+    assert sorted(seen - PINS.keys()) == []
