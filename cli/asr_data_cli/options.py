@@ -106,8 +106,7 @@ MaxLength: TypeAlias = Annotated[
     typer.Option(
         "--max-length",
         min=1,
-        help="Longest prompt plus response, in the reward model's tokens; longer rows are rejected or marked "
-        "truncated, never shortened in silence.",
+        help="Longest prompt plus response, in the reward model's tokens; longer rows are rejected.",
         rich_help_panel=MODEL,
         show_default="the model's context",
     ),

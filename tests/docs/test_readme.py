@@ -86,7 +86,7 @@ def workplace(
 
 @pytest.mark.filterwarnings("ignore")  # of trainers and models; none of them is ours
 def test_own_data_own_model_own_trainer(workplace: Path) -> None:
-    (command,) = snippets("sh")
+    (command,) = (snippet for snippet in snippets("sh") if snippet.startswith("asr-annotate run"))
     program, *arguments = command.split()
     assert program == "asr-annotate"
     done = CliRunner().invoke(build_app(), arguments)
@@ -97,6 +97,7 @@ def test_own_data_own_model_own_trainer(workplace: Path) -> None:
     exec(training, names)  # noqa: S102 - the text of our own page
     exec(loss, names)  # noqa: S102
 
+    assert len(names["rows"]) == len(PAIRS)
     for row, labelled in zip(names["rows"], names["train"], strict=True):
         prompt = len(row["prompt_ids"])
         assert labelled["labels"][:prompt] == [-100] * prompt

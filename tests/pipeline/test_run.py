@@ -6,10 +6,12 @@ import math
 import statistics
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -82,8 +84,6 @@ def test_load_dataset_opens_every_config_with_the_exact_features(bench: Any, pai
 
 
 def test_input_columns_are_unchanged(bench: Any, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     table = pa.table(
         {
             "prompt": pa.array(["What?", "Why?", "Who?"], type=pa.large_string()),
@@ -194,10 +194,7 @@ def response_by_hand(bench: Any, row: Any, side: str) -> dict[str, list[Any]]:
     prompt_ids = hf(prompt, add_special_tokens=False)["input_ids"]
     ids = hf(b"".join(b for b, _ in marked).decode(), add_special_tokens=False)["input_ids"]
     assert ids[: len(prompt_ids)] == prompt_ids
-    answer = bench.scorer._answer
-    from types import SimpleNamespace
-
-    (spans,) = answer(SimpleNamespace(completions=[SimpleNamespace(content=row[side])]))
+    (spans,) = bench.scorer._answer(SimpleNamespace(completions=[SimpleNamespace(content=row[side])]))
     per_byte: list[float] = []
     for (begin, end), reward in zip(pairwise([0, *spans.span_end.tolist()]), spans.span_reward.tolist(), strict=True):
         per_byte += [reward] * (end - begin)
@@ -274,10 +271,11 @@ def test_turns_of_others_inside_a_completion_are_never_trained_on(bench: Any) ->
 def test_segment_starts_are_code_points_of_the_response(bench: Any, pairs: Any) -> None:
     bench.run(pairs, mask=MaskConfig.model_validate({"segmenter": {"kind": "step"}}))
     rows = {row["asr_row"]: row for row in bench.table("out").to_pylist()}
-    # This one is too short for steps of the scorer's own: its sentences are the steps.
+    # 18 characters of 3 bytes: the scorer's second step starts at byte 27.
     assert rows[1]["rejected"][0]["content"] == "日本語の答えは四十二です。違います。"
-    assert rows[1]["rejected_seg_text_start"][:2] == [0, 13]
-    assert rows[2]["rejected_seg_text_start"] == [0, 3]
+    assert rows[1]["rejected_seg_text_start"] == [0, 9]
+    # Too short for steps of the scorer's own: its one sentence is the step.
+    assert rows[2]["chosen_seg_text_start"] == [0]
 
 
 # --- layouts and edges -----------------------------------------------------------------------------------
@@ -306,10 +304,16 @@ def test_prompt_and_completion_without_a_label_is_preferred(bench: Any) -> None:
 
 
 def test_a_string_completion_ends_with_the_end_of_sequence_token(bench: Any) -> None:
-    bench.run([{"prompt": "What is it? ", "chosen": "It is here", "rejected": "One"}])
-    (row,) = bench.table("out").to_pylist()
-    assert bench.tokenizer.hf.decode(row["chosen_ids"]) == "It is here<|im_end|>"
-    assert row["chosen_mask"][-1] is True
+    rows = [{"prompt": prompt, "chosen": "It is here", "rejected": "One"} for prompt in ("What?\n", "What? ")]
+    summary = bench.run(rows)
+    plain, merged = bench.table("out").to_pylist()
+    assert bench.tokenizer.hf.decode(plain["chosen_ids"]) == "It is here<|im_end|>"
+    assert plain["chosen_mask"][-1] is True
+    # Here the prompt's last space is part of the token " It".
+    assert bench.tokenizer.hf.decode(merged["prompt_ids"]) == "What?"
+    assert bench.tokenizer.hf.decode(merged["chosen_ids"]) == " It is here<|im_end|>"
+    assert summary.notes["prompt_merged"] == 1
+    assert "prompt_merged" in merged["asr_notes"]
 
 
 def test_every_row_rejected_still_finishes(bench: Any, pairs: Any) -> None:
@@ -320,11 +324,10 @@ def test_every_row_rejected_still_finishes(bench: Any, pairs: Any) -> None:
     bench.score(rows, "score", shard_rows=1)
     bench.mask("score", "mask", MaskConfig())
     assert bench.files("mask") == bench.files("run")
-    for name in (None, "scores"):
-        loaded = datasets.load_dataset(
-            str(bench.folder / "run"), name, split="train", cache_dir=str(bench.folder / "cache")
-        )
-        assert loaded.num_rows == 0
+    for name in (None, "scores"):  # datasets cannot open an empty split but as a stream
+        loaded = datasets.load_dataset(str(bench.folder / "run"), name, split="train", streaming=True)
+        assert list(loaded) == []
+        assert "asr_row" in loaded.features
 
 
 def test_a_shard_without_an_annotated_row(bench: Any, pairs: Any) -> None:

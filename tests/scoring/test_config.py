@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr_data.errors import ScorerError
+from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig, read_config
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / CONFIG_NAME
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TokenHeadConfig(),
+        TokenHeadConfig(head=HeadConfig(kind="mlp2", labels=2), transform="softmax_idx", indices=(1,)),
+        TokenHeadConfig(position="separator", separator="<sep>", step_split="\n"),
+        TokenHeadConfig(backbone=PackagedBackbone(package="p", gguf_file="a.gguf", install="pip install p")),
+    ],
+)
+def test_written_and_read(tmp_path: Path, config: TokenHeadConfig) -> None:
+    assert read_config(write(tmp_path, config.model_dump_json(exclude_defaults=True))) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "seq_head"}, "kind"),
+        ({"unheard_of": 1}, "unheard_of"),
+        ({"head": {"kind": "mlp3"}}, "head.kind"),
+        ({"head": {"labels": 0}}, "head.labels"),
+        ({"indices": [1]}, "do not fit a head with 1 labels"),
+        ({"indices": [-1]}, "indices.0"),
+        ({"indices": []}, "indices"),
+        ({"position": "separator"}, "needs the separator token"),
+        ({"head": {"labels": 2}, "transform": "prob_diff", "indices": [0]}, "'prob_diff' takes 2 indices"),
+        ({"head": {"labels": 2}, "transform": "sigmoid", "indices": [0, 1]}, "'sigmoid' takes 1 indices"),
+        ({"step_split": ""}, "step_split must not be empty"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScorerError, match=CONFIG_NAME) as caught:
+        read_config(write(tmp_path, json.dumps(settings)))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null"])
+def test_not_an_object(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ScorerError, match=CONFIG_NAME):
+        read_config(write(tmp_path, text))
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / CONFIG_NAME
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ScorerError, match="cannot read"):
+        read_config(path)
+
+
+def test_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ScorerError, match="no scorer settings at"):
+        read_config(tmp_path / CONFIG_NAME)
