@@ -50,7 +50,9 @@ def main(scored: Path) -> None:
     """Print the table."""
     manifest = open_output(scored).manifest
     counts = manifest.counts
-    print(f"{counts.rows:,} rows = {counts.annotated:,} annotated + {counts.rejected:,} rejected {counts.rejects or ''}\n")
+    print(
+        f"{counts.rows:,} rows = {counts.annotated:,} annotated + {counts.rejected:,} rejected {counts.rejects or ''}\n"
+    )
     sides = manifest.sides
     kept = " | ".join(f"kept tokens, {side}" for side in sides)
     print(f"| segmenter | segments per response | {kept} | empty masks | err_seq | err_tok | err_seg | seconds |")
@@ -66,7 +68,10 @@ def main(scored: Path) -> None:
         shares = " | ".join(f"{summary.sides[s].kept_tokens / summary.sides[s].tokens:.1%}" for s in sides)
         empty = sum(count for note, count in summary.notes.items() if note.startswith("empty_mask"))
         per_token = " | ".join(f"{e / errors.tokens:.4f}" for e in (errors.err_seq, errors.err_tok, errors.err_seg))
-        print(f"| {name} | {segments:.1f} | {shares} | {empty / responses:.1%} | {per_token} | {seconds:.1f} |", flush=True)
+        print(
+            f"| {name} | {segments:.1f} | {shares} | {empty / responses:.1%} | {per_token} | {seconds:.1f} |",
+            flush=True,
+        )
 
 
 def measure(masked: Path) -> ApproximationErrors:

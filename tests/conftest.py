@@ -47,9 +47,7 @@ TEMPLATES = {
         + "{% endfor %}"
         + _OPEN
     ),
-    "shouting": (
-        "{% for m in messages %}" + _TURN % "m['content'] | replace('!', '!!')" + "{% endfor %}" + _OPEN
-    ),
+    "shouting": ("{% for m in messages %}" + _TURN % "m['content'] | replace('!', '!!')" + "{% endfor %}" + _OPEN),
     "upper": "{% for m in messages %}" + _TURN % "(m['content'] | upper)" + "{% endfor %}" + _OPEN,
 }
 
@@ -104,7 +102,8 @@ def _metaspace_unigram() -> Any:
     learner = Tokenizer(models.Unigram())
     learner.pre_tokenizer = pre_tokenizers.Metaspace()
     learner.train_from_iterator(
-        TEXTS, trainers.UnigramTrainer(vocab_size=120, unk_token="<unk>", show_progress=False)  # noqa: S106
+        TEXTS,
+        trainers.UnigramTrainer(vocab_size=120, unk_token="<unk>", show_progress=False),  # noqa: S106
     )
     pieces = [(piece, score) for piece, score in json.loads(learner.to_str())["model"]["vocab"]]
     vocab = [("<unk>", 0.0), *((f"<0x{b:02X}>", -20.0) for b in range(256))]

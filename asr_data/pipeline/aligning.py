@@ -16,7 +16,7 @@ from asr_data.masks.batch import TokenBatch
 from asr_data.pipeline.scoring import ShardNames, ragged, rejects_json
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, normalise
-from asr_data.segments.boundaries import boundary_kinds, step_starts
+from asr_data.segments.boundaries import BoundaryKind, boundary_kinds
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
@@ -117,7 +117,7 @@ class AlignStage:
 def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
-    steps = _scorer_steps(response, rewards) if len(rewards.step_end) else step_starts(response.text, text_start)
+    steps = _scorer_steps(response, rewards) if len(rewards.step_end) else kinds >= BoundaryKind.SENTENCE
     values = round_bfloat16(project(rewards, response.start, response.end, form))
     if not np.isfinite(values).all():
         raise RowRejected("non_finite_reward", "a token reward is beyond the largest bfloat16 number")

@@ -49,6 +49,7 @@ def score(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
+    _check_apart(source, output)
     # With the columns that masking adds, too: it has no way to take other names than scoring took.
     check_collisions(source.schema.names, asr_data_schemas.data_schema(layout.sides, writing.prefix).names)
     plan = scoring_plan(source, layout, scorer, scoring, writing)
@@ -82,8 +83,8 @@ def run(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
-    added = asr_data_schemas.data_schema(layout.sides, writing.prefix).names
-    check_collisions(source.schema.names, added)
+    _check_apart(source, output)
+    check_collisions(source.schema.names, asr_data_schemas.data_schema(layout.sides, writing.prefix).names)
     _check_reward(mask, scorer.info.form)
     plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing), tokenizer, mask)
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
@@ -135,6 +136,14 @@ def mask(
         index_column = f"{manifest.prefix}asr_row"
         _mask_scored(directory, plan, shards, policy, columns, index_column, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
+
+
+def _check_apart(source: Source, output: Path) -> None:
+    """Refuse to write where the input lies: overwriting would remove it before it is read."""
+    for reader in source.readers:
+        path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
+        if path is not None and path.resolve().is_relative_to(output.resolve()):
+            raise StorageError(f"{path}: the input lies in the output directory {output}; give another one with -o")
 
 
 def _check_reward(mask: MaskConfig, form: RewardForm) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def _load_gguf(path: Path) -> nn.Module:
             raise MissingDependencyError(package, "a GGUF backbone", "pip install 'asr-data[builtin]'")
     from transformers import AutoModel, GgufConfig
 
-    with quiet_transformers():
+    # Its bar cannot be turned off, and a log is no place for it; what goes wrong is raised.
+    with quiet_transformers(), redirect_stderr(io.StringIO()):
         model: nn.Module = AutoModel.from_pretrained(
             path.parent,
             gguf_file=path.name,
@@ -111,6 +113,7 @@ def _load_native(directory: Path) -> tuple[nn.Module, set[str]]:
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ScorerError(f"cannot load a model from {directory}: {error}") from error
@@ -130,7 +133,7 @@ def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
 
     if not (directory / "adapter_config.json").is_file():
         raise ScorerError(f"no adapter at {directory}")
-    with warnings.catch_warnings():
+    with quiet_transformers(), warnings.catch_warnings():
         warnings.filterwarnings("error", "Found missing adapter keys")
         try:
             merged: nn.Module = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
@@ -215,14 +218,19 @@ def fingerprint(paths: Iterator[Path] | list[Path], settings: dict[str, Any]) ->
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence load reports and bars: what they warn of is checked here and raised."""
+    """Silence load reports and bars: what they warn of is checked here and raised.
+
+    Also silent: peft reads an attribute of the backbone that transformers has deprecated.
+    """
     from transformers.utils import logging as transformers_logging
 
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:

@@ -98,7 +98,7 @@ def _response(rendered: Rendered, encoded: Encoding, first: int, tokenizer: Toke
     if rendered.pieces and rendered.pieces[0].assistant:
         # What the template puts before the first message is trained on, as in TRL.
         written[token_end <= len(rendered.text[: rendered.pieces[0].start].encode())] = True
-    special = np.isin(ids, list(tokenizer.special_ids))
+    special = np.array([i in tokenizer.special_ids for i in ids], dtype=bool)
     for number, piece in enumerate(rendered.pieces):
         piece_start = len(rendered.text[: piece.start].encode())
         piece_end = piece_start + len(rendered.text[piece.start : piece.end].encode())

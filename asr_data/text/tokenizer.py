@@ -121,9 +121,7 @@ class Tokenizer:
 
     def _check_normaliser(self, text: str) -> None:
         if "▁" in text and _mentions(self._backend.get("pre_tokenizer"), "Metaspace"):
-            raise RowRejected(
-                "tokenizer_alters_text", f"tokenizer {self.name!r} takes the character '▁' for a space"
-            )
+            raise RowRejected("tokenizer_alters_text", f"tokenizer {self.name!r} takes the character '▁' for a space")
         normalizer = self.hf.backend_tokenizer.normalizer
         if normalizer is None:
             return

@@ -155,7 +155,8 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
             lora_alpha=2 * config.lora_rank,
             target_modules=_adapted_layers(backbone, config),
         )
-        backbone = get_peft_model(backbone, adapter)
+        with quiet_transformers():
+            backbone = get_peft_model(backbone, adapter)
     head = nn.Linear(hidden, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -219,7 +220,8 @@ def _save(
         _portable_adapter(output / "adapter" / "adapter_config.json")
         settings |= {"backbone": reference, "adapter": "adapter"}
     else:
-        backbone.save_pretrained(output)
+        with quiet_transformers():
+            backbone.save_pretrained(output)
         tokenizer.hf.save_pretrained(output)
     text = TokenHeadConfig(**settings).model_dump_json(indent=1, exclude_none=True)
     (output / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")

@@ -27,6 +27,9 @@ CHATML = (
 )
 
 
+FAKE = ScorerInfo("fake", "rule", "value", "f" * 64, {"seed": "crc32"})
+
+
 def response_of(content: Any) -> str:
     """What the assistant wrote."""
     if isinstance(content, str):
@@ -54,7 +57,7 @@ class FakeScorer:
     """Scores by :func:`rewards_of`, except rows for which ``answers`` holds something else."""
 
     tokenizer: Tokenizer | None
-    info: ScorerInfo = ScorerInfo("fake", "rule", "value", "f" * 64, {"seed": "crc32"})
+    info: ScorerInfo = FAKE
     answers: dict[int, Callable[[Row], Scored]] = field(default_factory=dict)
     scored: list[int] = field(default_factory=list)
 

@@ -117,18 +117,18 @@ def test_resuming_with_another_mask_is_refused(bench: Any, stopped: Path) -> Non
 
 def test_resuming_with_another_scorer_is_refused(bench: Any, stopped: Path) -> None:
     bench.scorer.info = replace(bench.scorer.info, fingerprint="0" * 64)
-    with pytest.raises(OutputExistsError, match="scorer.fingerprint"):
+    with pytest.raises(OutputExistsError, match=r"scorer\.fingerprint"):
         bench.run(stopped, shard_rows=3, resume=True)
 
 
 def test_resuming_with_another_input_is_refused(bench: Any, stopped: Path, pairs: Any) -> None:
     bench.write([*pairs[:-1], pairs[0]])
-    with pytest.raises(OutputExistsError, match="input.fingerprint"):
+    with pytest.raises(OutputExistsError, match=r"input\.fingerprint"):
         bench.run(stopped, shard_rows=3, resume=True)
 
 
 def test_resuming_with_other_shards_is_refused(bench: Any, stopped: Path) -> None:
-    with pytest.raises(OutputExistsError, match="output.shard_rows: was 3, now 4"):
+    with pytest.raises(OutputExistsError, match=r"output\.shard_rows: was 3, now 4"):
         bench.run(stopped, shard_rows=4, resume=True)
 
 
@@ -162,9 +162,7 @@ def test_overwrite_begins_again_and_leaves_what_is_not_ours(bench: Any, pairs: A
 
 def rewards(*spans: tuple[int, float], steps: tuple[int, ...] = (), reward: float | None = None) -> ByteRewards:
     ends, values = zip(*spans, strict=True) if spans else ((), ())
-    return ByteRewards(
-        np.array(ends, np.int32), np.array(values, np.float32), np.array(steps, dtype=np.int32), reward
-    )
+    return ByteRewards(np.array(ends, np.int32), np.array(values, np.float32), np.array(steps, dtype=np.int32), reward)
 
 
 SIX_BYTES = rewards((6, 1.0))  # "Short."
@@ -191,7 +189,9 @@ def test_a_wrong_answer_rejects_its_row_alone(bench: Any, pairs: Any, name: str)
     def wrong(row: Row) -> Any:
         return answer
 
-    settings = MaskConfig.model_validate({"baseline": {"kind": "sequence"}, "segmenter": {"kind": "optimal", "penalty": 0.1}})
+    settings = MaskConfig.model_validate(
+        {"baseline": {"kind": "sequence"}, "segmenter": {"kind": "optimal", "penalty": 0.1}}
+    )
     bench.run(pairs, "well", 4, mask=settings)
     bench.scorer.answers[2] = wrong
     summary = bench.run(pairs, "ill", 4, mask=settings)

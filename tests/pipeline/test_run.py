@@ -361,6 +361,16 @@ def test_delta_of_increments_is_refused_before_anything_is_written(bench: Any, p
     assert not (bench.folder / "out").exists()
 
 
+def test_an_input_inside_the_output_is_refused_and_stays(bench: Any, pairs: Any) -> None:
+    bench.run(pairs)
+    before = bench.files("out")
+    for command in (bench.run, bench.score):
+        for flags in ({}, {"overwrite": True}):
+            with pytest.raises(StorageError, match="the input lies in the output directory"):
+                command(bench.folder / "out/data/train-00000.parquet", "out", **flags)
+    assert bench.files("out") == before
+
+
 def test_mask_refuses_its_own_input_and_a_damaged_one(bench: Any, pairs: Any) -> None:
     bench.score(pairs)
     with pytest.raises(StorageError, match="directory to read"):

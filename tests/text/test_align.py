@@ -139,7 +139,8 @@ def test_any_text_is_covered_or_rejected(
     try:
         aligned = align(row(USER, says(text)), tokenizer)
     except RowRejected as rejected:
-        assert rejected.code in codes
+        if rejected.code not in codes:
+            raise
         return
     check_response(aligned.responses[0], stripped="trimming" in template)
     assert aligned.responses[0].closing.any()
@@ -184,7 +185,7 @@ def test_what_the_template_thinks_is_trained_on_but_covers_nothing(
 def test_trimmed_white_space_belongs_to_no_token(make_tokenizer: Callable[..., Tokenizer]) -> None:
     response = one(align(row(USER, says("\n é ")), make_tokenizer("byte_level", "trimming")))
     assert response.text == "\n é "
-    assert [(a, b) for a, b in zip(response.start, response.end, strict=True) if b > a][0][0] == 2
+    assert response.start[response.end > response.start].min() == 2
     assert b"".join(covered(response)) == "é".encode()
 
 

@@ -40,7 +40,8 @@ def check_cover(tokenizer: Tokenizer, text: str, special: bool) -> None:
     try:
         encoding = tokenizer.encode(text, add_special_tokens=special)
     except RowRejected as rejected:
-        assert rejected.code in ("tokenizer_alters_text", "tokens_uncovered")
+        if rejected.code not in ("tokenizer_alters_text", "tokens_uncovered"):
+            raise
         return
     assert encoding.ids == tokenizer.hf(text, add_special_tokens=special)["input_ids"]
     count = np.zeros(len(text.encode()), dtype=int)
@@ -91,9 +92,7 @@ def test_byte_level_spans_are_the_tokens_own_bytes(kind: str, make_tokenizer: Ca
 
 
 def test_a_fallback_byte_has_its_own_byte(make_tokenizer: Callable[..., Tokenizer]) -> None:
-    assert [s for s in spans(make_tokenizer("metaspace_bpe"), "a😀") if s][1:] == [
-        bytes([b]) for b in "😀".encode()
-    ]
+    assert [s for s in spans(make_tokenizer("metaspace_bpe"), "a😀") if s][1:] == [bytes([b]) for b in "😀".encode()]
 
 
 def test_white_space_belongs_to_the_token_after_it(make_tokenizer: Callable[..., Tokenizer]) -> None:
