@@ -32,6 +32,23 @@ Bool: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What the data set itself says about one stretch of a response.
+
+    Attributes:
+        start: first UTF-8 byte of the response text.
+        end: one past the last byte; ``start < end``.
+        reward: the reward that the format's own rule gives to the label.
+        name: the label as it stands in the data (``"+"``, ``"-1"``, ``"Irrelevant"``), for a rule of the user's own.
+    """
+
+    start: int
+    end: int
+    reward: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One response to a prompt.
 
@@ -39,11 +56,14 @@ class Completion:
         side: the column it came from.
         content: a string, or a list of messages where the data set is conversational.
         preferred: the response's verdict: True for chosen, False for rejected.
+        labels: in order, without overlap; bytes that none covers are unknown, which is not the same as good.
+            None where the data set has no labels.
     """
 
     side: Side
     content: Text
     preferred: bool
+    labels: tuple[Label, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

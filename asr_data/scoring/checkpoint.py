@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from asr_data.errors import MissingDependencyError, ScorerError
-from asr_data.scoring.config import HeadConfig, PackagedBackbone, TokenHeadConfig
+from asr_data.scoring.config import BackboneConfig, HeadConfig, PackagedBackbone
 
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
@@ -60,7 +60,7 @@ def packaged_file(backbone: PackagedBackbone) -> Path:
     return path
 
 
-def load_backbone(config: TokenHeadConfig, directory: Path) -> tuple[nn.Module, set[str]]:
+def load_backbone(config: BackboneConfig, directory: Path) -> tuple[nn.Module, set[str]]:
     """Load the decoder in float32, adapter merged.
 
     Returns:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
 
@@ -40,53 +40,200 @@ class HeadConfig(_Settings):
     """A safetensors file with just the head; default: the checkpoint's own files."""
 
 
-class TokenHeadConfig(_Settings):
+class _Backbone(_Settings):
+    backbone: PackagedBackbone | str | None = None
+    """A directory or hub id; default: the directory of this file."""
+    adapter: str | None = None
+    """A PEFT adapter directory, relative to this file; merged into the backbone on load."""
+
+
+class PromptConfig(_Settings):
+    """What stands before a response."""
+
+    template: str | None = None
+    """Text with ``{prompt}`` in it, for models that were trained without a chat template; the prompt is then the
+    text of a string prompt, or of the last user message. Default: the tokenizer's chat template."""
+    system: str | None = None
+    """A system message for prompts that have none; for the chat template."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> PromptConfig:
+        if self.template is not None and "{prompt}" not in self.template:
+            raise ValueError("template must hold {prompt}")
+        if self.template is not None and self.system is not None:
+            raise ValueError("a template has no place for a system message")
+        return self
+
+
+class StepConfig(_Settings):
+    """How a response is cut into steps and put to a model that reads one reward per step."""
+
+    split: str = "\n\n"
+    """What stands between the steps of a response."""
+    separator: str | None = None
+    """Text put after each step, instead of what stood between them."""
+    tokenize: Literal["together", "by_step"] = "together"
+    """``by_step``: prompt, steps and separators are tokenised one by one and their ids put together."""
+    layout: Literal["inline", "turn_per_step"] = "inline"
+    """``turn_per_step``: each step is a user turn, answered by an assistant turn that is the separator."""
+    read: Literal["separator", "before_separator", "last_token_of_step"] = "last_token_of_step"
+    """The token whose hidden state is read: the separator's last, the one before its first, or the step's last."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> StepConfig:
+        if not self.split:
+            raise ValueError("split must not be empty")
+        if not self.separator and (self.read != "last_token_of_step" or self.layout == "turn_per_step"):
+            raise ValueError(f"read {self.read!r} in layout {self.layout!r} needs a separator")
+        return self
+
+
+class TokenHeadConfig(_Backbone):
     """A head that gives a reward at token positions.
 
     ``transform`` turns logits ``z [labels]`` into a reward: ``raw`` z[index], ``sigmoid`` σ(z[index]),
     ``softmax_idx`` softmax(z)[index], ``sum_idx`` the sum of softmax(z) over ``indices``, ``prob_diff``
     softmax(z)[indices[0]] − softmax(z)[indices[1]].
 
-    ``position`` says where it was trained to be read: ``every`` token; a ``separator`` token put after each step;
-    the ``last_token_of_step``.
+    ``steps`` says where it was trained to be read; None: at every token.
     """
 
     kind: Literal["token_head"] = "token_head"
     form: Literal["value", "increment"] = "value"
-    backbone: PackagedBackbone | str | None = None
-    """A directory or hub id; default: the directory of this file."""
-    adapter: str | None = None
-    """A PEFT adapter directory, relative to this file; merged into the backbone on load."""
     head: HeadConfig = HeadConfig()
     transform: Literal["raw", "sigmoid", "softmax_idx", "sum_idx", "prob_diff"] = "raw"
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
-    position: Literal["every", "separator", "last_token_of_step"] = "every"
-    separator: str | None = None
-    step_split: str = "\n\n"
-    """What stands between the steps of a response."""
+    prompt: PromptConfig = PromptConfig()
+    steps: StepConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
-        if self.position == "separator" and not self.separator:
-            raise ValueError("position 'separator' needs the separator token's text in 'separator'")
         if max(self.indices, default=-1) >= self.head.labels:
             raise ValueError(f"indices {self.indices} do not fit a head with {self.head.labels} labels")
         wanted = {"prob_diff": 2, "raw": 1, "sigmoid": 1, "softmax_idx": 1}.get(self.transform)
         if not self.indices or (wanted is not None and len(self.indices) != wanted):
             raise ValueError(f"transform {self.transform!r} takes {wanted or 'one or more'} indices")
-        if not self.step_split:
-            raise ValueError("step_split must not be empty")
+        if self.prompt.template is not None and self.steps is None:
+            raise ValueError("a prompt template is for models that read steps")
         return self
 
 
-def read_config(path: Path) -> TokenHeadConfig:
+class SequenceHeadConfig(_Backbone):
+    """A sequence reward model (Bradley–Terry): one score for a conversation, trained at its last token.
+
+    ``read``: ``branch`` puts the end of turn after every boundary and reads there, where the head was trained, so
+    that every prefix gets its own score; ``segment_end`` reads the response's own tokens at the boundaries;
+    ``every`` reads every token. The last two are read where the head was not trained.
+
+    The reward is ``(z − mean) / std``.
+    """
+
+    kind: Literal["seq_head"] = "seq_head"
+    form: Literal["value"] = "value"
+    head: HeadConfig = HeadConfig()
+    index: Annotated[int, Field(ge=0)] = 0
+    """The label that is the reward."""
+    mean: float = 0.0
+    std: Annotated[float, Field(gt=0)] = 1.0
+    prompt: PromptConfig = PromptConfig()
+    read: Literal["branch", "segment_end", "every"] = "branch"
+    boundary: Literal["sentence", "clause", "word"] | Annotated[int, Field(ge=1)] = "sentence"
+    """Where prefixes end: at text boundaries, or after every so many tokens; the end of the response always."""
+    pooled: Literal["last", "before_eos"] = "last"
+    """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
+    one token, so that the pooling of transformers passes over it) the one before EOS."""
+
+
+class LabelTokenConfig(_Backbone):
+    """A language model that answers with label tokens: the reward is the probability of the good one.
+
+    ``vocabulary`` ``pair``: softmax over the two labels' logits alone; ``full``: over the whole vocabulary.
+    """
+
+    kind: Literal["lm_label_tokens"] = "lm_label_tokens"
+    form: Literal["value"] = "value"
+    good: str = "+"
+    bad: str = "-"
+    """Texts of the labels; each one token, or their ids in ``good_id`` and ``bad_id``."""
+    good_id: Annotated[int, Field(ge=0)] | None = None
+    bad_id: Annotated[int, Field(ge=0)] | None = None
+    vocabulary: Literal["pair", "full"] = "pair"
+    prompt: PromptConfig = PromptConfig()
+    steps: StepConfig
+
+
+class ImplicitConfig(_Backbone):
+    """The reward that a policy and its reference imply: ``β (log π − log π_ref)`` (DPO; Rafailov et al. 2023).
+
+    ``form`` ``increment``: of each token (SePO, RTO); ``value``: summed up to it (EurusPRM, PRIME).
+    The backbone is the policy.
+    """
+
+    kind: Literal["implicit"] = "implicit"
+    form: Literal["value", "increment"] = "increment"
+    reference: str | None = None
+    """A directory or hub id; may be given with the command instead."""
+    beta: Annotated[float, Field(gt=0)] = 1.0
+    prompt: PromptConfig = PromptConfig()
+    steps: StepConfig | None = None
+    """Where the sums are read, for models that give one reward per step; needs form ``value``."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ImplicitConfig:
+        if self.steps is not None and self.form != "value":
+            raise ValueError("steps are read from sums: form 'value'")
+        return self
+
+
+class LabelsConfig(_Settings):
+    """No model: the data set's own labels are the rewards."""
+
+    kind: Literal["labels"] = "labels"
+    form: Literal["value"] = "value"
+    rewards: dict[str, float] = Field(default_factory=dict)
+    """Label as it stands in the data → reward, in place of the format's own rule."""
+
+
+class RuleConfig(_Settings):
+    """No model: a Python function gives the rewards.
+
+    ``function`` is an import path, ``package.module:name``.
+    """
+
+    kind: Literal["rule"] = "rule"
+    form: Literal["value", "increment"] = "value"
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+ScorerConfig: TypeAlias = Annotated[
+    TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig | LabelsConfig | RuleConfig,
+    Field(discriminator="kind"),
+]
+BackboneConfig: TypeAlias = TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig
+ScorerKind: TypeAlias = Literal["token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule"]
+
+_CONFIG: TypeAdapter[ScorerConfig] = TypeAdapter(ScorerConfig)
+
+
+def parse_config(settings: Any) -> ScorerConfig:
+    """Settings from JSON; ``kind`` may be left out for a ``token_head``.
+
+    Raises:
+        ValidationError: pydantic's, naming each wrong setting.
+    """
+    if isinstance(settings, dict) and "kind" not in settings:
+        settings = {"kind": "token_head", **settings}
+    return _CONFIG.validate_python(settings)
+
+
+def read_config(path: Path) -> ScorerConfig:
     """Read ``asr_scorer.json``.
 
     Raises:
         ScorerError: if it is missing, is not JSON, or holds a wrong setting.
     """
     try:
-        return TokenHeadConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return parse_config(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ScorerError(f"no scorer settings at {path}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

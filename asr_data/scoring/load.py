@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,24 @@ from asr_data.scoring.checkpoint import (
     quiet_transformers,
     resolve_directory,
 )
-from asr_data.scoring.config import CONFIG_NAME, PackagedBackbone, TokenHeadConfig, read_config
-from asr_data.scoring.protocol import ScorerInfo
-from asr_data.scoring.token_head import TokenHeadScorer, TokenRewardModel
+from asr_data.scoring.config import (
+    CONFIG_NAME,
+    BackboneConfig,
+    ImplicitConfig,
+    LabelsConfig,
+    LabelTokenConfig,
+    PackagedBackbone,
+    RuleConfig,
+    ScorerConfig,
+    ScorerKind,
+    SequenceHeadConfig,
+    TokenHeadConfig,
+    read_config,
+)
+from asr_data.scoring.engine import Engine, Readout, Runner
+from asr_data.scoring.model_scorer import Encoder, ModelScorer
+from asr_data.scoring.presets import find_preset
+from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -33,18 +49,23 @@ _BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 
 def load_scorer(
     model: str | Path = "builtin",
-    kind: Literal["auto", "token_head"] = "auto",
+    kind: Literal["auto"] | ScorerKind = "auto",
     *,
-    config: TokenHeadConfig | None = None,
+    preset: str | None = None,
+    config: ScorerConfig | None = None,
+    reference: str | Path | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     revision: str | None = None,
-) -> TokenHeadScorer:
+) -> Scorer:
     """Load a reward model.
 
     Args:
-        model: ``builtin``, a directory, or a hub id.
-        kind: how to read it; ``auto`` takes what its ``asr_scorer.json`` says.
+        model: ``builtin``, a directory, or a hub id; an import path ``package.module:function`` for kind ``rule``;
+            not used for kind ``labels``.
+        kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
+        preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
+        reference: the reference model of kind ``implicit``.
         scoring: dtype, device, batch budget.
         revision: of a hub id.
 
@@ -52,39 +73,131 @@ def load_scorer(
         ScorerError: the checkpoint cannot be read as a reward model.
         ConfigError: an option cannot be right.
     """
+    if config is not None and preset is not None:
+        raise ConfigError("give either a preset or settings, not both")
+    if config is None and kind == "labels":
+        config = LabelsConfig()
+    elif config is None and kind == "rule":
+        config = RuleConfig(function=str(model))
+    if isinstance(config, LabelsConfig | RuleConfig):
+        return _without_model(config, kind)
     directory = _directory(str(model), revision)
-    settings = config or _settings(directory)
+    settings, reason = _settings(directory, preset, config)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
+    if isinstance(settings, LabelsConfig | RuleConfig):
+        raise ScorerError(f"{directory}: kind {settings.kind!r} is asked for by name, never by a model's own settings")
+    if reference is not None:
+        if not isinstance(settings, ImplicitConfig):
+            raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
+        settings = settings.model_copy(update={"reference": str(reference)})
+    return _model_scorer(settings, directory, str(model), scoring, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A loaded backbone.
+
+    Attributes:
+        model: on its device, in its dtype.
+        directory: where the scorer's files are.
+        extra: names of the checkpoint's tensors that the backbone did not take, those of an ``lm_head`` left out.
+        hidden: size of the last hidden state.
+    """
+
+    model: nn.Module
+    directory: Path
+    extra: frozenset[str]
+    hidden: int
+    device: torch.device
+
+
+def _model_scorer(
+    settings: BackboneConfig, directory: Path, name: str, scoring: ScoringConfig, reason: str
+) -> ModelScorer:
     device = pick_device(scoring.device)
     dtype = pick_dtype(scoring.dtype, device)
-    backbone, extra = load_backbone(settings, directory)
-    hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
-    head = load_head(settings.head, directory, extra, hidden)
-    tokenizer = _tokenizer(settings, directory, str(model))
-    reward_model = TokenRewardModel(backbone.to(device, dtype), head.to(device)).eval()
+    tokenizer = _tokenizer(settings, directory, name)
+    decoder = _decoder(settings, directory, device, dtype)
     batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
+    encoder, runner = _kind(settings, decoder, tokenizer, dtype, batch_tokens)
+    facts: Mapping[str, Any] = {
+        **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
+        "recognised": reason,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "batch_tokens": batch_tokens,
+    }
+    files = _files(settings, directory)
+    if isinstance(settings, ImplicitConfig) and settings.reference is not None:
+        files += _decisive(backbone_directory(settings.reference, directory))
     info = ScorerInfo(
-        name=str(model),
+        name=name,
         kind=settings.kind,
         form=settings.form,
-        fingerprint=fingerprint(_files(settings, directory), settings.model_dump(mode="json")),
-        settings={
-            "transform": settings.transform,
-            "position": settings.position,
-            "dtype": str(dtype).removeprefix("torch."),
-            "device": device.type,
-            "batch_tokens": batch_tokens,
-        },
+        fingerprint=fingerprint(files, settings.model_dump(mode="json")),
+        settings=facts,
     )
-    return TokenHeadScorer(
-        reward_model,
-        tokenizer,
-        settings,
-        info,
-        batch_tokens=batch_tokens,
-        max_length=_max_length(backbone, scoring, str(model)),
-    )
+    return ModelScorer(encoder, runner, tokenizer, info, max_length=_max_length(decoder.model, scoring, name))
+
+
+def _decoder(settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype) -> Decoder:
+    backbone, extra = load_backbone(settings, directory)
+    hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
+    return Decoder(backbone.to(device, dtype).eval(), directory, frozenset(extra), hidden, device)
+
+
+def _kind(
+    settings: BackboneConfig, decoder: Decoder, tokenizer: Tokenizer, dtype: torch.dtype, batch_tokens: int
+) -> tuple[Encoder, Runner]:
+    """How a kind asks, and what answers."""
+    encoder: Encoder
+    readout: Readout
+    match settings:
+        case TokenHeadConfig():
+            from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
+
+            head = load_head(settings.head, decoder.directory, set(decoder.extra), decoder.hidden)
+            encoder = TokenHeadEncoder(tokenizer, settings)
+            readout = TokenHeadReadout(head.to(decoder.device), settings)
+        case SequenceHeadConfig():
+            from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
+
+            head = load_head(settings.head, decoder.directory, set(decoder.extra), decoder.hidden)
+            encoder = SequenceHeadEncoder(tokenizer, settings)
+            readout = SequenceHeadReadout(head.to(decoder.device), settings)
+        case LabelTokenConfig():
+            from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
+
+            encoder = LabelTokenEncoder(tokenizer, settings)
+            readout = label_token_readout(settings, decoder, tokenizer)
+        case ImplicitConfig():
+            from asr_data.scoring.implicit import ImplicitEncoder, implicit_runner
+
+            encoder = ImplicitEncoder(tokenizer, settings)
+            reference = _reference(settings, decoder, dtype)
+            return encoder, implicit_runner(settings, decoder, reference, batch_tokens=batch_tokens)
+    return encoder, Engine(decoder.model, readout, batch_tokens=batch_tokens)
+
+
+def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype) -> Decoder:
+    if settings.reference is None:
+        raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
+    directory = backbone_directory(settings.reference, policy.directory)
+    plain = ImplicitConfig(reference=settings.reference)
+    return _decoder(plain, directory, policy.device, dtype)
+
+
+def _without_model(config: LabelsConfig | RuleConfig, kind: str) -> Scorer:
+    if kind not in ("auto", config.kind):
+        raise ConfigError(f"the settings are of kind {config.kind!r}, but kind {kind!r} was asked for")
+    if isinstance(config, LabelsConfig):
+        from asr_data.scoring.labels import LabelScorer
+
+        return LabelScorer(config)
+    from asr_data.scoring.rule import load_rule
+
+    return load_rule(config)
 
 
 def _max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:
@@ -120,26 +233,34 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def load_scorer_tokenizer(model: str) -> Tokenizer:
     """The tokenizer of a scorer, without its weights."""
     directory = _directory(model, None)
-    return _tokenizer(_settings(directory), directory, model)
+    if not (directory / CONFIG_NAME).is_file():
+        return load_tokenizer(directory, name=model)
+    settings = read_config(directory / CONFIG_NAME)
+    if isinstance(settings, LabelsConfig | RuleConfig):
+        raise ScorerError(f"{directory}: kind {settings.kind!r} has no tokenizer")
+    return _tokenizer(settings, directory, model)
 
 
 def _directory(model: str, revision: str | None) -> Path:
     return BUILTIN if model == "builtin" else resolve_directory(model, revision)
 
 
-def _settings(directory: Path) -> TokenHeadConfig:
+def _settings(directory: Path, preset: str | None, config: ScorerConfig | None) -> tuple[ScorerConfig, str]:
+    """How to read a checkpoint, and why."""
+    if config is not None:
+        return config, "settings were given"
+    if preset is not None:
+        return find_preset(preset).config, f"preset {preset}"
     if (directory / CONFIG_NAME).is_file():
-        return read_config(directory / CONFIG_NAME)
+        return read_config(directory / CONFIG_NAME), f"its own {CONFIG_NAME}"
     if not (directory / "config.json").is_file():
         raise ScorerError(f"{directory} holds no model: neither {CONFIG_NAME} nor config.json")
-    example: dict[str, Any] = TokenHeadConfig().model_dump(mode="json", exclude={"backbone", "adapter", "separator"})
-    raise ScorerError(
-        f"{directory} does not say how its head is read; put a {CONFIG_NAME} beside its config.json, for example "
-        f"{json.dumps(example)}"
-    )
+    from asr_data.scoring.recognise import recognise
+
+    return recognise(directory)
 
 
-def _tokenizer(settings: TokenHeadConfig, directory: Path, name: str) -> Tokenizer:
+def _tokenizer(settings: BackboneConfig, directory: Path, name: str) -> Tokenizer:
     if isinstance(settings.backbone, PackagedBackbone):
         path = packaged_file(settings.backbone)
         with quiet_transformers():
@@ -149,11 +270,14 @@ def _tokenizer(settings: TokenHeadConfig, directory: Path, name: str) -> Tokeniz
     return load_tokenizer(backbone_directory(settings.backbone, directory), name=name)
 
 
-def _files(settings: TokenHeadConfig, directory: Path) -> list[Path]:
-    files = [file for pattern in _DECISIVE for file in directory.rglob(pattern)]
+def _files(settings: BackboneConfig, directory: Path) -> list[Path]:
+    files = _decisive(directory)
     if isinstance(settings.backbone, PackagedBackbone):
         files.append(packaged_file(settings.backbone))
     elif settings.backbone is not None:
-        backbone = backbone_directory(settings.backbone, directory)
-        files += [file for pattern in _DECISIVE for file in backbone.rglob(pattern)]
+        files += _decisive(backbone_directory(settings.backbone, directory))
     return files
+
+
+def _decisive(directory: Path) -> list[Path]:
+    return [file for pattern in _DECISIVE for file in directory.rglob(pattern)]

@@ -20,6 +20,8 @@ class TrainingConfig(BaseModel):
     spans: tuple[Path, ...] = ()
     steps: tuple[Path, ...] = ()
     sentence_scores: tuple[Path, ...] = ()
+    span_pairs: bool = True
+    """Train on the preferences of span-labelled pairs too; without, on their spans alone."""
     test_steps: tuple[Path, ...] = ()
     """Step-labelled files that are only measured on."""
     base: str = "builtin"

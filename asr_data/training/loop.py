@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from asr_data.errors import ConfigError
-from asr_data.scoring.token_head import TokenRewardModel, pad
+from asr_data.scoring.engine import pad
+from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Unit
 from asr_data.training.objective import unit_loss

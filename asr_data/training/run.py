@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -17,8 +17,10 @@ from torch import nn
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
 from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
+from asr_data.scoring.engine import Engine
 from asr_data.scoring.load import load_scorer, pick_device
-from asr_data.scoring.token_head import TokenRewardModel
+from asr_data.scoring.model_scorer import ModelScorer
+from asr_data.scoring.token_head import TokenHeadReadout, TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Unit, encode_examples
@@ -71,7 +73,7 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     curve = train(model, data.train, config, work, progress)
     _save(model, config, reference, tokenizer, output)
     # Measured as users will load it: adapter merged, in the dtype that the hardware favours.
-    shipped = load_scorer(output).model
+    shipped = _shipped_model(output)
     predictions = predict(shipped, data.held_out, config.micro_batch_tokens * 2, progress)
     figures = figures_of(data.held_out, predictions, config.seed)
     write_report(
@@ -84,6 +86,12 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     )
     shutil.rmtree(work)
     return TrainingReport(output, tuple(figures), tuple(curve))
+
+
+def _shipped_model(output: Path) -> TokenRewardModel:
+    engine = cast(ModelScorer, load_scorer(output)).runner
+    readout = cast(Engine, engine).readout
+    return TokenRewardModel(cast(Engine, engine).backbone, cast(TokenHeadReadout, readout).head)
 
 
 def _card_settings(config: TrainingConfig, output: Path) -> dict[str, Any]:
@@ -101,9 +109,14 @@ def command_line(config: TrainingConfig, output: Path) -> str:
     words = ["asr-annotate", "train-scorer", "--output", str(output)]
     for name, field in TrainingConfig.model_fields.items():
         value = getattr(config, name)
-        if value != field.default:
+        if value == field.default:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
             for item in value if isinstance(value, tuple) else (value,):
-                words += [f"--{name.replace('_', '-')}", str(item)]
+                words += [option, str(item)]
     return shlex.join(words)
 
 
@@ -183,7 +196,8 @@ def _data(config: TrainingConfig, tokenizer: Tokenizer) -> _Data:
             units = _encode(kind, path, tokenizer, config, skipped)
             fraction = config.held_out if not (kind == "steps" and config.test_steps) else 0.0
             kept, out = hold_out(units, fraction, config.seed)
-            train_units += kept
+            pairs_too = kind != "spans" or config.span_pairs
+            train_units += [unit for unit in kept if pairs_too or len(unit.sequences) == 1]
             held_out += out
     for path in config.test_steps:
         held_out += _encode("steps", path, tokenizer, config, skipped)

@@ -50,6 +50,14 @@ def train_scorer(
             "--sentence-scores", help="Responses with sentence scores; may be repeated.", rich_help_panel=DATA
         ),
     ] = None,
+    span_pairs: Annotated[
+        bool,
+        typer.Option(
+            "--span-pairs/--no-span-pairs",
+            help="Train on which side of a span-labelled pair is preferred, too.",
+            rich_help_panel=DATA,
+        ),
+    ] = True,
     test_steps: Annotated[
         list[Path] | None,
         typer.Option(
@@ -127,6 +135,7 @@ def train_scorer(
         spans=spans or (),
         steps=steps or (),
         sentence_scores=sentence_scores or (),
+        span_pairs=span_pairs,
         test_steps=test_steps or (),
         held_out=held_out,
         mixing=mixing,

@@ -1,0 +1,110 @@
+"""A scorer that runs a model: rows to requests, readings to rewards over bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from asr_data.errors import RowRejected
+from asr_data.scoring.engine import Request, Runner
+from asr_data.scoring.protocol import Scored, ScorerInfo
+from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import ByteRewards, Float32, Int32, RejectedRow, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model is asked about one response, and what the answers stand for.
+
+    Attributes:
+        requests: the sequences; their readings, one after the other, are the rewards of the spans.
+        span_end: int32 ``[spans]``, see :class:`asr_data.types.ByteRewards`.
+        step_end: int32 ``[steps]``.
+    """
+
+    requests: tuple[Request, ...]
+    span_end: Int32
+    step_end: Int32
+
+
+class Encoder(Protocol):
+    """How a kind of reward model wants to be asked."""
+
+    def encode(self, row: Row) -> list[Reading]:
+        """What to ask about each completion of a row.
+
+        Raises:
+            RowRejected: the row cannot be put to this model.
+        """
+        ...
+
+    def rewards(self, reading: Reading, values: Float32) -> ByteRewards:
+        """Rewards from the readings of all requests, float32 ``[spans]``."""
+        ...
+
+
+class ModelScorer:
+    """Scores rows with a model; see :class:`asr_data.scoring.protocol.Scorer`.
+
+    Args:
+        encoder: of the model's kind.
+        runner: the engine.
+        tokenizer: the model's tokenizer.
+        info: for the manifest.
+        max_length: longest request in tokens; rows with a longer one are rejected.
+    """
+
+    def __init__(
+        self, encoder: Encoder, runner: Runner, tokenizer: Tokenizer, info: ScorerInfo, *, max_length: int
+    ) -> None:
+        self.encoder = encoder
+        self.runner = runner
+        self.tokenizer = tokenizer
+        self.info = info
+        self._max_length = max_length
+
+    def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
+        """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
+        asked = [self._encode(row) for row in rows]
+        requests = [
+            request
+            for entry in asked
+            if not isinstance(entry, RejectedRow)
+            for reading in entry
+            for request in reading.requests
+        ]
+        answers = iter(self.runner.run(requests, on_tokens))
+        out: list[Scored] = []
+        for row, entry in zip(rows, asked, strict=True):
+            if isinstance(entry, RejectedRow):
+                out.append(entry)
+                continue
+            values = [[next(answers) for _ in reading.requests] for reading in entry]
+            out.append(self._collect(row, entry, values))
+        return out
+
+    def _encode(self, row: Row) -> list[Reading] | RejectedRow:
+        try:
+            readings = self.encoder.encode(row)
+            longest = max(len(request.ids) for reading in readings for request in reading.requests)
+            if longest > self._max_length:
+                raise RowRejected(
+                    "too_long", f"{longest} tokens; this scorer reads {self._max_length} (prompt plus response)"
+                )
+        except RowRejected as rejected:
+            return RejectedRow(row.index, rejected.code, rejected.message)
+        return readings
+
+    def _collect(self, row: Row, readings: Sequence[Reading], values: Sequence[Sequence[Float32 | None]]) -> Scored:
+        out = []
+        for reading, parts in zip(readings, values, strict=True):
+            known = [part for part in parts if part is not None]
+            if len(known) < len(parts):
+                longest = max(len(request.ids) for request in reading.requests)
+                message = f"a sequence of {longest} tokens does not fit into memory alone"
+                return RejectedRow(row.index, "out_of_memory", message)
+            out.append(self.encoder.rewards(reading, np.concatenate(known)))
+        return tuple(out)
