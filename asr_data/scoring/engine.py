@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr_data.errors import ConfigError
-from asr_data.scoring.batches import plan_batches
-from asr_data.types import Float32
+from asr_data.scoring.packing import Cost, plan_rows
+from asr_data.scoring.tree import Tree, grow_trees
+from asr_data.scoring.tree_attention import tree_states, why_not_tree
+from asr_data.types import Float32, Int64
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,65 +54,124 @@ class Runner(Protocol):
 
 
 class Engine:
-    """Runs requests through a decoder in batches that depend on the requests and the budget alone.
+    """Runs requests through a decoder; sequences that share a prefix are computed as a tree where it can take them.
+
+    What runs together depends on the requests and the budget alone.
 
     Args:
         backbone: a transformers decoder without its head, on its device and in its dtype.
         readout: applied to the hidden states that are read.
-        batch_tokens: padded tokens per batch.
+        batch_tokens: positions per batch, padding included.
+        share: False computes every sequence by itself.
+
+    Attributes:
+        attention: ``tree``, or ``plain`` with the reason.
     """
 
-    def __init__(self, backbone: nn.Module, readout: Readout, *, batch_tokens: int) -> None:
+    def __init__(self, backbone: nn.Module, readout: Readout, *, batch_tokens: int, share: bool = True) -> None:
         if batch_tokens < 1:
             raise ConfigError(f"batch_tokens must be at least 1, got {batch_tokens}")
         self.backbone = backbone
         self.readout = readout
         self._batch_tokens = batch_tokens
+        reason = why_not_tree(backbone) if share else "asked for"
+        self.attention = "tree" if reason is None else f"plain: {reason}"
+        if share and reason is not None:
+            logger.warning("shared prefixes are computed again for every sequence: this decoder cannot: %s", reason)
+        self._shares = reason is None
+        self._joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
 
     def run(
         self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
     ) -> list[Float32 | None]:
         """See :class:`Runner`."""
+        trees = list(grow_trees([r.ids for r in requests], self._joins))
         readings: list[Float32 | None] = [None] * len(requests)
-        for batch in plan_batches([len(r.ids) for r in requests], self._batch_tokens):
-            for i, reading in zip(batch, self._run([requests[i] for i in batch]), strict=True):
+        for batch in plan_rows([len(t.ids) for t in trees], self._batch_tokens, pack=self._shares):
+            rows = [[trees[i] for i in row] for row in batch]
+            for i, reading in self._run(rows, requests).items():
                 readings[i] = reading
             if on_tokens is not None:
-                on_tokens(sum(len(requests[i].ids) for i in batch))
+                on_tokens(sum(len(requests[i].ids) for row in rows for tree in row for i in tree.members))
         return readings
 
-    def _run(self, batch: Sequence[Request]) -> list[Float32 | None]:
-        """Readings of a batch; out of memory halves it."""
+    def _run(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
+        """Readings of a batch by request; out of memory halves it."""
         try:
-            return self._forward(batch)
+            return self._forward(rows, requests)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         # Outside of the handler: the exception holds on to the tensors of the failed pass.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(batch) == 1:
-            return [None]
-        half = len(batch) // 2
-        return self._run(batch[:half]) + self._run(batch[half:])
+        members = [i for row in rows for tree in row for i in tree.members]
+        if len(members) == 1:
+            return {members[0]: None}
+        if len(rows) > 1:
+            first, second = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        else:
+            first, second = (_regrown(requests, half) for half in _halves(members))
+        return self._run(first, requests) | self._run(second, requests)
 
     @property
     def _device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
     @torch.inference_mode()
-    def _forward(self, batch: Sequence[Request]) -> list[Float32 | None]:
-        ids, attention = pad([r.ids for r in batch])
-        states = self.backbone(
-            input_ids=ids.to(self._device), attention_mask=attention.to(self._device), use_cache=False
-        ).last_hidden_state
-        rows = torch.tensor([i for i, r in enumerate(batch) for _ in r.read], dtype=torch.int64)
-        columns = torch.tensor([t for r in batch for t in r.read], dtype=torch.int64)
-        targets = [t for r in batch for t in r.target or ()]
+    def _forward(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
+        states = tree_states(self.backbone, rows) if self._shares else _plain_states(self.backbone, rows)
+        members: list[int] = []
+        nodes: list[Int64] = []
+        for r, row in enumerate(rows):
+            first = r * states.shape[1]
+            for tree in row:
+                members += tree.members
+                nodes += [first + tree.nodes(m, requests[i].read) for m, i in enumerate(tree.members)]
+                first += len(tree.ids)
+        targets = [t for i in members for t in requests[i].target or ()]
         target = torch.tensor(targets, device=self._device) if targets else None
-        readings = self.readout(states[rows.to(self._device), columns.to(self._device)], target)
-        flat = readings.float().cpu()
-        return [part.numpy() for part in torch.split(flat, [len(r.read) for r in batch])]
+        read = torch.from_numpy(np.concatenate(nodes)).to(self._device)
+        flat = self.readout(states.flatten(0, 1)[read], target).float().cpu()
+        parts = torch.split(flat, [len(n) for n in nodes])
+        return {i: part.numpy() for i, part in zip(members, parts, strict=True)}
+
+
+def attention_cost(backbone: nn.Module) -> Cost:
+    """The row length at which attention costs as much as the matrix products do, from the decoder's sizes.
+
+    A position costs 2 operations for every weight of a layer, and 4 × heads × head size for every other position.
+    Attention runs at about half the speed of matrix products.
+    """
+    config = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
+    embedding = backbone.get_input_embeddings()  # type: ignore[operator] # HF models
+    weights = sum(p.numel() for p in backbone.parameters()) - embedding.weight.numel()
+    heads = int(config.num_attention_heads)
+    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return Cost(2 * weights / (4 * heads * head_size * int(config.num_hidden_layers)) / 2)
+
+
+def _never(_size: int, _new: int, _length: int) -> bool:
+    return False
+
+
+def _halves(members: list[int]) -> tuple[list[int], list[int]]:
+    return members[: len(members) // 2], members[len(members) // 2 :]
+
+
+def _regrown(requests: Sequence[Request], members: Sequence[int]) -> list[list[Tree]]:
+    """Rows of fresh trees, one each, for some of the requests of a tree that did not fit."""
+    trees = grow_trees([requests[i].ids for i in members], lambda _size, _new, _length: True)
+    return [[replace(tree, members=tuple(members[m] for m in tree.members))] for tree in trees]
+
+
+def _plain_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
+    """Hidden states of chains, one a row, with a padding mask."""
+    device = next(backbone.parameters()).device
+    ids, attention = pad([row[0].ids.tolist() for row in rows])
+    return backbone(
+        input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False
+    ).last_hidden_state
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

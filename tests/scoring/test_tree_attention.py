@@ -1,0 +1,139 @@
+"""Decoders of many families: trees against one sequence at a time, with nothing of ours in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from asr_data.scoring.tree import grow_trees
+from asr_data.scoring.tree_attention import tree_inputs, tree_mask, tree_states, why_not_tree
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+}
+TREES = {
+    "llama": {},
+    "llama one key-value head": {
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},
+    },
+    "mistral": {"sliding_window": 12},
+    "mistral full": {"sliding_window": None},
+    "qwen2": {},
+    "qwen2 mixed": {
+        "use_sliding_window": True,
+        "sliding_window": 12,
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+    },
+    "qwen3": {},
+    "gemma": {},
+    "gemma2": {"sliding_window": 12},
+    "gemma3_text": {"sliding_window": 12, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "phi3": {"sliding_window": 12},
+    "olmo2": {},
+    "smollm3": {},
+    "granite": {},
+    "starcoder2": {"sliding_window": None},
+    "gpt_neox": {},
+    "gpt2": {},
+}
+PLAIN = {
+    "bert": "differ",  # sees later tokens
+    "bloom": "does not take",  # ALiBi wants a padding mask to count positions
+    "mamba": "linear_attention",
+    "qwen3_next": "linear_attention",
+}
+
+
+def decoder(name: str, settings: dict[str, Any] | None = None) -> nn.Module:
+    kind = name.split()[0]
+    config = AutoConfig.for_model(kind, **{**SIZES, **(settings or {})})
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return AutoModel.from_config(config, dtype=torch.float32).eval()  # type: ignore[no-any-return]
+
+
+def sequences() -> list[list[int]]:
+    rng = np.random.default_rng(1)
+    ids = rng.integers(1, 64, 120).tolist()
+    prompt = ids[:30]
+    return [
+        prompt + ids[30:50],
+        prompt + ids[50:60],
+        prompt + ids[50:55] + [7, 7],
+        prompt[:20] + [9] + ids[60:80],
+        ids[80:84],
+    ]
+
+
+@torch.inference_mode()
+def alone(model: nn.Module, ids: list[int]) -> Tensor:
+    return model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", TREES)
+@torch.inference_mode()
+def test_a_tree_is_what_each_sequence_is_alone(name: str) -> None:
+    model = decoder(name, TREES[name])
+    assert why_not_tree(model) is None
+    all_ids = sequences()
+    trees = list(grow_trees(all_ids, lambda size, new, _length: size + new < 90))
+    assert len(trees) == 1
+    other = list(grow_trees([[3, 4, 5]], lambda *_: True))
+    states = tree_states(model, [trees + other, other])
+    for member, i in enumerate(trees[0].members):
+        nodes = trees[0].nodes(member, range(len(all_ids[i])))
+        torch.testing.assert_close(states[0, nodes], alone(model, all_ids[i]), atol=1e-4, rtol=1e-4)
+    first = len(trees[0].ids)
+    torch.testing.assert_close(states[0, first : first + 3], alone(model, [3, 4, 5]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(states[1, :3], alone(model, [3, 4, 5]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_who_cannot_take_trees(name: str) -> None:
+    reason = why_not_tree(decoder(name))
+    assert reason is not None
+    assert PLAIN[name] in reason
+
+
+def test_a_window_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder("mistral", {"sliding_window": 12})
+    monkeypatch.setattr("asr_data.scoring.tree_attention._windows", lambda _config: {"full_attention": None})
+    assert "differ" in str(why_not_tree(model))
+
+
+def test_a_module_that_says_nothing_of_itself() -> None:
+    assert "settings" in str(why_not_tree(nn.Linear(2, 2)))
+
+
+def test_masks_by_hand() -> None:
+    [tree] = grow_trees([[1, 2, 3], [1, 4]], lambda *_: True)
+    ids, depth, end = tree_inputs([[tree]], 5)
+    assert ids.tolist() == [[1, 2, 3, 4, 0]]
+    assert depth.tolist() == [[0, 1, 2, 1, 0]]
+    assert end.tolist() == [[4, 3, 3, 4, 5]]
+    mask = tree_mask(depth, end, torch.float32)
+    assert (mask[0, 0] == 0).int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
+    near = tree_mask(depth, end, torch.float32, window=2)
+    assert (near[0, 0] == 0).int().tolist()[2] == [0, 1, 1, 0, 0]
+    assert float(mask.min()) == torch.finfo(torch.float32).min
