@@ -66,6 +66,7 @@ class Engine:
 
     Attributes:
         attention: ``tree``, or ``plain`` with the reason.
+        joins: when a sequence joins the tree of the one before it.
     """
 
     def __init__(self, backbone: nn.Module, readout: Readout, *, batch_tokens: int, share: bool = True) -> None:
@@ -73,21 +74,21 @@ class Engine:
             raise ConfigError(f"batch_tokens must be at least 1, got {batch_tokens}")
         self.backbone = backbone
         self.readout = readout
-        self._batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens
         reason = why_not_tree(backbone) if share else "asked for"
         self.attention = "tree" if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning("shared prefixes are computed again for every sequence: this decoder cannot: %s", reason)
         self._shares = reason is None
-        self._joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
+        self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
 
     def run(
         self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
     ) -> list[Float32 | None]:
         """See :class:`Runner`."""
-        trees = list(grow_trees([r.ids for r in requests], self._joins))
+        trees = list(grow_trees([r.ids for r in requests], self.joins))
         readings: list[Float32 | None] = [None] * len(requests)
-        for batch in plan_rows([len(t.ids) for t in trees], self._batch_tokens, pack=self._shares):
+        for batch in plan_rows([len(t.ids) for t in trees], self.batch_tokens, pack=self._shares):
             rows = [[trees[i] for i in row] for row in batch]
             for i, reading in self._run(rows, requests).items():
                 readings[i] = reading

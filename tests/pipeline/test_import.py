@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sample": set(),
     "evaluation": set(),
     "view": {"text"},
+    "losses": set(),
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
     "asr_data": {"pipeline", "scoring", "segments"},
