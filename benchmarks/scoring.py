@@ -162,8 +162,8 @@ def report_rows(engine: Engine, tokenizer: Any, arguments: argparse.Namespace) -
     width = round(statistics.mean(len(t.ids) for t in grow_trees([r.ids for r in requests], engine.joins)))
     limit = dense_tokens_per_second(engine, width, engine.batch_tokens)
     print(
-        f"\n{len(requests) // 2} rows, {written:,} tokens written out, {by_row:,} unique within rows, {unique:,} unique "
-        f"in all; attention: {engine.attention}.\n"
+        f"\n{len(requests) // 2} rows, {written:,} tokens written out, {by_row:,} unique within rows, {unique:,} "
+        f"unique in all; attention: {engine.attention}.\n"
     )
     print("| method | seconds | tokens/s (written out) | × as long as ours | rewards: largest / mean difference |")
     print("|---|---:|---:|---:|---:|")
@@ -201,7 +201,8 @@ def report_branches(engine: Engine, arguments: argparse.Namespace) -> None:
         nodes = sum(len(t.ids) for t in grow_trees([r.ids for r in asked], engine.joins))
         print(
             f"| {prompt}, {response}, {boundaries} | {written:,} | {nodes:,} | {written / nodes:.1f} "
-            f"| {loop.seconds:.1f} | {tree.seconds:.1f} | {loop.seconds / tree.seconds:.1f} | {apart(tree.rewards, loop.rewards)} |"
+            f"| {loop.seconds:.1f} | {tree.seconds:.1f} | {loop.seconds / tree.seconds:.1f} "
+            f"| {apart(tree.rewards, loop.rewards)} |"
         )
 
 

@@ -1,0 +1,121 @@
+"""Time per row and peak memory of ``score`` for 1,000, 10,000 and 100,000 rows: both must stay flat.
+
+    python -m benchmarks.growth [--rows 1000 10000 100000] [--model MODEL]
+
+Rows have fresh prompts, so that nothing is shared between them but the template. Without ``--model`` the scorer is a
+decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory import tokenizer
+
+WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as", "with", "his", "they")
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Pairs of 20 to 80 words a side, drawn by row number."""
+    import random
+
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            rng = random.Random(number)  # noqa: S311 - not for secrets
+            sides = {side: " ".join(rng.choices(WORDS, k=rng.randint(20, 80))) for side in ("chosen", "rejected")}
+            file.write(json.dumps({"prompt": f"{number}: {' '.join(rng.choices(WORDS, k=10))}", **sides}) + "\n")
+
+
+def tiny_scorer(directory: Path) -> None:
+    """A random decoder with a head, of two small layers."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig, LlamaModel
+
+    own = tokenizer().hf
+    own.save_pretrained(directory)
+    config = LlamaConfig(
+        vocab_size=len(own),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=1024,
+    )
+    torch.manual_seed(0)
+    model = LlamaModel(config)
+    config.save_pretrained(directory)
+    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(
+        {**tensors, "score.weight": torch.randn(1, 64)}, directory / "model.safetensors", metadata={"format": "pt"}
+    )
+    (directory / "asr_scorer.json").write_text('{"kind": "token_head"}', encoding="utf-8")
+
+
+def child(model: str, source: Path, output: Path) -> None:
+    """Score once; print seconds, seconds in the model and peak resident MiB."""
+    from asr_data import pipeline
+    from asr_data.config import OutputConfig
+    from asr_data.rows import detect, first_records, open_source
+    from asr_data.scoring.load import load_scorer
+
+    scorer: Any = load_scorer(model)
+    engine, inside = scorer.runner, 0.0
+    forward = engine._forward
+
+    def timed(*arguments: Any) -> Any:
+        nonlocal inside
+        started = time.perf_counter()
+        answer = forward(*arguments)
+        inside += time.perf_counter() - started
+        return answer
+
+    engine._forward = timed
+    rows = open_source(source)
+    layout = detect(rows.schema, first_records(rows))
+    started = time.perf_counter()
+    pipeline.score(rows, layout, output, scorer, writing=OutputConfig(shard_rows=1000))
+    seconds = time.perf_counter() - started
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    print(seconds, inside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def main() -> None:
+    """Measure every size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--model")
+    options = parser.parse_args()
+    print("| rows | ms per row | outside of the model | peak memory |\n|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = options.model
+        if model is None:
+            model = str(folder / "tiny")
+            tiny_scorer(Path(model))
+        for count in options.rows:
+            write_rows(folder / f"{count}.jsonl", count)
+            command = [sys.executable, "-m", "benchmarks.growth", "--child", model]
+            command += [str(folder / f"{count}.jsonl"), str(folder / f"out-{count}")]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds, inside, peak = map(float, done.stdout.split()[-3:])
+            print(
+                f"| {count:,} | {1000 * seconds / count:.2f} | {1 - inside / seconds:.1%} | {peak:.0f} MiB |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        main()
