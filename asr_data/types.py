@@ -101,7 +101,7 @@ class ByteRewards:
     Attributes:
         span_end: int32 ``[spans]``, byte ends of consecutive spans; the last one is the length of the text.
             A first span that ends at 0 holds the value at the end of the prompt, ``V_{-1}``.
-        span_reward: float32 ``[spans]``.
+        span_reward: float32 ``[spans]``; NaN where unknown, which ``ScorerInfo.partial`` must allow.
         step_end: int32 ``[steps]``, byte ends of the scorer's own steps; empty where it has none.
         reward: the scorer's own sequence score, or None.
     """

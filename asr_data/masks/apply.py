@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr_data.config import (
     MaskConfig,
     OptimalConfig,
     PivotConfig,
     SchmittConfig,
+    SegmenterConfig,
     SequenceConfig,
     StepConfig,
     TokenConfig,
@@ -19,6 +21,7 @@ from asr_data.errors import ConfigError
 from asr_data.masks.baseline import baselines
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
+from asr_data.masks.unknown import known_runs
 from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, Sequence, Step, Token, split
 from asr_data.segments.boundaries import boundary_weights
 from asr_data.segments.noise import estimate_sigma_per_row
@@ -55,12 +58,12 @@ def segment_and_mask(
 
     Raises:
         ConfigError: a setting asks for what the scorer did not give, or for statistics that are not there.
-        InputError: a reward that is not finite, or a response without tokens.
+        InputError: an infinite reward, or a response without tokens.
     """
     rewards = token_rewards(batch, config.reward)
     reward = response_rewards(batch, rewards, config.sequence_reward)
     baseline, running = baselines(config.baseline, reward, batch.group, statistics, running)
-    starts = split(rewards, batch.row_offsets, _segmenter(batch, config, rewards, baseline, statistics))
+    starts = _starts(batch, config, rewards, baseline, statistics)
     segment_offsets = np.searchsorted(starts, batch.row_offsets).astype(np.int64)
     segment_row = np.repeat(np.arange(reward.size), np.diff(segment_offsets))
     segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward)
@@ -105,35 +108,54 @@ def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "
 
 def needs_statistics(config: MaskConfig) -> bool:
     """Whether these settings need a pass over the whole data set before the first mask."""
-    segmenter = config.segmenter
-    uses_sigma = (
+    return (_uses_sigma(config.segmenter) and config.noise == "dataset") or config.baseline.kind == "dataset"
+
+
+def _uses_sigma(segmenter: SegmenterConfig) -> bool:
+    return (
         (isinstance(segmenter, PivotConfig) and segmenter.tau == "auto")
         or (isinstance(segmenter, SchmittConfig) and segmenter.delta == "auto")
         or (isinstance(segmenter, OptimalConfig) and isinstance(segmenter.penalty, str))
     )
-    return (uses_sigma and config.noise == "dataset") or config.baseline.kind == "dataset"
 
 
-def _segmenter(
+def _starts(
     batch: TokenBatch,
     config: MaskConfig,
     rewards: Float32,
     baseline: Float64,
     statistics: RewardStatistics | None,
+) -> Int64:
+    """Return the flat segment starts.
+
+    A run of unknown tokens is a segment of its own. Each run of known ones between them is cut as a row of its own.
+    """
+    cutting = config.segmenter
+    noise = _sigma(batch, config, rewards, statistics) if _uses_sigma(cutting) else 0.0
+    sigma = np.broadcast_to(noise, baseline.shape)
+    if not np.isnan(rewards).any():
+        segmenter = _segmenter(cutting, baseline, sigma, batch.boundary, batch.step_start)
+        return split(rewards, batch.row_offsets, segmenter)
+    runs = known_runs(rewards, batch.row_offsets)
+    token, row = runs.token, runs.row
+    segmenter = _segmenter(cutting, baseline[row], sigma[row], batch.boundary[token], batch.step_start[token])
+    known_starts = token[split(rewards[token], runs.offsets, segmenter)]
+    return np.sort(np.concatenate((known_starts, runs.unknown_start)))
+
+
+def _segmenter(
+    config: SegmenterConfig, baseline: Float64, sigma: Float64, boundary: NDArray[np.int8], step_start: Bool
 ) -> Segmenter:
-    match config.segmenter:
+    match config:
         case PivotConfig(tau=tau, k=k):
-            sigma = _sigma(batch, config, rewards, statistics) if tau == "auto" else None
             return Pivot(tau=tau, k=k, sigma=sigma)
         case SchmittConfig(delta=delta):
-            sigma = _sigma(batch, config, rewards, statistics) if delta == "auto" else None
             return Schmitt(delta=delta, baseline=baseline, sigma=sigma)
-        case OptimalConfig(penalty=penalty, boundary=boundary):
-            sigma = _sigma(batch, config, rewards, statistics) if isinstance(penalty, str) else None
-            weights = None if boundary is None else boundary_weights(batch.boundary, boundary)
+        case OptimalConfig(penalty=penalty, boundary=factors):
+            weights = None if factors is None else boundary_weights(boundary, factors)
             return Optimal(penalty=penalty, sigma=sigma, boundary=weights)
         case StepConfig():
-            return Step(batch.step_start)
+            return Step(step_start)
         case TokenConfig():
             return Token()
         case SequenceConfig():
@@ -183,10 +205,15 @@ def _refill_empty(
 
 
 def _best(segment_reward: Float32, content: Bool, preferred: bool) -> int:
-    """Return the segment that speaks most for the verdict, among those with content; the first on ties."""
+    """Return the segment that speaks most for the verdict, among those with content; the first on ties.
+
+    Where nothing is known of any of them, it is the first with content.
+    """
     agreement = segment_reward if preferred else -segment_reward
-    if content.any():
-        agreement = np.where(content, agreement, -np.inf)
+    known = content & ~np.isnan(segment_reward)
+    among = known if known.any() else content
+    if among.any():
+        agreement = np.where(among, agreement, -np.inf)
     return int(np.argmax(agreement))
 
 

@@ -15,7 +15,7 @@ class TokenBatch:
     """Scored responses over policy tokens; N tokens of R responses, each with at least one token.
 
     Attributes:
-        values: float32 ``[N]``, rewards as the scorer gave them, rounded to bfloat16.
+        values: float32 ``[N]``, rewards as the scorer gave them, rounded to bfloat16; NaN where unknown.
         row_offsets: int64 ``[R + 1]``; response r is ``[row_offsets[r], row_offsets[r + 1])``.
         written: bool ``[N]``, true where the assistant wrote the token.
         end: bool ``[N]``, true at the end-of-turn tokens of the assistant's own turns.
@@ -44,13 +44,13 @@ class MaskedBatch:
     """Segments and masks of a ``TokenBatch``; K segments.
 
     Attributes:
-        token_reward: float32 ``[N]``, r_t: the values, or their increments.
+        token_reward: float32 ``[N]``, r_t: the values, or their increments; NaN where unknown.
         mask: bool ``[N]``, true where the token is trained on.
         segment_offsets: int64 ``[R + 1]`` into the next three.
         segment_start: int32 ``[K]``, counted from the response's first token.
-        segment_reward: float32 ``[K]``, r_k.
+        segment_reward: float32 ``[K]``, r_k; NaN for a segment of unknown tokens.
         segment_keep: bool ``[K]``.
-        reward: float32 ``[R]``, r_s.
+        reward: float32 ``[R]``, r_s; NaN where nothing is known of the response.
         empty: bool ``[R]``, true where no written token was left to train on, whatever ``on_empty`` then did.
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from asr_data.types import Bool, Float32, Float64, Int64
 
 
 def keep_segments(segment_reward: Float32, segment_row: Int64, baseline: Float64, preferred: Bool) -> Bool:
     """Return bool ``[K]``, true where a segment is trained on.
 
-    A preferred response keeps its segments with ``r_k > b``, any other those with ``r_k <= b``.
+    A preferred response keeps its segments with ``r_k > b``, any other those with ``r_k <= b``. A segment whose
+    reward is unknown (NaN) is neither: what is not known is not good, and not bad either.
 
     Args:
         segment_reward: float32 ``[K]``, r_k.
@@ -16,5 +19,5 @@ def keep_segments(segment_reward: Float32, segment_row: Int64, baseline: Float64
         baseline: float64 ``[R]``, b.
         preferred: bool ``[R]``, the verdicts.
     """
-    above: Bool = segment_reward > baseline[segment_row]
-    return above == preferred[segment_row]
+    baseline, preferred = baseline[segment_row], preferred[segment_row]
+    return np.where(preferred, segment_reward > baseline, segment_reward <= baseline)

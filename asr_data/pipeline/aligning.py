@@ -119,7 +119,7 @@ def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, 
     kinds = boundary_kinds(response.text, text_start)
     steps = _scorer_steps(response, rewards) if len(rewards.step_end) else kinds >= BoundaryKind.SENTENCE
     values = round_bfloat16(project(rewards, response.start, response.end, form))
-    if not np.isfinite(values).all():
+    if np.isinf(values).any():
         raise RowRejected("non_finite_reward", "a token reward is beyond the largest bfloat16 number")
     flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP
     return AlignedSide(

@@ -124,7 +124,7 @@ class MaskStage:
                 _lists(text_start[flat_start], masked.segment_offsets, responses, pa.int32()),
                 _lists(masked.segment_reward, masked.segment_offsets, responses, pa.float32()),
                 _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
-                pa.array(masked.reward[responses], type=pa.float32()),
+                pa.array(masked.reward[responses], type=pa.float32(), from_pandas=True),
             ]
         notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
@@ -183,7 +183,9 @@ class _Shard:
             self._count(f"{side}_kept_tokens", int(kept_tokens[mine].sum()))
             self._count(f"{side}_segments", int(segments[mine].sum()))
             self._count(f"{side}_kept_segments", int(kept_segments[mine].sum()))
-            self._count(f"{side}_reward_sum", float(masked.reward[mine].astype(np.float64).sum()))
+            known = masked.reward[mine][~np.isnan(masked.reward[mine])]
+            self._count(f"{side}_unknown_responses", len(mine) - len(known))
+            self._count(f"{side}_reward_sum", float(known.astype(np.float64).sum()))
 
     def count_notes(self, notes: pa.ChunkedArray[Any]) -> None:
         """Count the codes of the rows that are written."""
@@ -229,10 +231,11 @@ def batch_values(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any
 
 
 def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:
+    """Some responses of a flat array as a list column; NaN becomes null."""
     lengths = np.diff(offsets)[responses]
     picked: Any = np.concatenate([flat[offsets[r] : offsets[r + 1]] for r in responses])
     ends: Any = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), type=pa.int32())
-    return pa.ListArray.from_arrays(ends, pa.array(picked, type=kind))
+    return pa.ListArray.from_arrays(ends, pa.array(picked, type=kind, from_pandas=True))
 
 
 def _sums(flags: Bool, offsets: Int64) -> Int64:

@@ -39,6 +39,7 @@ def scoring_plan(
         form=info.form,
         fingerprint=info.fingerprint,
         settings=dict(info.settings),
+        partial=info.partial,
     )
     tokenizer = scorer.tokenizer
     return {

@@ -68,7 +68,7 @@ class ScoreStage:
         scored = self._score(rows, first, progress)
         kept: list[tuple[Row, tuple[ByteRewards, ...]]] = []
         for row, answer in zip(rows, scored, strict=True):
-            checked = _checked(row, answer)
+            checked = _checked(row, answer, partial=self._scorer.info.partial)
             if isinstance(checked, RejectedRow):
                 rejected.append(checked)
             else:
@@ -134,14 +134,14 @@ def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
     return [{"index": r.index, "code": r.code, "message": r.message} for r in rejected]
 
 
-def _checked(row: Row, answer: Scored) -> tuple[ByteRewards, ...] | RejectedRow:
+def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, ...] | RejectedRow:
     if isinstance(answer, RejectedRow):
         return answer
     try:
         if len(answer) != len(row.completions):
             raise RowRejected("wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses")
         for completion, rewards in zip(row.completions, answer, strict=True):
-            check_rewards(rewards, len(response_text(completion.content).encode()))
+            check_rewards(rewards, len(response_text(completion.content).encode()), partial=partial)
     except RowRejected as rejected:
         return RejectedRow(row.index, rejected.code, rejected.message)
     return answer
@@ -160,8 +160,8 @@ def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], sides: Seq
 
 
 def ragged(lists: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
-    """Numpy arrays as one list column."""
+    """Numpy arrays as one list column; NaN becomes null."""
     ends = np.cumsum([len(x) for x in lists])
     offsets: Any = pa.array(np.concatenate([[0], ends]).astype(np.int32), type=pa.int32())
     values: Any = np.concatenate(lists) if lists else np.zeros(0)
-    return pa.ListArray.from_arrays(offsets, pa.array(values, type=kind))
+    return pa.ListArray.from_arrays(offsets, pa.array(values, type=kind, from_pandas=True))

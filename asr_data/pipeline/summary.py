@@ -33,7 +33,10 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class SideSummary:
-    """Totals over the responses of one side; ``mean_reward`` is the mean of their sequence rewards."""
+    """Totals over the responses of one side.
+
+    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out.
+    """
 
     responses: int
     tokens: int
@@ -41,6 +44,7 @@ class SideSummary:
     segments: int
     kept_segments: int
     mean_reward: float
+    unknown_responses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,15 @@ class Summary:
     tokens: int
 
 
-_SIDE_FIELDS = ("responses", "tokens", "kept_tokens", "segments", "kept_segments", "reward_sum")
+_SIDE_FIELDS = (
+    "responses",
+    "tokens",
+    "kept_tokens",
+    "segments",
+    "kept_segments",
+    "unknown_responses",
+    "reward_sum",
+)
 
 
 def side_statistics(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -> dict[str, float]:
@@ -77,15 +89,16 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
     sides: dict[str, SideSummary] = {}
     if manifest.stage == "masked":
         for side in manifest.sides:
-            total = {name: manifest.statistics[f"{side}_{name}"] for name in _SIDE_FIELDS}
-            responses = int(total["responses"])
+            total = {name: manifest.statistics.get(f"{side}_{name}", 0.0) for name in _SIDE_FIELDS}
+            known = int(total["responses"]) - int(total["unknown_responses"])
             sides[side] = SideSummary(
-                responses=responses,
+                responses=int(total["responses"]),
                 tokens=int(total["tokens"]),
                 kept_tokens=int(total["kept_tokens"]),
                 segments=int(total["segments"]),
                 kept_segments=int(total["kept_segments"]),
-                mean_reward=total["reward_sum"] / responses if responses else float("nan"),
+                mean_reward=total["reward_sum"] / known if known else float("nan"),
+                unknown_responses=int(total["unknown_responses"]),
             )
     counts = manifest.counts
     return Summary(

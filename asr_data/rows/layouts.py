@@ -1,41 +1,45 @@
-"""Which columns play which role: shown, overruled with ``--columns``, refused rather than guessed."""
+"""How rows are to be read: shown, overruled with ``--columns``, refused rather than guessed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from asr_data.errors import InputError
+from asr_data.rows import labelled
+from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
+from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, LayoutKind, Role
+from asr_data.rows.labels import LabelUnit, label_unit
+from asr_data.rows.roles import REMEDY, named_roles, needed_roles, overruled_roles, seen
 from asr_data.rows.transcripts import starts_as_transcript
 from asr_data.types import Side
 
-LayoutKind: TypeAlias = Literal[
-    "preference", "preference_implicit_prompt", "transcripts", "unpaired", "prompt_completion"
-]
 TextKind: TypeAlias = Literal["text", "messages", "empty"]
-Role: TypeAlias = Literal["prompt", "chosen", "rejected", "completion", "label"]
 
-_ROLES: Final[tuple[Role, ...]] = get_args(Role)
-_KIND_OF_ROLES: Final[dict[frozenset[Role], LayoutKind]] = {
-    frozenset({"prompt", "chosen", "rejected"}): "preference",
-    frozenset({"chosen", "rejected"}): "preference_implicit_prompt",
-    frozenset({"prompt", "completion", "label"}): "unpaired",
-    frozenset({"prompt", "completion"}): "prompt_completion",
-}
+_RESPONSE_ROLES: Final[tuple[Role, ...]] = (
+    "chosen",
+    "rejected",
+    "completion",
+    "completions",
+    "response1",
+    "response2",
+)
+_TEXT_ROLES: Final[tuple[Role, ...]] = ("prompt", "instruction", "messages", *_RESPONSE_ROLES)
 _MEANING: Final[dict[LayoutKind, str]] = {
     "preference": "preference pairs with a prompt column",
     "preference_implicit_prompt": "preference pairs whose prompt is what both conversations begin with",
     "transcripts": "preference pairs of 'Human:'/'Assistant:' transcripts, prompt inside both",
+    "two_responses": "two responses with a preference, below zero for the first",
+    "scored_completions": "several completions with scores: the highest is chosen, the lowest rejected",
+    "ranked_completions": "several completions with ranks: the lowest is chosen, the highest rejected",
+    "ordered_completions": "two completions each, the first preferred",
     "unpaired": "responses with a verdict each",
     "prompt_completion": "prompts with one completion each, taken as preferred",
+    "labelled": "rows with labels",
 }
-_REMEDY: Final = (
-    "say which columns to use with --columns, in one of these forms: prompt=…,chosen=…,rejected=… · "
-    "chosen=…,rejected=… · prompt=…,completion=…,label=… · prompt=…,completion=…"
-)
 
 
 class Layout(BaseModel):
@@ -43,8 +47,10 @@ class Layout(BaseModel):
 
     Attributes:
         kind: the shape of a row.
-        columns: role → input column.
+        columns: role → input column, or a path such as ``completions.response``.
         tools_column, template_kwargs_column: columns that are passed to the chat template, or None.
+        format: name of a format of ``asr_data.rows.labelled``, where the kind is ``labelled``.
+        label_units: role of a label column → what its values stand for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,15 +59,21 @@ class Layout(BaseModel):
     columns: dict[Role, str]
     tools_column: str | None = None
     template_kwargs_column: str | None = None
+    format: str | None = None
+    label_units: dict[Role, LabelUnit] = {}
 
     @property
     def sides(self) -> tuple[Side, ...]:
         """The output's column prefixes, in order."""
-        return ("completion",) if "completion" in self.columns else ("chosen", "rejected")
+        if self.format is not None:
+            return labelled.FORMATS[self.format].sides
+        return ("completion",) if self.kind in ("unpaired", "prompt_completion") else ("chosen", "rejected")
 
     def describe(self) -> str:
         """One line for the user."""
-        mapping = ", ".join(f"{role}={self.columns[role]}" for role in _ROLES if role in self.columns)
+        if self.format is not None:
+            return f"{labelled.FORMATS[self.format].title} (format={self.format})"
+        mapping = ", ".join(f"{role}={self.columns[role]}" for role in ROLES if role in self.columns)
         return f"{_MEANING[self.kind]} ({mapping})"
 
 
@@ -72,63 +84,72 @@ def detect(
 ) -> Layout:
     """The layout of a data set.
 
-    Without ``columns``, roles are the columns of the same names. With ``columns``, a mapping that is complete
-    in itself is taken as it is; where roles are missing in it, columns with the roles' names fill in.
+    Without ``columns``, a format with labels comes first, then roles by the columns' names. With ``columns``, a mapping
+    that is complete in itself is taken as it is; where roles are missing in it, those that would be found without it
+    fill in, then columns with the roles' names.
 
     Args:
         schema: the input's columns.
-        first_records: some records, to tell transcripts from other texts.
-        columns: role → column, from ``--columns``.
+        first_records: some records, to tell transcripts from other texts and formats with labels from each other.
+        columns: role → column, from ``--columns``; or ``format`` → name of a format with labels.
 
     Raises:
         InputError: no layout fits, or two do; says what was seen and how to overrule.
     """
-    roles = _overruled_roles(schema, columns) if columns else _named_roles(schema)
-    kind = _KIND_OF_ROLES.get(frozenset(roles))
-    if kind is None:
-        fault = "fit more than one layout" if len(roles) > 3 else "fit no layout"
-        raise InputError(f"the columns {fault}; {_seen(schema)}; {_REMEDY}")
-    text_kinds: dict[Role, TextKind] = {
-        role: _text_kind(schema, column) for role, column in roles.items() if role != "label"
-    }
+    format_name = _labelled_format(schema, first_records, columns)
+    if format_name is not None:
+        return Layout(kind="labelled", columns={}, format=format_name)
+    roles = overruled_roles(schema, first_records, columns) if columns else named_roles(schema, first_records)
+    text_kinds = {role: _text_kind(schema, role, column) for role, column in roles.items() if role in _TEXT_ROLES}
+    kind = _kind(schema, roles)
     if kind == "preference_implicit_prompt":
         kind = _implicit_kind(roles, text_kinds, first_records, overruled=bool(columns))
     _check_kinds_agree(roles, text_kinds)
-    if "label" in roles:
-        _check_label(schema, roles["label"], overruled=bool(columns))
-    return Layout(
+    for role, column in roles.items():
+        _check_type(role, column, _type(schema, column))
+    layout = Layout(
         kind=kind,
         columns=roles,
-        tools_column="tools" if _is_extra(schema, "tools", roles) else None,
-        template_kwargs_column=("chat_template_kwargs" if _is_extra(schema, "chat_template_kwargs", roles) else None),
+        tools_column=_tools_column(schema, roles),
+        template_kwargs_column=_extra(schema, "chat_template_kwargs", roles),
+        label_units={
+            role: label_unit(_type(schema, c), c) for role, c in roles.items() if role in LABEL_ROLES.values()
+        },
     )
+    _check_labels_have_sides(layout)
+    return layout
 
 
-def _named_roles(schema: pa.Schema) -> dict[Role, str]:
-    """Roles of columns that bear a role's name, less those that cannot be meant."""
-    roles: dict[Role, str] = {role: role for role in _ROLES if role in schema.names}
-    if "completion" not in roles:
-        roles.pop("label", None)  # of the pair as a whole, and not ours
-    return roles
+def _labelled_format(
+    schema: pa.Schema, first_records: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None
+) -> str | None:
+    """The format with labels that was asked for, or that the data has; None where the columns' roles decide."""
+    if columns and "format" in columns:
+        name = columns["format"]
+        if len(columns) > 1:
+            raise InputError("--columns format=… stands alone: the format says what its columns are")
+        if name not in labelled.FORMATS:
+            raise InputError(f"--columns format={name}: no such format; there are {', '.join(labelled.FORMATS)}")
+        return name
+    matching = [] if columns else labelled.match(schema, first_records)
+    if len(matching) > 1:
+        raise InputError(
+            f"the columns fit more than one format with labels; {seen(schema)}; choose with --columns format=… one of "
+            f"{', '.join(matching)}"
+        )
+    return matching[0] if matching else None
 
 
-def _overruled_roles(schema: pa.Schema, columns: Mapping[str, str]) -> dict[Role, str]:
-    for role, column in columns.items():
-        if role not in _ROLES:
-            raise InputError(f"--columns names an unknown role {role!r}; roles are {', '.join(_ROLES)}")
-        if column not in schema.names:
-            raise InputError(f"--columns {role}={column}: there is no such column; {_seen(schema)}")
-    given: dict[Role, str] = {role: columns[role] for role in _ROLES if role in columns}
-    if len(set(given.values())) < len(given):
-        raise InputError(f"--columns uses one column for two roles: {dict(given)}")
-    if frozenset(given) in _KIND_OF_ROLES:
-        return given
-    wanted: set[Role] = {"prompt", "chosen", "rejected"}
-    if given.keys() & {"completion", "label"} or not {"chosen", "rejected"} & {*given, *schema.names}:
-        wanted = {"prompt", "completion", "label"}
-    taken = set(given.values())
-    fill: dict[Role, str] = {role: role for role in _named_roles(schema) if role in wanted and role not in taken}
-    return {**fill, **given}
+def _kind(schema: pa.Schema, roles: Mapping[Role, str]) -> LayoutKind:
+    kind = KIND_OF_ROLES.get(needed_roles(roles))
+    fault = ""
+    if kind is None or {"prompt", "instruction"} <= roles.keys():
+        fault = "fit no layout"
+    elif {"input", "history"} & roles.keys() and "instruction" not in roles:
+        fault = "fit no layout: input and history belong to an instruction"
+    if kind is None or fault:
+        raise InputError(f"the columns {fault}; {seen(schema)}; {REMEDY}")
+    return kind
 
 
 def _implicit_kind(
@@ -140,73 +161,105 @@ def _implicit_kind(
     """Whether chosen and rejected without a prompt column are conversations or transcripts."""
     if set(text_kinds.values()) <= {"messages"}:
         return "preference_implicit_prompt"
-    texts = [record.get(roles[role]) for record in first_records for role in ("chosen", "rejected")]
+    texts = [column_value(record, roles[role]) for record in first_records for role in ("chosen", "rejected")]
     marked = [starts_as_transcript(text) for text in texts if isinstance(text, str) and text]
     if marked and (any(marked) if overruled else all(marked)):
         return "transcripts"
     raise InputError(
         f"the columns {roles['chosen']!r} and {roles['rejected']!r} hold texts, there is no prompt column, "
         f"and {sum(not mark for mark in marked)} of the first {len(marked)} texts do not begin with a "
-        f"'\\n\\nHuman:' turn; where the prompt ends would be a guess; {_REMEDY}"
+        f"'\\n\\nHuman:' turn; where the prompt ends would be a guess; {REMEDY}"
     )
 
 
+# --- checks of types -------------------------------------------------------------------------------------
+
+
 def _check_kinds_agree(roles: Mapping[Role, str], text_kinds: Mapping[Role, TextKind]) -> None:
-    """Responses are all texts or all messages; a message prompt needs message responses."""
-    responses = {text_kinds[role] for role in roles if role in ("chosen", "rejected", "completion")} - {"empty"}
-    seen = ", ".join(f"{roles[role]} holds {kind}" for role, kind in text_kinds.items())
+    """Responses are all texts or all messages."""
+    responses = {text_kinds[role] for role in roles if role in _RESPONSE_ROLES} - {"empty"}
     if len(responses) > 1:
-        raise InputError(f"both responses must be texts, or both messages; here {seen}")
-    if text_kinds.get("prompt") == "messages" and responses == {"text"}:
-        raise InputError(f"a prompt of messages needs responses of messages; here {seen}")
+        found = ", ".join(f"{roles[role]} holds {kind}" for role, kind in text_kinds.items())
+        raise InputError(f"both responses must be texts, or both messages; here {found}")
 
 
-def _check_label(schema: pa.Schema, column: str, overruled: bool) -> None:
-    kind = schema.field(column).type
-    allowed = pa.types.is_boolean(kind) or pa.types.is_integer(kind) or _is_string(kind)
-    if not allowed:
-        remedy = "a label is true or false" if overruled else f"a label is true or false; {_REMEDY}"
-        raise InputError(f"column {column!r} is {kind}; {remedy}")
+def _check_labels_have_sides(layout: Layout) -> None:
+    for side, role in LABEL_ROLES.items():
+        if role in layout.columns and side not in layout.sides:
+            raise InputError(f"--columns {role}={layout.columns[role]}: there is no {side} response to label")
 
 
-def _text_kind(schema: pa.Schema, column: str) -> TextKind:
+def _text_kind(schema: pa.Schema, role: Role, column: str) -> TextKind:
     """What a column of prompts or responses holds.
 
     Raises:
-        InputError: neither texts nor messages.
+        InputError: neither texts nor messages, or not what the role needs.
     """
-    kind = schema.field(column).type
-    if pa.types.is_null(kind):
-        return "empty"
-    if _is_string(kind):
+    whole = kind = _type(schema, column)
+    if role == "completions" and not pa.types.is_null(whole):
+        kind = item_type(whole) or whole
+        if kind is whole or pa.types.is_struct(kind):
+            raise InputError(f"column {column!r} is {whole}; completions are a list of texts, or of lists of messages")
+    if is_text(kind) and role != "messages":
         return "text"
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    item = kind.value_type if is_list else kind
-    if is_list and pa.types.is_null(item):
+    item = item_type(kind) or kind
+    if pa.types.is_null(item):
         return "empty"
-    if pa.types.is_struct(item):
-        keys = [field.name for field in item.fields]
-        if {"role", "content"} <= set(keys):
-            return "messages"
+    if not pa.types.is_struct(item) or role == "instruction":
+        wanted = {"instruction": "texts", "messages": "messages"}.get(role, "texts, or messages with role and content")
+        raise InputError(f"column {column!r} is {whole}; it must hold {wanted}")
+    keys = [field.name for field in item.fields]
+    if not ({"role", "content"} <= set(keys) or {"from", "value"} <= set(keys)):
         raise InputError(
-            f"column {column!r} holds messages with the keys {', '.join(keys)}; role and content are needed"
+            f"column {column!r} holds messages with the keys {', '.join(keys)}; role and content are needed, or from "
+            "and value"
         )
-    raise InputError(f"column {column!r} is {kind}; it must hold texts, or messages with role and content")
+    return "messages"
 
 
-def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _is_flag(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or is_text(kind))
 
 
-def _is_extra(schema: pa.Schema, column: str, roles: Mapping[Role, str]) -> bool:
-    return column in schema.names and column not in roles.values()
+def _is_list_of(holds: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    def is_list(kind: pa.DataType) -> bool:
+        item = item_type(kind)
+        return item is not None and (pa.types.is_null(item) or holds(item))
+
+    return is_list
 
 
-def _seen(schema: pa.Schema) -> str:
-    columns = ", ".join(f"{field.name}: {_short(field.type)}" for field in schema)
-    return f"the columns are {columns}" if columns else "there are no columns, since no row could be read"
+_TYPES: Final[dict[Role, tuple[Callable[[pa.DataType], bool], str]]] = {
+    "label": (_is_flag, "a label is true or false"),
+    "scores": (_is_list_of(is_number), "scores are a list of numbers"),
+    "ranks": (_is_list_of(is_number), "ranks are a list of numbers"),
+    "preference": (is_number, "a preference is a number, below zero for the first response"),
+    "input": (is_text, "an input is a text"),
+    "system": (is_text, "a system prompt is a text"),
+    "history": (_is_list_of(_is_list_of(is_text)), "a history is a list of pairs of texts"),
+}
 
 
-def _short(kind: pa.DataType) -> str:
-    text = str(kind)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _check_type(role: Role, column: str, kind: pa.DataType) -> None:
+    if role not in _TYPES or (pa.types.is_null(kind) and role != "label"):
+        return
+    allowed, rule = _TYPES[role]
+    if not allowed(kind):
+        raise InputError(f"column {column!r} is {kind}; {rule}; {REMEDY}")
+
+
+def _type(schema: pa.Schema, column: str) -> pa.DataType:
+    kind = column_type(schema, column)
+    if kind is None:
+        raise InputError(f"there is no column {column!r}; {seen(schema)}")
+    return kind
+
+
+def _tools_column(schema: pa.Schema, roles: Mapping[Role, str]) -> str | None:
+    """The column ``tools``, or the one beside OpenAI's ``input.messages``."""
+    beside = f"{roles.get('prompt', '').rpartition('.')[0]}.tools"
+    return beside if column_type(schema, beside) is not None else _extra(schema, "tools", roles)
+
+
+def _extra(schema: pa.Schema, column: str, roles: Mapping[Role, str]) -> str | None:
+    return column if column in schema.names and column not in roles.values() else None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
 
@@ -51,10 +51,17 @@ class PromptConfig(_Settings):
     """What stands before a response."""
 
     template: str | None = None
-    """Text with ``{prompt}`` in it, for models that were trained without a chat template; the prompt is then the
-    text of a string prompt, or of the last user message. Default: the tokenizer's chat template."""
+    """Text with ``{prompt}`` in it, for models that were trained without a chat template; the prompt is then a
+    string, or the one user message of a conversation. System messages are left out (these models know none), and
+    rows with any other turn are rejected. Default: the tokenizer's chat template; a string stands as it is."""
+    special: Literal["tokenizer", "bos", "none"] = "tokenizer"
+    """Special tokens in front of a prompt that no chat template made: those that the tokenizer puts there, its BOS
+    token where it has one (some tokenizers have one and do not put it there), or none."""
     system: str | None = None
     """A system message for prompts that have none; for the chat template."""
+    strings: Literal["plain", "turns"] = "plain"
+    """``turns``: a string prompt is a user message and a string response an assistant message, for models that know
+    nothing but their chat template."""
 
     @model_validator(mode="after")
     def _fits(self) -> PromptConfig:
@@ -70,14 +77,25 @@ class StepConfig(_Settings):
 
     split: str = "\n\n"
     """What stands between the steps of a response."""
+    empty: Literal["merge", "keep"] = "merge"
+    """``merge``: runs of ``split`` with white space around them, and white space at the end, are one separation, so
+    that no step is empty; ``keep``: every ``split`` ends a step, as ``str.split`` does it; an empty last one is left
+    out."""
     separator: str | None = None
     """Text put after each step, instead of what stood between them."""
+    separator_ids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Tokenised ``together`` and ``inline``: ids that the token of the separator may have by which it is found.
+    Default: the id of the separator, which must then be one token."""
     tokenize: Literal["together", "by_step"] = "together"
     """``by_step``: prompt, steps and separators are tokenised one by one and their ids put together."""
     layout: Literal["inline", "turn_per_step"] = "inline"
-    """``turn_per_step``: each step is a user turn, answered by an assistant turn that is the separator."""
+    """``turn_per_step``: each step is a user turn, answered by an assistant turn that is the separator. The first
+    has the prompt in front, as the prompt's template puts it (default ``{prompt}``, a space)."""
     read: Literal["separator", "before_separator", "last_token_of_step"] = "last_token_of_step"
-    """The token whose hidden state is read: the separator's last, the one before its first, or the step's last."""
+    """The token whose hidden state is read: the separator's last (the one found by ``separator_ids``), the one before
+    the separator, or the step's last, which is the one with its last character that is not white space."""
+    back: Annotated[int, Field(ge=0)] = 0
+    """How many tokens before that one the hidden state is read in fact (ReasonEval-7B)."""
 
     @model_validator(mode="after")
     def _fits(self) -> StepConfig:
@@ -85,6 +103,8 @@ class StepConfig(_Settings):
             raise ValueError("split must not be empty")
         if not self.separator and (self.read != "last_token_of_step" or self.layout == "turn_per_step"):
             raise ValueError(f"read {self.read!r} in layout {self.layout!r} needs a separator")
+        if self.layout == "turn_per_step" and self.tokenize == "by_step":
+            raise ValueError("layout 'turn_per_step' is tokenised together")
         return self
 
 
@@ -154,9 +174,10 @@ class LabelTokenConfig(_Backbone):
     form: Literal["value"] = "value"
     good: str = "+"
     bad: str = "-"
-    """Texts of the labels; each one token, or their ids in ``good_id`` and ``bad_id``."""
+    """Texts of the labels; each must be one token. What it is not in this tokenizer is given by id."""
     good_id: Annotated[int, Field(ge=0)] | None = None
     bad_id: Annotated[int, Field(ge=0)] | None = None
+    """Ids to use in place of the texts."""
     vocabulary: Literal["pair", "full"] = "pair"
     prompt: PromptConfig = PromptConfig()
     steps: StepConfig
@@ -165,7 +186,7 @@ class LabelTokenConfig(_Backbone):
 class ImplicitConfig(_Backbone):
     """The reward that a policy and its reference imply: ``β (log π − log π_ref)`` (DPO; Rafailov et al. 2023).
 
-    ``form`` ``increment``: of each token (SePO, RTO); ``value``: summed up to it (EurusPRM, PRIME).
+    ``form`` ``increment``: of each token (SePO, RTO, PRIME); ``value``: summed up to it (EurusPRM).
     The backbone is the policy.
     """
 
@@ -176,12 +197,17 @@ class ImplicitConfig(_Backbone):
     beta: Annotated[float, Field(gt=0)] = 1.0
     prompt: PromptConfig = PromptConfig()
     steps: StepConfig | None = None
-    """Where the sums are read, for models that give one reward per step; needs form ``value``."""
+    """Where the sums are read, for models that give one reward per step: at the last token of each. Only ``split``
+    and ``empty`` are used, since the text stands as it is; needs form ``value``."""
 
     @model_validator(mode="after")
     def _fits(self) -> ImplicitConfig:
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
+        if self.steps is not None and self.steps != StepConfig(split=self.steps.split, empty=self.steps.empty):
+            raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
+        if self.prompt.template is not None or self.prompt.special != "tokenizer":
+            raise ValueError("log-probabilities are of the policy's own tokens: no prompt template, no other specials")
         return self
 
 
@@ -190,14 +216,15 @@ class LabelsConfig(_Settings):
 
     kind: Literal["labels"] = "labels"
     form: Literal["value"] = "value"
-    rewards: dict[str, float] = Field(default_factory=dict)
-    """Label as it stands in the data → reward, in place of the format's own rule."""
+    rewards: dict[str, FiniteFloat] = Field(default_factory=dict)
+    """Label as it stands in the data → reward, in place of the format's own rule; others keep that."""
 
 
 class RuleConfig(_Settings):
     """No model: a Python function gives the rewards.
 
-    ``function`` is an import path, ``package.module:name``.
+    ``function`` is an import path, ``package.module:name``. It gets the prompt and the response text, and gives
+    ``(start, end, reward)`` for spans of the response's characters; what none covers is unknown.
     """
 
     kind: Literal["rule"] = "rule"

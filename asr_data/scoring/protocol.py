@@ -23,6 +23,7 @@ class ScorerInfo:
         form: ``value`` (a state's score) or ``increment`` (what a token added).
         fingerprint: sha256 over weights and settings: equal fingerprints give equal rewards.
         settings: how it was read, for the card.
+        partial: it may leave spans without a reward (NaN: unknown). From any other scorer NaN is an error.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ScorerInfo:
     form: RewardForm
     fingerprint: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    partial: bool = False
 
 
 @runtime_checkable

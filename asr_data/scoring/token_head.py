@@ -9,7 +9,7 @@ from asr_data.errors import RowRejected
 from asr_data.scoring.config import TokenHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import Reading
-from asr_data.scoring.stepwise import encode_steps, with_system
+from asr_data.scoring.stepwise import as_prompted, check_separator, encode_steps
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, Float32, Int32, Row
@@ -38,15 +38,21 @@ class TokenHeadReadout(nn.Module):
 
 
 class TokenHeadEncoder:
-    """Asks for every token, or for one token per step."""
+    """Asks for every token, or for one token per step.
+
+    Raises:
+        ScorerError: the tokenizer does not have the separator as one token where it has to be.
+    """
 
     def __init__(self, tokenizer: Tokenizer, config: TokenHeadConfig) -> None:
+        if config.steps is not None:
+            check_separator(tokenizer, config.steps)
         self._tokenizer = tokenizer
         self._config = config
 
     def encode(self, row: Row) -> list[Reading]:
         """See :class:`asr_data.scoring.model_scorer.Encoder`."""
-        row = with_system(row, self._config.prompt.system)
+        row = as_prompted(row, self._config.prompt)
         if self._config.steps is not None:
             return encode_steps(row, self._tokenizer, self._config.prompt, self._config.steps)
         return encode_tokens(row, self._tokenizer)

@@ -8,7 +8,8 @@ see the rare large ones. Hence
 
 where 1.4826 makes the median absolute deviation of a normal variable its standard deviation. Fewer than two
 differences carry no information about their spread: σ is then 0. σ is also 0 where more than half of the
-differences are equal, as for rewards that are constant within steps.
+differences are equal, as for rewards that are constant within steps. A difference from or to a reward that is
+not known (NaN) is left out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def estimate_sigma_per_row(values: Float32, row_offsets: Int64) -> Float64:
     """Return float64 ``[R]``, one σ per row from the row's own differences."""
     return np.array(
         [
-            sigma_of_differences(np.diff(values[start:end]))
+            sigma_of_differences(_known(np.diff(values[start:end])))
             for start, end in zip(row_offsets[:-1].tolist(), row_offsets[1:].tolist(), strict=True)
         ],
         dtype=np.float64,
@@ -51,7 +52,7 @@ def sigma_of_differences(differences: Float32) -> float:
 
 
 def first_differences(values: Float32, row_offsets: Int64) -> Float32:
-    """Return float32 ``[N − rows that are not empty]``, ``r_t − r_{t−1}`` within rows, in order."""
+    """Return ``r_t − r_{t−1}`` within rows, in order: float32 ``[N − rows that are not empty]``, or fewer with NaN."""
     differences = np.empty(values.size, dtype=np.float32)
     return differences[: _first_differences(values, row_offsets, differences)]
 
@@ -61,6 +62,11 @@ def _first_differences(values: Float32, row_offsets: Int64, differences: Float32
     count = 0
     for row in range(row_offsets.size - 1):
         for position in range(row_offsets[row] + 1, row_offsets[row + 1]):
-            differences[count] = values[position] - values[position - 1]
-            count += 1
+            difference = values[position] - values[position - 1]
+            differences[count] = difference
+            count += not np.isnan(difference)
     return count
+
+
+def _known(values: Float32) -> Float32:
+    return values[~np.isnan(values)]

@@ -27,11 +27,21 @@ def segment_rewards(values: Float32, row_offsets: Int64, starts: Int64, how: Lit
 
 
 def sequence_rewards(values: Float32, row_offsets: Int64, how: Literal["mean", "last", "sum"]) -> Float32:
-    """Return the sequence rewards r_s, float32 ``[R]``, of rows that each have a token (else InputError)."""
+    """Return the sequence rewards r_s, float32 ``[R]``, of rows that each have a token (else InputError).
+
+    They are over the known rewards alone; NaN where a row has none.
+    """
     begins, ends = row_offsets[:-1], row_offsets[1:]
     empty = np.flatnonzero(begins == ends)
     if empty.size:
         raise InputError(f"row {int(empty[0])} has no tokens; a sequence reward needs at least one")
+    known = ~np.isnan(values)
+    if not known.all():
+        offsets = np.concatenate(([0], np.cumsum(known)))[row_offsets]
+        out = np.full(begins.size, np.nan, dtype=np.float32)
+        # Rows without a known reward begin where they end: each other row's offset is left once.
+        out[offsets[:-1] < offsets[1:]] = sequence_rewards(values[known], np.unique(offsets), how)
+        return out
     if how == "last":
         return values[ends - 1]
     sums = _sums(values, begins, ends)
@@ -42,7 +52,7 @@ def increments(values: Float32, row_offsets: Int64, initial: Float32) -> Float32
     """Return what each token added, ``r_t = V_t − V_{t−1}``, float32 ``[N]``.
 
     Args:
-        values: float32 ``[N]``, the values V_t.
+        values: float32 ``[N]``, the values V_t. An increment from or to a value that is not known (NaN) is unknown.
         row_offsets: int64 ``[R + 1]``.
         initial: float32 ``[R]``, V_{−1}, the value at the end of the prompt; NaN where the scorer gave none.
 
@@ -64,7 +74,7 @@ def increments(values: Float32, row_offsets: Int64, initial: Float32) -> Float32
 
 
 def round_bfloat16(values: Float32) -> Float32:
-    """Return finite float32 values rounded to the nearest bfloat16, ties to even, still as float32.
+    """Return float32 values rounded to the nearest bfloat16, ties to even, still as float32; NaN stays NaN.
 
     A bfloat16 is the upper half of a float32. Adding just under half of the lower half's range, plus one
     where the upper half is odd, carries exactly when rounding up is due.
@@ -72,6 +82,7 @@ def round_bfloat16(values: Float32) -> Float32:
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = (bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)
+    rounded[np.isnan(values)] = 0x7FC00000  # the carry would make some of them infinite, or zero
     return rounded.view(np.float32)
 
 

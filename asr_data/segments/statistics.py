@@ -20,6 +20,7 @@ class RewardStatistics:
     Up to ``SAMPLE_LIMIT`` first differences and sequence rewards are kept all. Beyond, every 2nd, 4th, 8th,
     … is, counted over the whole stream: what is kept depends on the order of the rows alone, not on how they
     were handed in, so a resumed run gets the same figures. The mean is of all sequence rewards, kept or not.
+    Rewards that are not known (NaN) do not enter.
     """
 
     def __init__(self, limit: int = SAMPLE_LIMIT) -> None:
@@ -32,6 +33,7 @@ class RewardStatistics:
         """Take in rows: token rewards float32 ``[N]``, offsets int64 ``[R + 1]``, r_s ``[R]``."""
         self._sigma = None
         self._differences.add(first_differences(values, row_offsets))
+        sequence_rewards = sequence_rewards[~np.isnan(sequence_rewards)]
         self._sequences.add(sequence_rewards)
         # In stream order, one by one: the sum must not depend on the batches either.
         self._sum = float(np.cumsum(np.concatenate(([self._sum], sequence_rewards)), dtype=np.float64)[-1])
@@ -45,7 +47,7 @@ class RewardStatistics:
     def baseline(self, statistic: Literal["mean", "median"] | float) -> float:
         """Return the mean, the median or a quantile (0 to 1) of the sequence rewards; InputError if none."""
         if self._sequences.seen == 0:
-            raise InputError("the dataset baseline needs at least one scored response, and there is none")
+            raise InputError("the dataset baseline needs at least one response with a reward, and there is none")
         if statistic == "mean":
             return self._sum / self._sequences.seen
         quantile = 0.5 if statistic == "median" else statistic

@@ -28,6 +28,7 @@ class Ragged:
         values: ``[total]``, 0 or false where an element is null.
         offsets: int64 ``[rows + 1]``, from 0.
         null: bool ``[rows]``, the list or an element of it is null.
+        unknown: bool ``[total]``, the element is null.
     """
 
     def __init__(self, column: pa.Array[Any]) -> None:
@@ -35,7 +36,8 @@ class Ragged:
         lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         flat = lists.flatten()
         self.offsets: Int64 = np.concatenate(([0], np.cumsum(lengths)))
-        self.null: Bool = np.asarray(column.is_null()) | self.any_of(np.asarray(flat.is_null()))
+        self.unknown: Bool = np.asarray(flat.is_null())
+        self.null: Bool = np.asarray(column.is_null()) | self.any_of(self.unknown)
         if flat.null_count:
             flat = flat.fill_null(False if pa.types.is_boolean(flat.type) else 0)
         self.values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
@@ -82,7 +84,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     prefix = manifest.prefix
     masked = manifest.stage == "masked"
     schema = data_schema(manifest.sides, prefix) if masked else row_schema(prefix)
-    yield from _nulls(batch, schema.names)
+    yield from _nulls(batch, schema.names, partial=manifest.scorer.partial)
     run = batch.column(f"{prefix}asr_run")
     wrong_run = np.asarray([value != manifest.run_id for value in run.to_pylist()], dtype=bool)
     yield f"{prefix}asr_run is not the manifest's run_id", wrong_run
@@ -92,6 +94,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     yield f"{prefix}prompt_ids holds a negative token", prompt.any_of(prompt.values < 0)
     for side in manifest.sides:
         yield from _side_findings(batch, f"{prefix}{side}_")
+        yield from _unknown_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
         if manifest.mask is not None and manifest.mask.end_token != "keep":
             # With "keep", end-of-turn tokens are trained on although their segment is dropped.
             yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
@@ -130,7 +133,7 @@ def _mask_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> 
     mask, keep = Ragged(batch.column(f"{side}mask")), Ragged(batch.column(f"{side}seg_keep"))
     starts = Ragged(batch.column(f"{side}seg_start"))
     ids = Ragged(batch.column(f"{side}ids"))
-    noted = np.asarray([empty in (row or ()) for row in batch.column(notes).to_pylist()], dtype=bool)
+    noted = _noted(batch, notes, empty)
     whole = (mask.lengths == ids.lengths) & (keep.lengths == starts.lengths) & (starts.lengths > 0)
     inside = starts.values < np.repeat(mask.lengths, starts.lengths)
     if not whole.all() or not inside.all() or (starts.first() != 0).any():
@@ -141,10 +144,22 @@ def _mask_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> 
     yield f"{side}mask is true in a dropped segment", mask.any_of(mask.values & ~kept) & ~noted
 
 
-def score_findings(batch: pa.RecordBatch, sides: Sequence[str]) -> Iterator[Finding]:
-    """Checks of a batch of ``scores/``."""
+def _unknown_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> Iterator[Finding]:
+    """A segment whose reward is not known is not kept, unless nothing was and --on-empty decided."""
+    reward, keep = Ragged(batch.column(f"{side}seg_reward")), Ragged(batch.column(f"{side}seg_keep"))
+    if reward.unknown.any() and np.array_equal(reward.offsets, keep.offsets):
+        kept = keep.any_of(keep.values & reward.unknown)
+        yield f"{side}seg_keep is true where {side}seg_reward is null", kept & ~_noted(batch, notes, empty)
+
+
+def _noted(batch: pa.RecordBatch, notes: str, code: str) -> Bool:
+    return np.asarray([code in (row or ()) for row in batch.column(notes).to_pylist()], dtype=bool)
+
+
+def score_findings(batch: pa.RecordBatch, sides: Sequence[str], *, partial: bool) -> Iterator[Finding]:
+    """Checks of a batch of ``scores/``; ``partial``: its rewards may be unknown."""
     names = [name for name in scores_schema(sides).names if not name.endswith("_reward")]
-    yield from _nulls(batch, [*names, *(f"{side}_span_reward" for side in sides)])
+    yield from _nulls(batch, [*names, *(f"{side}_span_reward" for side in sides)], partial=partial)
     for side in sides:
         ends, steps = Ragged(batch.column(f"{side}_span_end")), Ragged(batch.column(f"{side}_step_end"))
         rewards = Ragged(batch.column(f"{side}_span_reward"))
@@ -158,11 +173,14 @@ def score_findings(batch: pa.RecordBatch, sides: Sequence[str]) -> Iterator[Find
         yield f"{side}_reward is not finite", ~np.isfinite(reward)
 
 
-def _nulls(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[Finding]:
+def _nulls(batch: pa.RecordBatch, names: Sequence[str], *, partial: bool) -> Iterator[Finding]:
+    """``partial``: lists of rewards may hold nulls, and a response without any known one has none of its own."""
     for name in names:
-        column = batch.column(name)
-        null = Ragged(column).null if pa.types.is_list(column.type) else np.asarray(column.is_null())
-        yield f"{name} is null or holds nulls", null
+        column, unknown = batch.column(name), partial and name.endswith("_reward")
+        is_list = pa.types.is_list(column.type)
+        if is_list or not unknown:
+            null = Ragged(column).null if is_list and not unknown else np.asarray(column.is_null())
+            yield f"{name} is null or holds nulls", null
 
 
 def _finite(batch: pa.RecordBatch, name: str) -> Iterator[Finding]:

@@ -58,13 +58,23 @@ class InputRecord(_Part):
 
 
 class ScorerRecord(_Part):
-    """The reward model. ``form`` says whether it gives values or increments."""
+    """The reward model.
+
+    Attributes:
+        name: what the user asked for.
+        kind: such as ``token_head``.
+        form: whether it gives values or increments.
+        fingerprint: hash of weights and settings.
+        settings: how it was read.
+        partial: whether it may leave rewards unknown; only then may reward columns hold nulls.
+    """
 
     name: str
     kind: str
     form: RewardForm
     fingerprint: str
     settings: dict[str, JsonValue] = {}
+    partial: bool = False
 
 
 class TokenizerRecord(_Part):

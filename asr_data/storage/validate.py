@@ -148,7 +148,7 @@ def _row_problems(
     config = record.path.partition("/")[0]
     check: dict[str, Callable[[pa.RecordBatch], Iterator[Finding]]] = {
         "data": lambda batch: _data(batch, manifest, seen),
-        "scores": lambda batch: score_findings(batch, manifest.sides),
+        "scores": lambda batch: score_findings(batch, manifest.sides, partial=manifest.scorer.partial),
         "rejects": lambda batch: _rejects(batch, seen),
     }
     prefix = manifest.prefix if config == "data" else ""

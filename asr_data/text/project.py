@@ -9,8 +9,13 @@ from asr_data.errors import RowRejected
 from asr_data.types import ByteRewards, Float32, Float64, Int32, RewardForm
 
 
-def check_rewards(rewards: ByteRewards, text_bytes: int) -> None:
+def check_rewards(rewards: ByteRewards, text_bytes: int, *, partial: bool = False) -> None:
     """Refuse rewards that do not fit their text.
+
+    Args:
+        rewards: what the scorer said.
+        text_bytes: length of the response text.
+        partial: the scorer may leave spans unknown (``ScorerInfo.partial``). NaN from any other is an error.
 
     Raises:
         RowRejected: ``wrong_reward_length`` or ``non_finite_reward``.
@@ -23,7 +28,8 @@ def check_rewards(rewards: ByteRewards, text_bytes: int) -> None:
     steps = rewards.step_end
     if len(steps) and (steps[0] < 0 or steps[-1] > text_bytes or np.any(np.diff(steps) <= 0)):
         raise RowRejected("wrong_reward_length", f"the steps do not lie in the {text_bytes} bytes of the response")
-    if not np.isfinite(rewards.span_reward).all() or not np.isfinite(rewards.reward or 0.0):
+    wrong = np.isinf(rewards.span_reward) if partial else ~np.isfinite(rewards.span_reward)
+    if wrong.any() or not np.isfinite(rewards.reward or 0.0):
         raise RowRejected("non_finite_reward", "the scorer gave a reward that is NaN or infinite")
 
 
@@ -34,6 +40,9 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) ->
     overlap-weighted share of their sums. A token that covers no text (the template's own) takes the value of the
     token before it, at the start of the one after it, and the increment 0.
 
+    Of spans whose reward is unknown, nothing is taken: the mean and the sum are over the known bytes that a token
+    covers. A token that covers none is unknown, and so is one without text that would take its value.
+
     Args:
         rewards: what the scorer said.
         start: int32 ``[tokens]``, first byte of the response text that the token covers; ascending.
@@ -41,7 +50,7 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) ->
         form: what the scorer's numbers are.
 
     Returns:
-        float32 ``[tokens]``.
+        float32 ``[tokens]``, NaN where unknown.
 
     Raises:
         RowRejected: ``tokens_uncovered`` if no token covers any text.
@@ -50,10 +59,11 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) ->
     if not covered.any():
         raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
     out = _overlap(rewards.span_end, rewards.span_reward.astype(np.float64), start, end, form == "value")
-    if form == "value":
-        source = np.maximum.accumulate(np.where(covered, np.arange(len(start)), -1))
-        out = out[np.where(source < 0, int(np.argmax(covered)), source)]
-    return out.astype(np.float32)
+    source = np.maximum.accumulate(np.where(covered, np.arange(len(start)), -1))
+    taken = out[np.where(source < 0, int(np.argmax(covered)), source)]
+    if form == "increment":
+        taken = np.where(covered | np.isnan(taken), taken, 0.0)
+    return taken.astype(np.float32)
 
 
 def initial_value(rewards: ByteRewards) -> float:
@@ -70,15 +80,16 @@ def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: b
             span -= 1
         while span < len(span_end) and span_end[span] <= start[t]:
             span += 1
-        k, total = span, 0.0
+        k, total, known = span, 0.0, 0
         while k < len(span_end) and (span_end[k - 1] if k > 0 else 0) < end[t]:
             first = span_end[k - 1] if k > 0 else 0
             overlap = min(end[t], span_end[k]) - max(start[t], first)
-            if mean:
-                total += reward[k] * overlap
-            elif overlap > 0:
-                total += reward[k] * overlap / (span_end[k] - first)
+            if overlap > 0 and not np.isnan(reward[k]):
+                known += overlap
+                total += reward[k] * overlap if mean else reward[k] * overlap / (span_end[k] - first)
             k += 1
-        if end[t] > start[t]:
-            out[t] = total / (end[t] - start[t]) if mean else total
+        if known > 0:
+            out[t] = total / known if mean else total
+        elif end[t] > start[t]:
+            out[t] = np.nan
     return out

@@ -17,12 +17,12 @@ class SegmentView:
 
     Attributes:
         text: what it covers; empty for a segment of end tokens or inside one character.
-        reward: segment reward ``r_k``.
+        reward: segment reward ``r_k``; None where it is unknown.
         keep: true when the segment is trained on.
     """
 
     text: str
-    reward: float
+    reward: float | None
     keep: bool
 
 
@@ -33,7 +33,7 @@ class ResponseView:
     Attributes:
         side: the column it came from.
         segments: in order; their texts concatenate to the response text.
-        reward: sequence reward ``r_s``.
+        reward: sequence reward ``r_s``; None where nothing is known of the response.
         tokens: number of policy tokens.
         kept_tokens: how many of them are trained on.
         other_messages: messages in the completion that the assistant did not write; never trained on.
@@ -41,7 +41,7 @@ class ResponseView:
 
     side: Side
     segments: tuple[SegmentView, ...]
-    reward: float
+    reward: float | None
     tokens: int
     kept_tokens: int
     other_messages: int = 0
@@ -78,7 +78,7 @@ def row_view(row: Row, annotations: Mapping[str, Any], *, prefix: str = "") -> R
 
 
 def cut_segments(
-    text: str, starts: Sequence[int], rewards: Sequence[float], keeps: Sequence[bool]
+    text: str, starts: Sequence[int], rewards: Sequence[float | None], keeps: Sequence[bool]
 ) -> tuple[SegmentView, ...]:
     """Cut a response text at code-point offsets ``starts`` (``S_seg_text_start``).
 
@@ -97,7 +97,7 @@ def cut_segments(
             "the first must be 0, none may decrease or lie beyond the text"
         )
     return tuple(
-        SegmentView(text[start:end], float(reward), bool(keep))
+        SegmentView(text[start:end], reward, bool(keep))
         for start, end, reward, keep in zip(starts, ends, rewards, keeps, strict=True)
     )
 
@@ -119,7 +119,7 @@ def _response_view(index: int, completion: Completion, annotations: Mapping[str,
     except InputError as error:
         raise InputError(f"row {index}, {side}: {error}") from error
     others = 0 if isinstance(content, str) else sum(not _is_assistant(message) for message in content)
-    return ResponseView(side, segments, float(column("reward")), len(mask), sum(mask), others)
+    return ResponseView(side, segments, column("reward"), len(mask), sum(mask), others)
 
 
 def _is_assistant(message: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """Annotated rows in the terminal: segments coloured by reward, dropped ones struck out.
 
-Blue is good and orange is bad, on a diverging scale that the common colour-vision deficiencies keep apart.
-Without colour the same facts are in brackets: ``[-dropped-]``. Everything is built from ``rich.Text``, never
-from markup, and data set text goes through :func:`asr_data.view.escape.visible` first.
+Blue is good and orange is bad, on a diverging scale that the common colour-vision deficiencies keep apart. What is
+unknown is dim. Without colour the same facts are in brackets: ``[-dropped-]``, ``[?unknown?]``. Everything is built
+from ``rich.Text``, never from markup, and data set text goes through :func:`asr_data.view.escape.visible` first.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def scale_for(rows: Iterable[RowView]) -> Scale:
 
     Rows whose segments all have one reward get spread 1 around it.
     """
-    rewards = sorted(part.reward for row in rows for side in row.responses for part in side.segments)
+    parts = (part for row in rows for side in row.responses for part in side.segments)
+    rewards = sorted(part.reward for part in parts if part.reward is not None)
     if not rewards:
         return Scale(0.0, 1.0)
     centre = rewards[len(rewards) // 2]
@@ -82,12 +83,14 @@ class TerminalView:
         scale: rewards to colours.
         colour: false writes ``[-dropped-]`` brackets in place of styles.
         values: write each segment's reward after it.
+        unknown: there are unknown rewards, for the legend to explain.
         prompt_lines: longest prompt shown in full; a longer one says how many lines were left out.
     """
 
     scale: Scale
     colour: bool
     values: bool = False
+    unknown: bool = False
     prompt_lines: int = 8
 
     def legend(self) -> RichText:
@@ -99,10 +102,12 @@ class TerminalView:
             for fill, ink, _ in _STEPS:
                 line.append("  ", Style(bgcolor=fill, color=ink))
             line.append(f" {high:.3g}   ")
-            line.append("kept", self._style(3, keep=True)).append("  ")
-            line.append("dropped", self._style(3, keep=False)).append("  ")
+            line.append("kept", self._style(self.scale.centre, keep=True)).append("  ")
+            line.append("dropped", self._style(self.scale.centre, keep=False)).append("  ")
+            if self.unknown:
+                line.append("unknown", _FAINT).append("  ")
         else:
-            line.append("kept  [-dropped-]  ")
+            line.append("kept  [-dropped-]  " + ("[?unknown?]  " if self.unknown else ""))
         line.append(BORDER, _MARK).append(f" next segment  {NO_TEXT} no text of its own")
         return line
 
@@ -126,20 +131,25 @@ class TerminalView:
         for number, segment in enumerate(segments):
             if number > 0:
                 line.append(BORDER, _MARK)
-            text = visible(segment.text) or NO_TEXT
-            if self.colour:
-                line.append(text, self._style(self.scale.step(segment.reward), keep=segment.keep))
-            else:
-                line.append(text if segment.keep else f"[-{text}-]")
-            if self.values:
-                line.append(f"{{{segment.reward:.3g}}}", Style(italic=True))
+            self._segment(line, segment)
         return line
+
+    def _segment(self, line: RichText, segment: SegmentView) -> None:
+        text = visible(segment.text) or NO_TEXT
+        if self.colour:
+            line.append(text, self._style(segment.reward, keep=segment.keep))
+        else:
+            text = f"[?{text}?]" if segment.reward is None else text
+            line.append(text if segment.keep else f"[-{text}-]")
+        if self.values and segment.reward is not None:
+            line.append(f"{{{segment.reward:.3g}}}", Style(italic=True))
 
     def _heading(self, response: ResponseView) -> RichText:
         kept = sum(segment.keep for segment in response.segments)
+        reward = "unknown" if response.reward is None else f"{response.reward:.3g}"
         line = RichText(response.side, style=_MARK)
         line.append(
-            f"  reward {response.reward:.3g}   {kept:,} of {len(response.segments):,} segments and "
+            f"  reward {reward}   {kept:,} of {len(response.segments):,} segments and "
             f"{response.kept_tokens:,} of {response.tokens:,} tokens kept",
             Style(bold=False),
         )
@@ -147,14 +157,17 @@ class TerminalView:
             line.append(f"   {response.other_messages:,} messages of others not shown", Style(bold=False))
         return line
 
-    def _style(self, step: int, *, keep: bool) -> Style:
-        fill, ink, dropped = _STEPS[step]
+    def _style(self, reward: float | None, *, keep: bool) -> Style:
+        if reward is None:
+            return _FAINT if keep else _FAINT + Style(strike=True)
+        fill, ink, dropped = _STEPS[self.scale.step(reward)]
         return Style(bgcolor=fill, color=ink) if keep else Style(color=dropped, strike=True)
 
 
 def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False) -> None:
     """Print rows and their legend, in colour where the console has colour."""
-    view = TerminalView(scale_for(rows), colour=has_colour(console), values=values)
+    unknown = any(part.reward is None for row in rows for side in row.responses for part in side.segments)
+    view = TerminalView(scale_for(rows), colour=has_colour(console), values=values, unknown=unknown)
     console.print(view.legend(), highlight=False)
     for row in rows:
         console.print(view.row(row), highlight=False)

@@ -2,7 +2,7 @@
 
 Lists are plain ``list`` (32-bit offsets) whose values are named ``item``: the one form that ``datasets``
 reads back as it was written and concatenates with its own. Fields are nullable for the same reason, but only
-``S_reward`` of the scores may hold a null.
+reward columns may hold nulls: inside their lists, and in ``S_reward``.
 """
 
 from __future__ import annotations

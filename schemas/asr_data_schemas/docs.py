@@ -28,7 +28,8 @@ rejects/train.parquet         rows that could not be annotated, and why (config 
 ```
 
 Each input row is in `data/` or in `rejects/` exactly once, in input order. Spans are half-open. Token positions
-count over the response alone. `S` stands for `chosen`, `rejected` or `completion`.
+count over the response alone. `S` stands for `chosen`, `rejected` or `completion`. Null in a list of rewards, and in
+`S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any.
 """
 
 _DATA_MEANING: Final[dict[str, str]] = {

@@ -35,6 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": set(),
     "view": {"text"},
     "losses": set(),
+    "trl": {"losses", "text", "scoring"},
+    "hub": {"storage"},
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
     "asr_data": {"pipeline", "scoring", "segments"},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.errors import RowRejected
-from asr_data.rows import Layout, normalise
-from asr_data.types import Row
+from asr_data.rows import Layout, labelled, normalise
+from asr_data.types import Completion, Label, Row
 
 PREFERENCE = Layout(kind="preference", columns={role: role for role in ("prompt", "chosen", "rejected")})
 IMPLICIT = Layout(kind="preference_implicit_prompt", columns={"chosen": "chosen", "rejected": "rejected"})
@@ -65,6 +66,7 @@ Q, A, B, Q2, A2 = user("q"), assistant("a"), assistant("b"), user("q2"), assista
         ("q", [Q, A], [Q, B], ([Q], [A], [B])),  # UltraFeedback
         ("q", [system("s"), Q, A], [system("s"), Q, B], ([system("s"), Q], [A], [B])),
         ("q", [Q, A, Q2, A2], [Q, A, Q2, B], ([Q, A, Q2], [A2], [B])),
+        ([Q], "a", "b", ([Q], [A], [B])),
     ],
 )
 def test_preference_of_messages(prompt: Any, chosen: Any, rejected: Any, expected: tuple[Any, ...]) -> None:
@@ -142,6 +144,11 @@ def test_nulls_that_arrow_adds_are_dropped_and_all_else_is_kept() -> None:
     )
 
 
+def test_blank_tools_are_none() -> None:
+    record = {"prompt": [Q], "completion": [A], "tools": " "}
+    assert normalise(0, record, COMPLETION).template_kwargs == {}
+
+
 @pytest.mark.parametrize("tools", [[{"name": "f", "x": None}], '[{"name": "f"}]'])
 def test_template_kwargs(tools: Any) -> None:
     record = {
@@ -167,7 +174,7 @@ def test_template_kwargs(tools: Any) -> None:
         ({"chosen": "a\0b"}, "nul_byte"),
         ({"prompt": "a\0b"}, "nul_byte"),
         ({"chosen": "a\ud800"}, "invalid_unicode"),
-        ({"prompt": [Q]}, "wrong_type"),
+        ({"prompt": [Q], "chosen": [A]}, "wrong_type"),
         ({"chosen": [A]}, "wrong_type"),
     ],
 )
@@ -226,6 +233,198 @@ def test_bad_transcripts() -> None:
     assert rejection({"chosen": good, "rejected": "\n\nHuman: q\n\nAssistant:"}, TRANSCRIPTS) == "empty_response"
     assert rejection({"chosen": good, "rejected": "\n\nHuman: q2\n\nAssistant: b"}, TRANSCRIPTS) == "prompt_mismatch"
     assert rejection({"chosen": good, "rejected": 5}, TRANSCRIPTS) == "wrong_type"
+
+
+def layout(kind: str, **columns: str) -> Layout:
+    return Layout.model_validate({"kind": kind, "columns": columns})
+
+
+SCORED = layout("scored_completions", prompt="prompt", completions="answers.text", scores="answers.score")
+RANKED = layout("ranked_completions", prompt="prompt", completions="completions", ranks="ranks")
+TWO = layout("two_responses", prompt="context", response1="r1", response2="r2", preference="p")
+ORDERED = layout("ordered_completions", instruction="instruction", completions="output")
+ALPACA = layout(
+    "preference",
+    instruction="instruction",
+    input="input",
+    history="history",
+    system="system",
+    chosen="chosen",
+    rejected="rejected",
+)
+CONVERSATION = layout("unpaired", messages="messages", label="label", system="system")
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen", "rejected"),
+    [([2, 5.0, 1, 3], "y", "z"), ([1, 5, 5, 1], "y", "x"), ([0, 0, -1, 0], "x", "z")],
+)
+def test_the_best_and_the_worst_make_the_pair(scores: list[float], chosen: str, rejected: str) -> None:
+    answers = [{"text": text, "score": score} for text, score in zip("xyzw", scores, strict=True)]
+    assert parts(normalise(0, {"prompt": "p", "answers": answers}, SCORED)) == ("p", chosen, rejected)
+
+
+def test_the_lowest_rank_is_the_best() -> None:
+    row = normalise(0, {"prompt": [Q], "completions": [[A], [B], [A2]], "ranks": [2, 1, 3]}, RANKED)
+    assert parts(row) == ([Q], [B], [A2])
+
+
+@pytest.mark.parametrize(
+    ("completions", "ranks", "code"),
+    [
+        (["x", "y"], [1, 1], "no_preference"),
+        (["x"], [1], "no_preference"),
+        ([], [], "no_preference"),
+        (["x", "y"], [1], "wrong_type"),
+        (["x", "y"], [1, None], "missing_column"),
+        (["x", "y"], [1, float("nan")], "wrong_type"),
+        (["x", "y"], [1, True], "wrong_type"),
+        (["x", "y"], 1, "wrong_type"),
+        (["x", "y"], None, "missing_column"),
+        (["x", None], [1, 2], "wrong_type"),
+        ("xy", [1, 2], "wrong_type"),
+        (["x", "x"], [1, 2], "identical_sides"),
+        (["x", ""], [1, 2], "empty_response"),
+    ],
+)
+def test_bad_completions(completions: Any, ranks: Any, code: str) -> None:
+    assert rejection({"prompt": "p", "completions": completions, "ranks": ranks}, RANKED) == code
+
+
+@pytest.mark.parametrize(("preference", "expected"), [(-3, ([A], [B])), (1, ([B], [A])), (0.5, ([B], [A]))])
+def test_two_responses(preference: float, expected: tuple[Any, ...]) -> None:
+    record = {"context": [Q], "r1": "a", "r2": "b", "p": preference}
+    assert parts(normalise(0, record, TWO)) == ([Q], *expected)
+    assert rejection({**record, "p": 0}, TWO) == "no_preference"
+    assert rejection({**record, "p": None}, TWO) == "missing_column"
+    assert rejection({**record, "p": "1"}, TWO) == "wrong_type"
+
+
+def test_two_completions_in_order() -> None:
+    assert parts(normalise(0, {"instruction": "q", "output": ["a", "b"]}, ORDERED)) == ([Q], [A], [B])
+    assert rejection({"instruction": "q", "output": ["a", "b", "c"]}, ORDERED) == "wrong_type"
+    assert rejection({"instruction": "q", "output": ["a"]}, ORDERED) == "wrong_type"
+
+
+def test_alpaca() -> None:
+    record = {"instruction": "q", "input": "", "history": None, "system": None, "chosen": "a", "rejected": "b"}
+    assert parts(normalise(0, record, ALPACA)) == ([Q], [A], [B])
+    whole = {**record, "input": "in", "history": [["q2", "a2"]], "system": "s"}
+    assert parts(normalise(0, whole, ALPACA)) == ([system("s"), Q2, A2, user("q\nin")], [A], [B])
+    assert parts(normalise(0, {**record, "instruction": "", "input": "in"}, ALPACA)) == ([user("in")], [A], [B])
+    for change, code in [
+        ({"instruction": "", "history": [["q2", "a2"]]}, "empty_prompt"),
+        ({"instruction": None}, "missing_column"),
+        ({"instruction": 5}, "wrong_type"),
+        ({"input": 5}, "wrong_type"),
+        ({"history": [["q2"]]}, "wrong_type"),
+        ({"history": [["q2", None]]}, "wrong_type"),
+        ({"system": "s\0"}, "nul_byte"),
+    ]:
+        assert rejection({**record, **change}, ALPACA) == code
+
+
+def test_a_conversation_ends_with_its_completion() -> None:
+    record = {"messages": [Q, A, Q2, A2], "label": True, "system": ""}
+    row = normalise(0, record, CONVERSATION)
+    assert (parts(row), row.completions[0].preferred) == (([Q, A, Q2], [A2]), True)
+    assert parts(normalise(0, {**record, "system": "s"}, CONVERSATION))[0] == [system("s"), Q, A, Q2]
+    repeated = {**record, "messages": [system("s"), Q, A], "system": "s"}
+    assert parts(normalise(0, repeated, CONVERSATION))[0] == [system("s"), Q]
+    assert rejection({**repeated, "system": "other"}, CONVERSATION) == "prompt_mismatch"
+    for messages, code in [
+        ([Q, A, Q2], "last_turn_not_assistant"),
+        ([A], "empty_prompt"),
+        ([], "empty_response"),
+        (None, "missing_column"),
+        ("text", "wrong_type"),
+    ]:
+        assert rejection({**record, "messages": messages}, CONVERSATION) == code
+    assert rejection({**record, "messages": [A], "system": "s"}, CONVERSATION) == "empty_prompt"
+
+
+def test_texts_become_messages_beside_a_system_message() -> None:
+    texts = layout("preference", prompt="prompt", chosen="chosen", rejected="rejected", system="system")
+    record = {"prompt": "q", "chosen": "a", "rejected": "b", "system": "s"}
+    assert parts(normalise(0, record, texts)) == ([system("s"), Q], [A], [B])
+    assert parts(normalise(0, {**record, "system": " "}, texts)) == ("q", "a", "b")
+    assert rejection({**record, "prompt": ""}, texts) == "empty_prompt"
+
+
+def said(speaker: Any, value: Any) -> dict[str, Any]:
+    return {"from": speaker, "value": value}
+
+
+def test_sharegpt_messages() -> None:
+    call = '{"name": "f", "arguments": {"x": 1}}'
+    conversation = [
+        said("system", "s"),
+        {**said("human", "q"), "role": None},
+        said("function_call", call),
+        said("observation", "1"),
+        said("gpt", "a"),
+        said("user", "q2"),
+        said("function_call", f"[{call}, {call}]"),
+        said("tool", "2"),
+    ]
+    record = {"prompt": conversation, "chosen": said("assistant", "a2"), "rejected": [said("gpt", "b")]}
+    function = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    assert parts(normalise(0, record, PREFERENCE)) == (
+        [
+            system("s"),
+            Q,
+            assistant(None, tool_calls=[function]),
+            {"role": "tool", "content": "1"},
+            A,
+            Q2,
+            assistant(None, tool_calls=[function, function]),
+            {"role": "tool", "content": "2"},
+        ],
+        [A2],
+        [B],
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (said("bot", "a"), "wrong_type"),
+        (said(["gpt"], "a"), "wrong_type"),
+        (said("gpt", None), "wrong_type"),
+        (said("gpt", 5), "wrong_type"),
+        (said("function_call", "{"), "invalid_json"),
+        (said("function_call", "[]"), "wrong_type"),
+        (said("function_call", '{"arguments": {}}'), "wrong_type"),
+        (said("function_call", "5"), "wrong_type"),
+    ],
+)
+def test_bad_sharegpt_messages(message: dict[str, Any], code: str) -> None:
+    assert rejection({"prompt": [Q], "chosen": [message, A], "rejected": [B]}, PREFERENCE) == code
+
+
+def test_labels_of_a_column() -> None:
+    marked = Layout(
+        kind="preference",
+        columns={"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", "rejected_labels": "marks"},
+        label_units={"rejected_labels": "scores"},
+    )
+    row = normalise(0, {"prompt": "p", "chosen": "c", "rejected": "One. Two.", "marks": [True, None]}, marked)
+    assert [completion.labels for completion in row.completions] == [None, (Label(0, 5, 1.0, "true"),)]
+    assert rejection({"prompt": "p", "chosen": "c", "rejected": "One.", "marks": [1, 2]}, marked) == "label_mismatch"
+
+
+def test_a_format_with_labels_is_read_by_its_own_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    completion = Completion("completion", "c", preferred=False, labels=(Label(0, 1, 1.0),))
+
+    def read(record: Mapping[str, Any]) -> tuple[str, tuple[Completion, ...]]:
+        return record["question"], (completion,)
+
+    made_up = labelled.Format("made-up", "", "", ("completion",), lambda *_: True, read)
+    monkeypatch.setattr(labelled, "FORMATS", {"made-up": made_up})
+    by_format = Layout(kind="labelled", columns={}, format="made-up")
+    row = normalise(4, {"question": "q"}, by_format)
+    assert (row.index, row.prompt, row.completions) == (4, "q", (completion,))
+    assert rejection({"question": ""}, by_format) == "empty_prompt"
 
 
 def test_bad_extras() -> None:

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -72,12 +74,67 @@ def test_good_bad_and_broken_lines(lines: list[str], size: int, tmp_path_factory
     check_each_once(lines, tmp_path_factory.mktemp("lines") / "a.jsonl", size)
 
 
-def read_shared(name: str) -> tuple[Source, Layout, list[Row | RejectedRow]]:
+USER, A, B = (
+    {"role": role, "content": content} for role, content in [("user", "q"), ("assistant", "a"), ("assistant", "b")]
+)
+HUMAN, GPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt", "completions"),
+    [
+        ({"conversations": [HUMAN], "chosen": GPT, "rejected": {**GPT, "value": "b"}}, [USER], [[A], [B]]),
+        (
+            {"input": {"messages": [USER]}, "preferred_output": [A], "non_preferred_output": [B]},
+            [USER],
+            [[A], [B]],
+        ),
+        ({"instruction": "q", "input": "", "chosen": "a", "rejected": "b"}, [USER], [[A], [B]]),
+        ({"instruction": "q", "output": ["a", "b"]}, [USER], [[A], [B]]),
+        ({"context": [USER], "response1": "b", "response2": "a", "overall_preference": 2}, [USER], [[A], [B]]),
+        ({"prompt": "q", "response_1": "a", "response_2": "b", "preference_strength": -2}, "q", ["a", "b"]),
+        ({"prompt": "q", "completions": ["x", "a", "b"], "scores": [3, 4, 1.5]}, "q", ["a", "b"]),
+        (
+            {
+                "instruction": "q",
+                "completions": [{"response": "b", "overall_score": 2}, {"response": "a", "overall_score": 8.5}],
+            },
+            [USER],
+            [[A], [B]],
+        ),
+        ({"prompt": "q", "completions": ["b", "a"], "ranks": [2, 1]}, "q", ["a", "b"]),
+        ({"messages": [USER, A], "label": False}, [USER], [[A]]),
+        ({"conversations": [HUMAN, GPT], "kto_tag": False}, [USER], [[A]]),
+        ({"instruction": "q", "output": "a", "kto_tag": False}, [USER], [[A]]),
+        ({"conversations": [HUMAN, GPT]}, [USER], [[A]]),
+        ({"instruction": "q", "input": "", "output": "a"}, [USER], [[A]]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_layouts_from_a_file(
+    record: dict[str, Any], prompt: Any, completions: list[Any], suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist([record]), path)
+    else:
+        path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    source = open_source(path)
+    layout = detect(source.schema, first_records(source))
+    [[row]] = read_rows(source, layout, 1)
+    assert isinstance(row, Row)
+    assert (row.prompt, [completion.content for completion in row.completions]) == (prompt, completions)
+    assert tuple(completion.side for completion in row.completions) == layout.sides
+    disliked = "rejected" in layout.sides or layout.kind == "unpaired"
+    assert row.completions[-1].preferred is not disliked
+
+
+def read_shared(name: str, columns: dict[str, str] | None = None) -> tuple[Source, Layout, list[Row | RejectedRow]]:
     path = SHARED / name
     if not path.is_file():
         pytest.skip(f"needs ../shared/data/{name}")
     source = open_source(path)
-    layout = detect(source.schema, first_records(source))
+    layout = detect(source.schema, first_records(source), columns)
     return source, layout, [row for batch in read_rows(source, layout, 500) for row in batch]
 
 
@@ -106,8 +163,36 @@ def test_hh_rlhf_texts_are_put_together_again() -> None:
                 assert text == row.source[completion.side]
 
 
-def test_finegrained_rlhf() -> None:
-    _, layout, rows = read_shared("finegrained-rlhf/pairs.jsonl.gz")
+def test_llama_factory_dpo() -> None:
+    source, layout, rows = read_shared("llama-factory/dpo_en_demo.json")
+    assert layout.kind == "preference"
+    assert layout.columns == {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"}
+    assert Counter(row.code for row in rows if isinstance(row, RejectedRow)) == {}
+    assert [row.index for row in rows] == list(range(300)) == list(range(source.rows))
+    roles = {"system": "system", "human": "user", "gpt": "assistant"}
+    for row in rows:
+        assert isinstance(row, Row)
+        told = [{"role": roles[m["from"]], "content": m["value"]} for m in row.source["conversations"]]
+        answers = [[{"role": "assistant", "content": row.source[side]["value"]}] for side in ("chosen", "rejected")]
+        assert (row.prompt, [completion.content for completion in row.completions]) == (told, answers)
+
+
+def test_llama_factory_kto() -> None:
+    source, layout, rows = read_shared("llama-factory/kto_en_demo.json")
+    assert (layout.kind, layout.columns) == ("unpaired", {"messages": "messages", "label": "label"})
+    assert Counter(row.code for row in rows if isinstance(row, RejectedRow)) == {}
+    assert [row.index for row in rows] == list(range(300)) == list(range(source.rows))
+    for row in rows:
+        assert isinstance(row, Row)
+        [completion] = row.completions
+        assert [*row.prompt, *completion.content] == row.source["messages"]
+        assert (len(completion.content), completion.preferred) == (1, row.source["label"])
+    assert Counter(row.completions[0].preferred for row in rows if isinstance(row, Row)) == {True: 150, False: 150}
+
+
+def test_finegrained_rlhf_as_plain_pairs() -> None:
+    columns = {role: role for role in ("prompt", "chosen", "rejected")}
+    _, layout, rows = read_shared("finegrained-rlhf/pairs.jsonl.gz", columns)
     assert layout.kind == "preference"
     assert [row.index for row in rows if isinstance(row, Row)] == list(range(664))
 

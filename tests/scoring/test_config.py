@@ -7,7 +7,21 @@ from typing import Any
 import pytest
 
 from asr_data.errors import ScorerError
-from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig, read_config
+from asr_data.scoring.config import (
+    CONFIG_NAME,
+    HeadConfig,
+    ImplicitConfig,
+    LabelsConfig,
+    LabelTokenConfig,
+    PackagedBackbone,
+    PromptConfig,
+    RuleConfig,
+    ScorerConfig,
+    SequenceHeadConfig,
+    StepConfig,
+    TokenHeadConfig,
+    read_config,
+)
 
 
 def write(directory: Path, text: str) -> Path:
@@ -21,28 +35,50 @@ def write(directory: Path, text: str) -> Path:
     [
         TokenHeadConfig(),
         TokenHeadConfig(head=HeadConfig(kind="mlp2", labels=2), transform="softmax_idx", indices=(1,)),
-        TokenHeadConfig(position="separator", separator="<sep>", step_split="\n"),
+        TokenHeadConfig(steps=StepConfig(separator="<sep>", read="separator", split="\n")),
+        TokenHeadConfig(steps=StepConfig(), prompt=PromptConfig(template="Q: {prompt}\n", special="bos")),
         TokenHeadConfig(backbone=PackagedBackbone(package="p", gguf_file="a.gguf", install="pip install p")),
+        SequenceHeadConfig(read="segment_end", boundary=8),
+        LabelTokenConfig(steps=StepConfig(separator="+", layout="turn_per_step", read="before_separator")),
+        ImplicitConfig(form="value", beta=0.001, steps=StepConfig()),
+        LabelsConfig(rewards={"+": 1.0}),
+        RuleConfig(function="package.module:name"),
     ],
 )
-def test_written_and_read(tmp_path: Path, config: TokenHeadConfig) -> None:
-    assert read_config(write(tmp_path, config.model_dump_json(exclude_defaults=True))) == config
+def test_written_and_read(tmp_path: Path, config: ScorerConfig) -> None:
+    assert read_config(write(tmp_path, config.model_dump_json())) == config
+
+
+def test_a_token_head_needs_no_kind(tmp_path: Path) -> None:
+    assert read_config(write(tmp_path, "{}")) == TokenHeadConfig()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "seq_head"}, "kind"),
+        ({"kind": "no_such_kind"}, "no_such_kind"),
         ({"unheard_of": 1}, "unheard_of"),
         ({"head": {"kind": "mlp3"}}, "head.kind"),
         ({"head": {"labels": 0}}, "head.labels"),
         ({"indices": [1]}, "do not fit a head with 1 labels"),
         ({"indices": [-1]}, "indices.0"),
         ({"indices": []}, "indices"),
-        ({"position": "separator"}, "needs the separator token"),
+        ({"steps": {"read": "separator"}}, "read 'separator' in layout 'inline' needs a separator"),
+        ({"steps": {"layout": "turn_per_step"}}, "in layout 'turn_per_step' needs a separator"),
+        (
+            {"steps": {"layout": "turn_per_step", "separator": "+", "tokenize": "by_step"}},
+            "layout 'turn_per_step' is tokenised together",
+        ),
+        ({"steps": {"back": -1}}, "steps.back"),
+        ({"steps": {"separator_ids": [-1]}}, "steps.separator_ids"),
+        ({"prompt": {"template": "Q:"}, "steps": {}}, "template must hold {prompt}"),
+        ({"prompt": {"template": "{prompt}", "system": "Be brief."}, "steps": {}}, "no place for a system message"),
+        ({"prompt": {"template": "{prompt}"}}, "a prompt template is for models that read steps"),
         ({"head": {"labels": 2}, "transform": "prob_diff", "indices": [0]}, "'prob_diff' takes 2 indices"),
         ({"head": {"labels": 2}, "transform": "sigmoid", "indices": [0, 1]}, "'sigmoid' takes 1 indices"),
-        ({"step_split": ""}, "step_split must not be empty"),
+        ({"kind": "implicit", "steps": {}}, "steps are read from sums: form 'value'"),
+        ({"kind": "rule", "function": "a.py"}, "function"),
+        ({"steps": {"split": ""}}, "split must not be empty"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

@@ -15,7 +15,8 @@ from asr_data.scoring.steps import split_steps, step_ends
         ("one\n\n\n\ntwo", [("one", "\n\n\n\n"), ("two", "")]),
         ("one \n\n \n\n two", [("one", " \n\n \n\n "), ("two", "")]),
         ("one\n\ntwo\n\n", [("one", "\n\n"), ("two", "\n\n")]),
-        ("one\n\ntwo\n", [("one", "\n\n"), ("two\n", "")]),
+        ("one\n\ntwo\n", [("one", "\n\n"), ("two", "\n")]),
+        (" one ", [(" one", " ")]),
         ("one\n\n  ", [("one", "\n\n  ")]),
         ("\n\none", [("\n\none", "")]),
         ("one\ntwo", [("one\ntwo", "")]),
@@ -24,6 +25,20 @@ from asr_data.scoring.steps import split_steps, step_ends
 )
 def test_steps(text: str, steps: list[tuple[str, str]]) -> None:
     assert split_steps(text, "\n\n") == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("one", [("one", "")]),
+        ("one\n two ", [("one", "\n"), (" two ", "")]),
+        ("one\n\ntwo\n", [("one", "\n"), ("", "\n"), ("two", "\n")]),
+        ("\none\n\n", [("", "\n"), ("one", "\n"), ("", "\n")]),
+        ("\n", [("", "\n")]),
+    ],
+)
+def test_empty_steps_can_be_kept(text: str, steps: list[tuple[str, str]]) -> None:
+    assert split_steps(text, "\n", keep_empty=True) == steps
 
 
 def test_ends_count_bytes() -> None:

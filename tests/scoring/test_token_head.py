@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from transformers import LlamaModel
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ScorerError
-from asr_data.scoring.config import HeadConfig, TokenHeadConfig
+from asr_data.scoring.config import HeadConfig, StepConfig, TokenHeadConfig
+from asr_data.scoring.engine import Request
 from asr_data.scoring.load import load_scorer
+from asr_data.scoring.model_scorer import ModelScorer
 from asr_data.scoring.protocol import Scorer
-from asr_data.scoring.token_head import TokenHeadScorer, pad, transform
-from asr_data.types import ByteRewards, Completion, RejectedRow, Row, Text
+from asr_data.scoring.token_head import transform
+from asr_data.types import ByteRewards, Completion, Float32, RejectedRow, Row, Text
 
 USER = [{"role": "user", "content": "How much is 2 + 2?"}]
 ANSWERS = [
@@ -28,6 +30,7 @@ ANSWERS = [
     ("e\u0301", "x " * 30),
 ]
 FP32 = ScoringConfig(dtype="float32", device="cpu")
+SEPARATED = StepConfig(separator="<sep>", read="separator")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -101,7 +104,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: Callabl
 
 
 @pytest.fixture
-def scorer_of(directory: Callable[[str], Path]) -> Callable[..., TokenHeadScorer]:
+def scorer_of(directory: Callable[[str], Path]) -> Callable[..., ModelScorer]:
     def make(head: str = "linear", batch_tokens: int = 4096, max_length: int | None = None, **settings: Any) -> Any:
         config = TokenHeadConfig(head=HEADS[head][0], **settings)
         scoring = FP32.model_copy(update={"batch_tokens": batch_tokens, "max_length": max_length})
@@ -138,7 +141,7 @@ def test_every_token(
     indices: tuple[int, ...],
     wanted: Callable[[Tensor], Tensor],
     directory: Callable[[str], Path],
-    scorer_of: Callable[..., TokenHeadScorer],
+    scorer_of: Callable[..., ModelScorer],
 ) -> None:
     scorer = scorer_of(head, transform=name, indices=indices)
     hf = scorer.tokenizer.hf
@@ -171,9 +174,9 @@ def test_separator(
     steps: list[str],
     ends: list[int],
     directory: Callable[[str], Path],
-    scorer_of: Callable[..., TokenHeadScorer],
+    scorer_of: Callable[..., ModelScorer],
 ) -> None:
-    scorer = scorer_of(transform="softmax_idx", indices=(1,), position="separator", separator="<sep>")
+    scorer = scorer_of(transform="softmax_idx", indices=(1,), steps=SEPARATED)
     ids = scorer.tokenizer.hf(chatml(USER, "".join(step + "<sep>" for step in steps)))["input_ids"]
     logits = plain_logits(directory("linear"), ids, "linear")
     separator = scorer.tokenizer.hf.convert_tokens_to_ids("<sep>")
@@ -189,9 +192,9 @@ def test_last_token_of_step(
     steps: list[str],
     ends: list[int],
     directory: Callable[[str], Path],
-    scorer_of: Callable[..., TokenHeadScorer],
+    scorer_of: Callable[..., ModelScorer],
 ) -> None:
-    scorer = scorer_of(position="last_token_of_step")
+    scorer = scorer_of(steps=StepConfig())
     hf = scorer.tokenizer.hf
     logits = plain_logits(directory("linear"), hf(chatml(USER, text))["input_ids"], "linear")
     first, position, plain = len(hf(chatml(USER))["input_ids"]), 0, []
@@ -207,12 +210,12 @@ def test_last_token_of_step(
 def test_unicode_white_space_at_the_end_of_a_step(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     config, tensors = HEADS["linear"]
     model = make_checkpoint(tmp_path, tensors, template="trimming")
-    settings = TokenHeadConfig(head=config, position="last_token_of_step")
+    settings = TokenHeadConfig(head=config, steps=StepConfig())
     ((reward,),) = scored(load_scorer(model, config=settings, scoring=FP32), [row(0, USER, says("Four.\u3000"))])
     assert reward.span_end.tolist() == [8]
 
 
-def test_strings(directory: Callable[[str], Path], scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_strings(directory: Callable[[str], Path], scorer_of: Callable[..., ModelScorer]) -> None:
     scorer = scorer_of()
     ids = scorer.tokenizer.hf("2 + 2 = \n4.<|im_end|>")["input_ids"]
     ((reward,),) = scored(scorer, [row(0, "2 + 2 = \n", "4.")])
@@ -221,8 +224,8 @@ def test_strings(directory: Callable[[str], Path], scorer_of: Callable[..., Toke
     assert reward.span_end.tolist() == [0, 1, 2]
 
 
-def test_steps_of_several_messages(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    scorer = scorer_of(position="separator", separator="<sep>")
+def test_steps_of_several_messages(scorer_of: Callable[..., ModelScorer]) -> None:
+    scorer = scorer_of(steps=SEPARATED)
     completion = [*says("a\n\nb"), {"role": "user", "content": "more\n\nplease"}, *says("c")]
     ((reward,),) = scored(scorer, [row(0, USER, completion)])
     assert reward.step_end.tolist() == [3, 4, 5]
@@ -231,8 +234,8 @@ def test_steps_of_several_messages(scorer_of: Callable[..., TokenHeadScorer]) ->
 # --- rows that cannot be scored --------------------------------------------------------------------------
 
 
-def test_a_separator_in_the_text(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    scorer = scorer_of(position="separator", separator="<sep>")
+def test_a_separator_in_the_text(scorer_of: Callable[..., ModelScorer]) -> None:
+    scorer = scorer_of(steps=SEPARATED)
     rows = [row(7, USER, says("one<sep> two"), says("five")), ROWS[0]]
     bad, good = scorer.score(rows)
     assert isinstance(bad, RejectedRow)
@@ -240,26 +243,26 @@ def test_a_separator_in_the_text(scorer_of: Callable[..., TokenHeadScorer]) -> N
     assert not isinstance(good, RejectedRow)
 
 
-def test_a_separator_in_the_prompt_is_no_step(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    scorer = scorer_of(position="separator", separator="<sep>")
+def test_a_separator_in_the_prompt_is_no_step(scorer_of: Callable[..., ModelScorer]) -> None:
+    scorer = scorer_of(steps=SEPARATED)
     prompt = [{"role": "user", "content": "What does <sep> mean?"}]
     ((reward,),) = scored(scorer, [row(0, prompt, says("a\n\nb"))])
     assert reward.step_end.tolist() == [3, 4]
 
 
-def test_nothing_but_white_space(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    (entry,) = scorer_of(position="last_token_of_step").score([row(3, USER, says("\n\n"))])
+def test_nothing_but_white_space(scorer_of: Callable[..., ModelScorer]) -> None:
+    (entry,) = scorer_of(steps=StepConfig()).score([row(3, USER, says("\n\n"))])
     assert isinstance(entry, RejectedRow)
     assert (entry.index, entry.code) == (3, "tokens_uncovered")
 
 
-def test_nothing_written(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    (entry,) = scorer_of(position="last_token_of_step").score([row(3, USER, says(""))])
+def test_nothing_written(scorer_of: Callable[..., ModelScorer]) -> None:
+    (entry,) = scorer_of(steps=StepConfig()).score([row(3, USER, says(""))])
     assert isinstance(entry, RejectedRow)
     assert entry.code == "empty_response"
 
 
-def test_too_long(scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_too_long(scorer_of: Callable[..., ModelScorer]) -> None:
     length = len(scorer_of().tokenizer.hf(chatml(USER, "Five!"))["input_ids"])
     short = [row(0, USER, says("Five!"))]
     assert not isinstance(scorer_of(max_length=length).score(short)[0], RejectedRow)
@@ -270,12 +273,28 @@ def test_too_long(scorer_of: Callable[..., TokenHeadScorer]) -> None:
     assert str(length - 1) in entry.message
 
 
-def test_a_separator_of_several_tokens(scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_a_separator_of_several_tokens(scorer_of: Callable[..., ModelScorer]) -> None:
     with pytest.raises(ScorerError, match="must be one"):
-        scorer_of(position="separator", separator="step 1")
+        scorer_of(steps=StepConfig(separator="step 1", read="separator"))
 
 
-# --- batches ---------------------------------------------------------------------------------------------
+class FullMemory:
+    """A runner that has no room for requests longer than ``tokens``."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def run(self, requests: Sequence[Request], on_tokens: object = None) -> list[Float32 | None]:
+        return [np.zeros(len(r.read), np.float32) if len(r.ids) <= self.tokens else None for r in requests]
+
+
+def test_what_does_not_fit_into_memory_is_rejected(scorer_of: Callable[..., ModelScorer]) -> None:
+    scorer = scorer_of()
+    scorer.runner = FullMemory(70)
+    entries = scorer.score([ROWS[0], row(5, USER, says("x y " * 20), says("no")), ROWS[0]])
+    assert [isinstance(entry, RejectedRow) for entry in entries] == [False, True, False]
+    assert isinstance(entries[1], RejectedRow)
+    assert (entries[1].index, entries[1].code) == (5, "out_of_memory")
 
 
 def flat(answers: list[tuple[ByteRewards, ...]]) -> np.ndarray:
@@ -283,14 +302,14 @@ def flat(answers: list[tuple[ByteRewards, ...]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 300])
-def test_company_does_not_matter(batch_tokens: int, scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_company_does_not_matter(batch_tokens: int, scorer_of: Callable[..., ModelScorer]) -> None:
     together = flat(scored(scorer_of()))
     np.testing.assert_allclose(flat(scored(scorer_of(batch_tokens=batch_tokens))), together, atol=1e-5)
     shuffled = scored(scorer_of(), ROWS[::-1])[::-1]
     np.testing.assert_allclose(flat(shuffled), together, atol=1e-5)
 
 
-def test_tokens_are_counted(scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_tokens_are_counted(scorer_of: Callable[..., ModelScorer]) -> None:
     scorer = scorer_of(batch_tokens=100)
     counts: list[int] = []
     scorer.score(ROWS, counts.append)
@@ -299,68 +318,8 @@ def test_tokens_are_counted(scorer_of: Callable[..., TokenHeadScorer]) -> None:
     assert len(counts) > 1
 
 
-class SmallMemory(torch.nn.Module):
-    """A model that runs out of memory above so many padded tokens."""
-
-    def __init__(self, model: torch.nn.Module, tokens: int, error: Callable[[], Exception]) -> None:
-        super().__init__()
-        self.model, self.tokens, self.error = model, tokens, error
-        self.sizes: list[int] = []
-
-    def forward(self, ids: Tensor, attention: Tensor) -> Any:
-        self.sizes.append(ids.numel())
-        if ids.numel() > self.tokens:
-            raise self.error()
-        return self.model(ids, attention)
-
-
-OUT_OF_MEMORY = [
-    lambda: torch.OutOfMemoryError("CUDA out of memory"),
-    lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"),
-]
-
-
-def with_memory(scorer: TokenHeadScorer, tokens: int, error: Callable[[], Exception]) -> SmallMemory:
-    small = SmallMemory(scorer.model, tokens, error)
-    scorer.model = small  # type: ignore[assignment] # the test's stand-in
-    return small
-
-
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu"])
-def test_out_of_memory_splits_the_batch(
-    error: Callable[[], Exception], scorer_of: Callable[..., TokenHeadScorer]
-) -> None:
-    whole = flat(scored(scorer_of()))
-    scorer = scorer_of()
-    small = with_memory(scorer, 200, error)
-    np.testing.assert_allclose(flat(scored(scorer)), whole, atol=1e-5)
-    assert max(small.sizes) > 200
-
-
-def test_what_does_not_fit_alone_is_rejected(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    scorer = scorer_of()
-    with_memory(scorer, 70, OUT_OF_MEMORY[0])
-    entries = scorer.score([ROWS[0], row(5, USER, says("x y " * 20), says("no"))])
-    assert not isinstance(entries[0], RejectedRow)
-    assert isinstance(entries[1], RejectedRow)
-    assert (entries[1].index, entries[1].code) == (5, "out_of_memory")
-
-
-def test_other_failures_are_not_hidden(scorer_of: Callable[..., TokenHeadScorer]) -> None:
-    scorer = scorer_of()
-    with_memory(scorer, 0, lambda: RuntimeError("device-side assert"))
-    with pytest.raises(RuntimeError, match="device-side assert"):
-        scorer.score(ROWS)
-
-
-def test_a_scorer_is_what_the_protocol_says(scorer_of: Callable[..., TokenHeadScorer]) -> None:
+def test_a_scorer_is_what_the_protocol_says(scorer_of: Callable[..., ModelScorer]) -> None:
     assert isinstance(scorer_of(), Scorer)
-
-
-def test_padding_by_hand() -> None:
-    ids, attention = pad([[5], [6, 7, 8]])
-    assert ids.tolist() == [[5, 0, 0], [6, 7, 8]]
-    assert attention.tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
 def test_transforms_by_hand() -> None:

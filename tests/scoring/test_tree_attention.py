@@ -75,7 +75,7 @@ def sequences() -> list[list[int]]:
         prompt + ids[30:50],
         prompt + ids[50:60],
         prompt + ids[50:55] + [7, 7],
-        prompt[:20] + [9] + ids[60:80],
+        [*prompt[:20], 9, *ids[60:80]],
         ids[80:84],
     ]
 

@@ -59,8 +59,33 @@ def test_round_bfloat16_equals_torch():
     bits = rng.integers(0, 2**32, 100_000, dtype=np.uint32)
     ties = (bits[:1000] & np.uint32(0xFFFF0000)) | np.uint32(0x8000)
     values = np.concatenate([bits, ties]).view(np.float32)
-    values = values[np.isfinite(values)]
-    assert np.array_equal(round_bfloat16(values), torch.from_numpy(values).bfloat16().float().numpy())
+    nans = np.array([0x7FC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF], dtype=np.uint32).view(np.float32)
+    values = np.concatenate([values, nans])
+    expected = torch.from_numpy(values).bfloat16().float().numpy()
+    assert np.array_equal(round_bfloat16(values), expected, equal_nan=True)
+    assert np.isnan(round_bfloat16(nans)).all()
+
+
+UNKNOWN = np.array([1.0, np.nan, 6.0, 5.0, 7.0, np.nan, np.nan, 2.0, 3.0], dtype=np.float32)
+UNKNOWN_OFFSETS = np.array([0, 3, 5, 7, 9])
+
+
+def test_unknown_rewards_by_hand():
+    # Only the differences 7 − 5 and 3 − 2 are of known neighbours: 2, 1, deviations 0.5.
+    sigma = 1.4826 * 0.5 / np.sqrt(2)
+    assert estimate_sigma(UNKNOWN, UNKNOWN_OFFSETS) == pytest.approx(sigma)
+    assert estimate_sigma_per_row(UNKNOWN, np.array([0, 3, 9])) == pytest.approx([0.0, sigma])
+    for how, expected in (("mean", [3.5, 6, np.nan, 2.5]), ("last", [6, 7, np.nan, 3]), ("sum", [7, 12, np.nan, 5])):
+        np.testing.assert_array_equal(sequence_rewards(UNKNOWN, UNKNOWN_OFFSETS, how), expected)
+    assert np.isnan(sequence_rewards(UNKNOWN[5:7], np.array([0, 2]), "last")).all()
+    initial = np.array([0.5, 1.0, 1.0, 1.0], dtype=np.float32)
+    expected = [0.5, np.nan, np.nan, 4.0, 2.0, np.nan, np.nan, 1.0, 1.0]
+    np.testing.assert_array_equal(increments(UNKNOWN, UNKNOWN_OFFSETS, initial), expected)
+    statistics = RewardStatistics()
+    statistics.add(UNKNOWN, UNKNOWN_OFFSETS, sequence_rewards(UNKNOWN, UNKNOWN_OFFSETS, "mean"))
+    assert statistics.sigma() == pytest.approx(sigma)
+    assert statistics.baseline("mean") == 4.0
+    assert statistics.baseline("median") == 3.5
 
 
 def test_approximation_errors_by_hand():

@@ -27,6 +27,58 @@ def test_a_scored_output_has_no_masks_to_check(write: Any, rows: Any, schemas: A
     assert validate(write(stage="scored", mask=None, tokenizer=None)) == []
 
 
+PARTIAL = {"name": "labels", "kind": "labels", "form": "value", "fingerprint": "beef", "partial": True}
+UNKNOWN = {
+    "chosen_token_reward": [0.5, 0.5, None, None],
+    "chosen_seg_reward": [0.5, None],
+    "rejected_token_reward": [None] * 4,
+    "rejected_seg_start": [0],
+    "rejected_seg_text_start": [0],
+    "rejected_seg_reward": [None],
+    "rejected_seg_keep": [False],
+    "rejected_mask": [False] * 4,
+    "rejected_reward": None,
+}
+
+
+def test_a_partial_scorer_may_leave_rewards_unknown(write: Any, rows: Any) -> None:
+    rows["data"][1] |= UNKNOWN
+    rows["scores"][1]["chosen_span_reward"] = [0.25, 0.5, None]
+    assert validate(write("partial", scorer=PARTIAL)) == []
+    assert set(messages(write("whole"))) == {
+        "chosen_token_reward is null or holds nulls",
+        "chosen_seg_reward is null or holds nulls",
+        "rejected_token_reward is null or holds nulls",
+        "rejected_seg_reward is null or holds nulls",
+        "rejected_reward is null or holds nulls",
+        "chosen_span_reward is null or holds nulls",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rejected_token_reward": None}, "rejected_token_reward is null or holds nulls"),
+        ({"chosen_seg_keep": [True, None]}, "chosen_seg_keep is null or holds nulls"),
+        ({"chosen_token_reward": [0.5, 0.5, None, float("nan")]}, "chosen_token_reward is not finite"),
+        (
+            {"rejected_seg_keep": [True], "rejected_mask": [True] * 4},
+            "rejected_seg_keep is true where rejected_seg_reward is null",
+        ),
+    ],
+)
+def test_what_a_partial_scorer_may_not(write: Any, rows: Any, change: dict[str, Any], message: str) -> None:
+    rows["data"][1] |= UNKNOWN | change
+    assert message in messages(write(scorer=PARTIAL))
+
+
+def test_on_empty_may_keep_what_is_unknown(write: Any, rows: Any) -> None:
+    rows["data"][1] |= UNKNOWN | {"rejected_seg_keep": [True], "rejected_mask": [True] * 4}
+    rows["data"][1]["asr_notes"] = ["empty_mask_rejected"]
+    counts = {"rows": 3, "annotated": 2, "rejected": 1, "notes": {"empty_mask_rejected": 1}}
+    assert validate(write(scorer=PARTIAL, counts=counts | {"rejects": {"empty_prompt": 1}})) == []
+
+
 def test_no_manifest(tmp_path: Any) -> None:
     (problem,) = validate(tmp_path)
     assert (problem.file, problem.row) == ("asr.json", None)

@@ -35,14 +35,18 @@ def per_byte(given_rewards: ByteRewards, form: RewardForm) -> list[float]:
 
 def naive(given_rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) -> Float64:
     by_byte = per_byte(given_rewards, form)
-    out = [
-        (np.mean if form == "value" else np.sum)(by_byte[a:b]) if b > a else None
-        for a, b in zip(start.tolist(), end.tolist(), strict=True)
-    ]
+    out: list[float | None] = []
+    for a, b in zip(start.tolist(), end.tolist(), strict=True):
+        known = [x for x in by_byte[a:b] if x == x]
+        mean = sum(known) / max(len(known), 1) if form == "value" else sum(known)
+        out.append(None if a == b else mean if known else float("nan"))
     first = next(x for x in out if x is not None)
+    source = first
     for t, x in enumerate(out):
         if x is None:
-            out[t] = (out[t - 1] if t else first) if form == "value" else 0.0
+            out[t] = 0.0 if form == "increment" and source == source else source
+        else:
+            source = x
     return np.array(out, dtype=np.float64)
 
 
@@ -53,10 +57,11 @@ def cuts(draw: st.DrawFn, length: int) -> list[int]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[ByteRewards, Int32, Int32]:
+def cases(draw: st.DrawFn, unknown: bool = False) -> tuple[ByteRewards, Int32, Int32]:
     length = draw(st.integers(1, 25))
     span_end = draw(cuts(length))
-    values = draw(st.lists(st.floats(-9, 9, width=32), min_size=len(span_end), max_size=len(span_end)))
+    reward = st.floats(-9, 9, width=32) | st.just(float("nan")) if unknown else st.floats(-9, 9, width=32)
+    values = draw(st.lists(reward, min_size=len(span_end), max_size=len(span_end)))
     if draw(st.booleans()):  # the value at the end of the prompt
         span_end, values = [0, *span_end], [draw(st.floats(-9, 9, width=32)), *values]
     token_end = draw(cuts(length))
@@ -70,6 +75,12 @@ def cases(draw: st.DrawFn) -> tuple[ByteRewards, Int32, Int32]:
 @given(case=cases(), form=st.sampled_from(["value", "increment"]))
 @settings(max_examples=300, deadline=None)
 def test_equals_the_reading_byte_by_byte(case: tuple[ByteRewards, Int32, Int32], form: RewardForm) -> None:
+    np.testing.assert_allclose(project(*case, form), naive(*case, form), rtol=1e-5, atol=1e-5)
+
+
+@given(case=cases(unknown=True), form=st.sampled_from(["value", "increment"]))
+@settings(max_examples=300, deadline=None)
+def test_unknown_bytes_are_left_out(case: tuple[ByteRewards, Int32, Int32], form: RewardForm) -> None:
     np.testing.assert_allclose(project(*case, form), naive(*case, form), rtol=1e-5, atol=1e-5)
 
 
@@ -108,6 +119,24 @@ def test_value_at_the_end_of_the_prompt() -> None:
     assert project(rewards([0, 4], [0.5, 1.0]), ints(0), ints(4), "value").tolist() == [1.0]
 
 
+def test_unknown_by_hand() -> None:
+    # Bytes: 1 1 ? ? ? 4, tokens [0,3), [3,5), [5,6), and the end of turn.
+    nan = float("nan")
+    partly = rewards([2, 5, 6], [1.0, nan, 4.0])
+    tokens = ints(0, 3, 5, 6), ints(3, 5, 6, 6)
+    np.testing.assert_array_equal(project(partly, *tokens, "value"), [1.0, nan, 4.0, 4.0])
+    # Increments: 1 over two bytes, both in the first token.
+    np.testing.assert_array_equal(project(partly, *tokens, "increment"), [1.0, nan, 4.0, 0.0])
+    # Where the last text is unknown, so is the end of turn; the template's first token takes from what follows it.
+    late = rewards([2, 6], [nan, 4.0])
+    edges = ints(0, 0, 2, 6), ints(0, 2, 6, 6)
+    np.testing.assert_array_equal(project(late, *edges, "value"), [nan, nan, 4.0, 4.0])
+    np.testing.assert_array_equal(project(late, *edges, "increment"), [nan, nan, 4.0, 0.0])
+    none = rewards([6], [nan])
+    for form in ("value", "increment"):
+        np.testing.assert_array_equal(project(none, *edges, form), [nan] * 4)
+
+
 def test_nothing_covered() -> None:
     with pytest.raises(RowRejected) as caught:
         project(rewards([2], [7.0]), ints(0, 0), ints(0, 0), "value")
@@ -133,6 +162,13 @@ def test_rewards_that_do_not_fit(wrong: ByteRewards, code: str) -> None:
     with pytest.raises(RowRejected) as caught:
         check_rewards(wrong, 5)
     assert caught.value.code == code
+
+
+def test_only_a_partial_scorer_may_leave_rewards_unknown() -> None:
+    check_rewards(rewards([3, 5], [float("nan"), 1.0]), 5, partial=True)
+    for wrong in (rewards([5], [float("inf")]), ByteRewards(ints(5), np.ones(1, np.float32), NONE, float("nan"))):
+        with pytest.raises(RowRejected, match="NaN or infinite"):
+            check_rewards(wrong, 5, partial=True)
 
 
 def test_rewards_that_fit() -> None:

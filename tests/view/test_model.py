@@ -60,6 +60,12 @@ def test_row_of_messages_shows_what_the_assistant_wrote() -> None:
     assert (view.index, view.notes, response.reward) == (7, ("truncated",), 0.25)
 
 
+def test_unknown_rewards() -> None:
+    annotations = ANNOTATIONS | {"chosen_seg_reward": [None, -1.0], "chosen_reward": None}
+    (response,) = row_view(Row(7, {}, "p", (Completion("chosen", "abcd", True),)), annotations).responses
+    assert (response.reward, [part.reward for part in response.segments]) == (None, [None, -1.0])
+
+
 def test_prefix() -> None:
     annotations = {f"x_{name}": value for name, value in ANNOTATIONS.items()}
     row = Row(7, {}, "p", (Completion("chosen", "abcd", True),))

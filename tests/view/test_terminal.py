@@ -13,7 +13,7 @@ from asr_data.view.terminal import Scale, TerminalView, scale_for, show_rows
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def row(*segments: tuple[str, float, bool], prompt: str = "Why?", notes: tuple[str, ...] = ()) -> RowView:
+def row(*segments: tuple[str, float | None, bool], prompt: str = "Why?", notes: tuple[str, ...] = ()) -> RowView:
     parts = tuple(SegmentView(*segment) for segment in segments)
     return RowView(3, prompt, (ResponseView("chosen", parts, 0.5, 9, 4),), notes)
 
@@ -59,6 +59,23 @@ def test_values_follow_their_segments() -> None:
     assert "a{0.25}│[-b-]{-1.5}" in text
 
 
+def test_unknown_rewards_have_no_number_and_no_colour() -> None:
+    segments = (("a", 1.0, True), ("b", None, False), ("", None, True))
+    plain = shown(row(*segments), colour=False, values=True)
+    assert "a{1}│[-[?b?]-]│[?∅?]" in plain
+    assert "kept  [-dropped-]  [?unknown?]" in plain
+    coloured = shown(row(*segments), colour=True, values=True)
+    assert "\x1b[2;9mb\x1b[0m" in coloured  # 2 is dim
+    assert "\x1b[2m∅\x1b[0m" in coloured
+    assert "\x1b[2munknown\x1b[0m" in coloured
+    assert "unknown" not in shown(row(("a", 1.0, True)), colour=False)
+
+
+def test_a_response_of_unknown_reward() -> None:
+    response = ResponseView("chosen", (SegmentView("a", None, True),), None, 9, 9)
+    assert "reward unknown   1 of 1 segments" in shown(RowView(3, "Why?", (response,)), colour=False)
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_wide_characters_keep_to_the_width_and_none_is_lost(colour: bool) -> None:
     text = "".join(chr(0x4E00 + number) for number in range(150))
@@ -101,6 +118,7 @@ def test_scale_for_rows() -> None:
     assert (found.centre, found.spread) == (2.0, 3.0)
     assert scale_for([row(("a", 0.5, True))]) == Scale(0.5, 1.0)
     assert scale_for([]) == Scale(0.0, 1.0)
+    assert scale_for([row(("a", None, True), ("b", 2.0, True))]) == Scale(2.0, 1.0)
 
 
 @pytest.mark.parametrize(("centre", "spread"), [(float("nan"), 1.0), (0.0, 0.0), (0.0, float("inf"))])

@@ -1,0 +1,54 @@
+"""Messages as rows hold them, as a list of messages with role and content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asr_data.errors import RowRejected
+from asr_data.rows.sharegpt import parse_sharegpt
+from asr_data.types import Message, Text
+
+
+def parse_messages(value: Any, column: str) -> list[Message]:
+    """A message list, or a single message, with all keys that hold something."""
+    items = [value] if isinstance(value, Mapping) else value
+    if not isinstance(items, Sequence):
+        raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a text or messages")
+    return [_message(item, column, number) for number, item in enumerate(items)]
+
+
+def _message(item: Any, column: str, number: int) -> Message:
+    place = f"column {column!r}, message {number}"
+    if not isinstance(item, Mapping):
+        raise RowRejected("wrong_type", f"{place} is {type(item).__name__}, not an object")
+    message: dict[str, Any] = without_nulls(item)
+    if "role" not in message and "from" in message:
+        return parse_sharegpt(message, place)
+    if not isinstance(message.get("role"), str):
+        raise RowRejected("wrong_type", f"{place} has no role")
+    if message.get("tool_calls"):
+        message.setdefault("content", None)
+    content = message.get("content")
+    if not isinstance(content, str) and (content is not None or not message.get("tool_calls")):
+        raise RowRejected("wrong_type", f"{place} has no content, or one that is not a text")
+    return message
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without keys that are null.
+
+    Arrow gives every object of a column the keys of all of them; templates ask whether a key is there.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def has_text(content: Text) -> bool:
+    """Whether a text, or a message of a list, holds more than white space."""
+    if isinstance(content, str):
+        return bool(content.strip())
+    return any((message.get("content") or "").strip() for message in content)

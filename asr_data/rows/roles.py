@@ -1,0 +1,149 @@
+"""Which column plays which role: by known names, or as ``--columns`` says; an error where that leaves a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from asr_data.errors import InputError
+from asr_data.rows.columns import column_type, item_type
+from asr_data.rows.known_columns import (
+    CONVERSATIONS,
+    KIND_OF_ROLES,
+    OPTIONAL_ROLES,
+    PROMPT_ROLES,
+    RESPONSES,
+    ROLES,
+    Responses,
+    Role,
+)
+
+REMEDY: Final = (
+    "say which columns to use with --columns, in one of these forms: prompt=…,chosen=…,rejected=… · "
+    "chosen=…,rejected=… · prompt=…,completion=…,label=… · prompt=…,completion=… · messages=…,label=… · messages=… · "
+    "prompt=…,completions=…,scores=… · prompt=…,completions=…,ranks=… · prompt=…,response1=…,response2=…,preference=… "
+    "(with instruction=… for prompt=…, the text becomes a user message) · format=…, for data with labels"
+)
+_CONVERSATION_COLUMNS: Final = ("conversations", "messages")
+
+
+def named_roles(schema: pa.Schema, first_records: Sequence[Mapping[str, Any]]) -> dict[Role, str]:
+    """Roles of columns that bear a known name.
+
+    Raises:
+        InputError: they fit no layout, or more than one.
+    """
+    known = _fitting(schema, RESPONSES) or _fitting(schema, CONVERSATIONS)
+    if len(known) != 1:
+        fault = "fit more than one layout" if known else "fit no layout"
+        raise InputError(f"the columns {fault}; {seen(schema)}; {REMEDY}")
+    prompt = _prompt_column(schema, known[0], first_records)
+    roles: dict[Role, str] = {} if prompt is None else {PROMPT_ROLES[prompt]: prompt}
+    roles.update({role: column for column, role in known[0].columns.items()})
+    extras: tuple[Role, ...] = ()
+    if "instruction" in roles:
+        extras = ("input", "history", "system")
+        if "completion" in roles and item_type(schema.field(roles["completion"]).type) is not None:
+            roles["completions"] = roles.pop("completion")
+    elif set(_CONVERSATION_COLUMNS) & set(roles.values()):
+        extras = ("system",)
+    return {**roles, **{role: role for role in extras if role in schema.names}}
+
+
+def overruled_roles(
+    schema: pa.Schema, first_records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> dict[Role, str]:
+    """Roles as ``--columns`` gives them, and where they make no layout yet, others by known names.
+
+    Raises:
+        InputError: an unknown role, a column that is not there or plays two roles, or no layout.
+    """
+    for role, column in columns.items():
+        if role not in ROLES:
+            raise InputError(f"--columns names an unknown role {role!r}; roles are {', '.join(ROLES)}, format")
+        if column_type(schema, column) is None:
+            raise InputError(f"--columns {role}={column}: there is no such column; {seen(schema)}")
+    given: dict[Role, str] = {role: columns[role] for role in ROLES if role in columns}
+    if len(set(given.values())) < len(given):
+        raise InputError(f"--columns uses one column for two roles: {dict(given)}")
+    if needed_roles(given) in KIND_OF_ROLES:
+        return given
+    try:
+        filled = {**_beside(given, named_roles(schema, first_records)), **given}
+    except InputError:
+        filled = given
+    return filled if needed_roles(filled) in KIND_OF_ROLES else _filled_by_name(schema, given)
+
+
+def needed_roles(roles: Iterable[Role]) -> frozenset[Role]:
+    """The roles that decide the layout."""
+    return frozenset("prompt" if role == "instruction" else role for role in roles if role not in OPTIONAL_ROLES)
+
+
+def seen(schema: pa.Schema) -> str:
+    """The columns and their types, for messages."""
+    columns = ", ".join(f"{field.name}: {_short(field.type)}" for field in schema)
+    return f"the columns are {columns}" if columns else "there are no columns, since no row could be read"
+
+
+def _fitting(schema: pa.Schema, known: Iterable[Responses]) -> list[Responses]:
+    """What the columns fit, less those that are part of another."""
+    there = [
+        responses
+        for responses in known
+        if all(column_type(schema, column) is not None for column in responses.columns)
+        and (responses.prompt_may_be_inside or _first_there(schema, responses.prompts))
+    ]
+    return [one for one in there if not any(one.columns.keys() < other.columns.keys() for other in there)]
+
+
+def _first_there(schema: pa.Schema, columns: Sequence[str]) -> str | None:
+    return next((column for column in columns if column_type(schema, column) is not None), None)
+
+
+def _prompt_column(schema: pa.Schema, responses: Responses, first_records: Sequence[Mapping[str, Any]]) -> str | None:
+    """Where the prompt is; not in a conversation beside responses that are whole conversations themselves."""
+    column = _first_there(schema, responses.prompts)
+    if column in _CONVERSATION_COLUMNS:
+        values = [record.get(response) for record in first_records for response in responses.columns]
+        if any(_begins_with_the_prompt(value) for value in values):
+            return None
+    return column
+
+
+def _begins_with_the_prompt(response: Any) -> bool:
+    first = response[0] if isinstance(response, list) and response else None
+    return isinstance(first, Mapping) and (first.get("role") or first.get("from")) in ("system", "user", "human")
+
+
+def _beside(given: Mapping[Role, str], roles: Mapping[Role, str]) -> dict[Role, str]:
+    """The roles that can stand beside given ones: of other columns, and no second prompt."""
+    out: set[Role] = set()
+    if {"prompt", "instruction", "messages"} & given.keys():
+        out = {"prompt", "instruction", "messages"}
+    if {"prompt", "messages"} & given.keys():
+        out |= {"input", "history"}
+    return {role: column for role, column in roles.items() if column not in given.values() and role not in out}
+
+
+def _filled_by_name(schema: pa.Schema, given: Mapping[Role, str]) -> dict[Role, str]:
+    """The given roles, made whole with columns that have the names of roles."""
+    available = _beside(given, {role: role for role in ROLES if role in schema.names})
+    needed = needed_roles(given)
+    fitting = [roles for roles in KIND_OF_ROLES if needed <= roles <= needed | available.keys()]
+    largest = [roles for roles in fitting if not any(roles < other for other in fitting)]
+    if len(largest) != 1:
+        fault = "fit more than one layout" if largest else "fit no layout"
+        raise InputError(f"with --columns {_written(given)} the columns {fault}; {seen(schema)}; {REMEDY}")
+    return {**{role: column for role, column in available.items() if role in largest[0]}, **given}
+
+
+def _written(columns: Mapping[Role, str]) -> str:
+    return ",".join(f"{role}={column}" for role, column in columns.items())
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,107 @@
+"""``labels``: the data set's own labels are the rewards. What has no label is unknown, not good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+from asr_data.errors import RowRejected
+from asr_data.scoring.config import LabelsConfig
+from asr_data.scoring.protocol import Scored, ScorerInfo
+from asr_data.text.template import response_text
+from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row
+
+Span: TypeAlias = tuple[int, int, float]
+"""``(start, end, reward)``."""
+
+
+class LabelScorer:
+    """Gives each label's bytes its reward; see :class:`asr_data.scoring.protocol.Scorer`.
+
+    A side without labels is unknown as a whole. A row is rejected where no side has any.
+
+    Args:
+        config: rewards by the labels' names; a label that it does not name keeps the reward of its format.
+    """
+
+    def __init__(self, config: LabelsConfig) -> None:
+        settings = config.model_dump(mode="json")
+        self.tokenizer = None
+        self.info = ScorerInfo(
+            name=config.kind,
+            kind=config.kind,
+            form=config.form,
+            fingerprint=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+            settings=config.model_dump(mode="json", exclude_defaults=True),
+            partial=True,
+        )
+        self._rewards = config.rewards
+
+    def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:  # noqa: ARG002 - there are none
+        """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
+        return [self._row(row) for row in rows]
+
+    def _row(self, row: Row) -> Scored:
+        if not any(completion.labels for completion in row.completions):
+            return RejectedRow(row.index, "no_labels", "no response of this row has a label")
+        try:
+            return tuple(self._completion(completion) for completion in row.completions)
+        except RowRejected as rejected:
+            return RejectedRow(row.index, rejected.code, rejected.message)
+
+    def _completion(self, completion: Completion) -> ByteRewards:
+        size = len(response_text(completion.content).encode())
+        labels = completion.labels or ()
+        spans = [(label.start, label.end, self._rewards.get(label.name, label.reward)) for label in labels]
+        check_spans(spans, size, "label_mismatch")
+        return spans_to_rewards(spans, size, _step_ends([span[:2] for span in spans], size))
+
+
+def check_spans(spans: Sequence[Span], length: int, code: str) -> None:
+    """Refuse spans that are empty, reach out of ``[0, length)`` or overlap, and rewards that are no number.
+
+    Raises:
+        RowRejected: ``code`` or ``non_finite_reward``.
+    """
+    position = 0
+    for start, end, reward in spans:
+        if not position <= start < end <= length:
+            message = f"the span [{start}, {end}) is empty, overlaps the one before, or is not within [0, {length})"
+            raise RowRejected(code, message)
+        if not math.isfinite(reward):
+            raise RowRejected("non_finite_reward", f"the span [{start}, {end}) has the reward {reward}")
+        position = end
+
+
+def spans_to_rewards(spans: Sequence[Span], size: int, step_end: Int32) -> ByteRewards:
+    """Rewards of a response of ``size`` bytes from spans that were checked; what lies between them is unknown (NaN)."""
+    ends: list[int] = []
+    rewards: list[float] = []
+    position = 0
+    for start, end, reward in spans:
+        if start > position:
+            ends.append(start)
+            rewards.append(math.nan)
+        ends.append(end)
+        rewards.append(reward)
+        position = end
+    if position < size:
+        ends.append(size)
+        rewards.append(math.nan)
+    with np.errstate(over="ignore"):  # beyond float32 it becomes infinite, which is refused later
+        return ByteRewards(np.array(ends, dtype=np.int32), np.array(rewards, dtype=np.float32), step_end)
+
+
+def _step_ends(spans: Sequence[tuple[int, int]], size: int) -> Int32:
+    """Where two or more labels follow each other from the start of the text on, without a gap, each is a step.
+
+    Formats that stop at the first error leave a tail without labels, which counts as one step more.
+    """
+    consecutive = len(spans) > 1 and spans[0][0] == 0 and all(a[1] == b[0] for a, b in pairwise(spans))
+    return np.array(sorted({*(end for _, end in spans), size}) if consecutive else [], dtype=np.int32)

@@ -1,0 +1,125 @@
+"""Training passes that compute a shared prefix once: both sides of a pair, all answers to a prompt.
+
+TRL's trainers ask a model for per-token log-probabilities in one place: its forward pass with ``fused_lm_head=True``.
+:func:`share_prefixes` answers there from token trees (:mod:`asr_data.scoring.tree`), in the layout that was asked for.
+So every loss of theirs, the reference model and PEFT adapters work as before. Only positions that have a label go through
+the language-model head.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from asr_data.errors import ConfigError
+from asr_data.scoring.engine import attention_cost
+from asr_data.scoring.packing import plan_rows
+from asr_data.scoring.tree import Tree, grow_trees
+from asr_data.scoring.tree_attention import tree_states, why_not_tree
+
+_CHUNK = 512
+"""Positions whose logits are in memory at once."""
+_UNSUPPORTED = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+
+
+def share_prefixes(model: Any) -> None:
+    """Patch a causal language model that has TRL's fused head, so that shared prefixes are computed once.
+
+    Args:
+        model: a ``transformers`` causal language model, not wrapped in PEFT; ``trl`` must have patched it already.
+
+    Raises:
+        ConfigError: the decoder cannot take trees, or scales its logits in a way that is not known here.
+    """
+    reason = why_not_tree(model.base_model)
+    text = model.config.get_text_config()
+    scaled = [name for name in _UNSUPPORTED if getattr(text, name, None) not in (None, 1.0)]
+    if reason is None and scaled:
+        reason = f"its settings have {', '.join(scaled)}"
+    if reason is not None:
+        raise ConfigError(f"prefixes cannot be shared in a {type(model).__name__}: {reason}")
+    fused = model.forward
+
+    @functools.wraps(fused)
+    def forward(self: Any, *arguments: Any, **settings: Any) -> Any:
+        if settings.get("fused_lm_head") and settings.get("labels") is not None:
+            return _tree_forward(self, *arguments, **settings)
+        return fused(*arguments, **settings)
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _tree_forward(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    labels: Tensor,
+    fused_lm_head: bool = True,  # noqa: ARG001 - says that this forward is asked for
+    use_cache: bool = False,  # noqa: ARG001 - never with trees
+    **unknown: Any,
+) -> Any:
+    """What TRL's fused forward gives, from trees; float ``[batch, time − 1]`` fields."""
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    if unknown:
+        raise ConfigError(f"prefixes cannot be shared in a forward pass with {', '.join(sorted(unknown))}")
+    rows, read = _layout(model, input_ids.cpu(), attention_mask.cpu(), labels.cpu())
+    states = tree_states(model.base_model, rows)
+    row, column = (labels[:, 1:] != -100).nonzero(as_tuple=True)
+    hidden = states.flatten(0, 1)[read.to(states.device)]
+    target = labels[row, column + 1]
+    head = model.get_output_embeddings()
+    parts = [
+        checkpoint(_log_probs, head, hidden[i : i + _CHUNK], target[i : i + _CHUNK], use_reentrant=False)
+        for i in range(0, len(target), _CHUNK)
+    ]
+    shape = (len(labels), labels.shape[1] - 1)
+    # The sum ties the output to the model where no label is left: a differentiable zero, as in TRL.
+    empty = states.new_zeros(shape, dtype=torch.float32) + 0 * states.sum(dtype=torch.float32)
+    fields = [torch.cat([p[k] for p in parts]) if parts else empty.new_zeros(0) for k in range(3)]
+    log_probs, entropy, squared = (empty.index_put((row, column), field) for field in fields)
+    count = (labels[:, 1:] != -100).sum().clamp(min=1)
+    return FusedCausalLMOutput(
+        loss=-log_probs.sum() / count,
+        log_probs=log_probs,
+        entropy=entropy.detach(),
+        log_sum_sq_probs=squared.detach(),
+        label_mask=labels[:, 1:] != -100,
+    )
+
+
+def _layout(model: Any, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[list[list[Tree]], Tensor]:
+    """Trees in rows, and the node that predicts each label, in the order of the labels; all on the CPU."""
+    present = [mask.nonzero()[:, 0] for mask in attention_mask]
+    sequences = [ids[at].tolist() for ids, at in zip(input_ids, present, strict=True)]
+    longest = max(map(len, sequences))
+    trees = list(grow_trees(sequences, attention_cost(model.base_model).joins(2 * longest)))
+    [plan] = plan_rows([len(tree.ids) for tree in trees], len(trees) * sum(len(tree.ids) for tree in trees))
+    rows = [[trees[i] for i in row] for row in plan]
+    width = max(sum(len(tree.ids) for tree in row) for row in rows)
+    nodes: dict[int, Any] = {}
+    for r, row in enumerate(rows):
+        first = r * width
+        for tree in row:
+            for member, i in enumerate(tree.members):
+                # Positions count from the first token that is no padding.
+                predicting = (labels[i, 1:] != -100).nonzero()[:, 0] - int(present[i][0])
+                nodes[i] = first + tree.nodes(member, predicting.tolist())
+            first += len(tree.ids)
+    return rows, torch.from_numpy(np.concatenate([nodes[i] for i in range(len(sequences))]))
+
+
+def _log_probs(head: nn.Module, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability of each target, and entropy and log Σ p² of its distribution (no gradient), float32 ``[n]``."""
+    logits = head(hidden).float()
+    log_probs = logits - logits.logsumexp(dim=-1, keepdim=True)
+    with torch.no_grad():
+        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+        squared = (2 * log_probs).logsumexp(dim=-1)
+    return log_probs.gather(1, target[:, None])[:, 0], entropy, squared

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr_data.errors import RowRejected
+from asr_data.rows.labels import LabelUnit, line_spans, parse_labels, sentence_spans
+from asr_data.types import Label, Text
+
+
+def rejection(value: Any, unit: LabelUnit, content: Text) -> str:
+    with pytest.raises(RowRejected) as caught:
+        parse_labels(value, unit, content, "marks")
+    return caught.value.code
+
+
+def test_one_per_line_or_sentence() -> None:
+    lines = "1. Add.\n\n 2. Stop. Now.\n"  # two lines, five sentences
+    assert parse_labels([1, -0.5], "scores", lines, "marks") == (
+        Label(0, 10, 1.0, "1"),
+        Label(10, 24, -0.5, "-0.5"),
+    )
+    assert parse_labels([True, None, False, None, 0], "scores", lines, "marks") == (
+        Label(0, 3, 1.0, "true"),
+        Label(10, 13, 0.0, "false"),
+        Label(19, 24, 0.0, "0"),
+    )
+
+
+def test_bytes_of_what_the_assistant_wrote() -> None:
+    content = [
+        {"role": "assistant", "content": "Größe? "},
+        {"role": "tool", "content": "not. counted."},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "assistant", "content": "Ja."},
+    ]
+    assert parse_labels([0, 1], "scores", content, "marks") == (Label(0, 9, 0.0, "0"), Label(9, 12, 1.0, "1"))
+    assert parse_labels([{"start": 2, "end": 4, "score": 2}], "spans", content, "marks") == (Label(2, 6, 2.0, "2"),)
+
+
+def test_a_count_that_both_cuts_have_needs_equal_borders() -> None:
+    assert parse_labels([1], "scores", "One sentence.", "marks") == (Label(0, 13, 1.0, "1"),)
+    assert parse_labels([1, 0], "scores", "One.\nTwo.", "marks") == (Label(0, 5, 1.0, "1"), Label(5, 9, 0.0, "0"))
+    assert (
+        rejection(
+            [1, 0, 1],
+            "scores",
+            "One.\nTwo.",
+        )
+        == "label_mismatch"
+    )
+    assert rejection([], "scores", "One.") == "label_mismatch"
+
+
+def test_spans_with_scores() -> None:
+    value = [{"start": 4, "end": 5, "label": True, "score": None}, {"start": 0, "end": 2, "score": 0.5}]
+    assert parse_labels(value, "spans", "abcdef", "marks") == (Label(0, 2, 0.5, "0.5"), Label(4, 5, 1.0, "true"))
+    assert parse_labels([{"start": 0, "end": 2, "score": None}], "spans", "abcdef", "marks") == ()
+    assert parse_labels([], "spans", "abcdef", "marks") == ()
+    assert parse_labels(None, "spans", "abcdef", "marks") == ()
+
+
+def test_error_spans() -> None:
+    value = [{"start": 3, "end": 5, "type": "Wrong"}, {"start": 4, "end": 6}, {"start": 4, "end": 5}]
+    assert parse_labels(value, "errors", "abcdefgh", "marks") == (
+        Label(0, 3, 1.0, "correct"),
+        Label(3, 5, 0.0, "Wrong"),
+        Label(5, 6, 0.0, "error"),
+        Label(6, 8, 1.0, "correct"),
+    )
+    assert parse_labels([{"start": 3, "end": 6}], "errors", "ab bad cd \n", "marks") == (
+        Label(0, 2, 1.0, "correct"),
+        Label(3, 6, 0.0, "error"),
+        Label(7, 9, 1.0, "correct"),
+    )
+    assert parse_labels([{"start": 0, "end": 2}], "errors", "ab", "marks") == (Label(0, 2, 0.0, "error"),)
+    assert parse_labels([], "errors", "ab", "marks") == (Label(0, 2, 1.0, "correct"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "code"),
+    [
+        ("11", "scores", "wrong_type"),
+        ([float("nan")], "scores", "wrong_type"),
+        ([{"start": 0, "end": 1, "score": "good"}], "spans", "wrong_type"),
+        ([{"start": 0, "end": 3, "score": 1}, {"start": 2, "end": 4, "score": 1}], "spans", "label_mismatch"),
+        ([{"start": 0, "end": 5}], "errors", "label_mismatch"),
+        ([{"start": 2, "end": 2}], "errors", "label_mismatch"),
+        ([{"start": -1, "end": 2}], "errors", "label_mismatch"),
+        ([{"start": None, "end": 2}], "errors", "label_mismatch"),
+        ([None], "errors", "label_mismatch"),
+    ],
+)
+def test_labels_that_do_not_fit(value: Any, unit: LabelUnit, code: str) -> None:
+    assert rejection(value, unit, "abcd") == code
+
+
+def test_cuts_by_hand() -> None:
+    text = "Dr. Who said: \u201cGo!\u201d Then he left\n\n  3.14 is pi"
+    assert [text[start:end] for start, end in sentence_spans(text)] == [
+        "Dr. ",
+        "Who said: \u201cGo!\u201d ",
+        "Then he left\n\n  ",
+        "3.14 is pi",
+    ]
+    assert [text[start:end] for start, end in line_spans(text)] == [
+        "Dr. Who said: “Go!” Then he left\n\n  ",
+        "3.14 is pi",
+    ]
+    assert sentence_spans("走。好！") == [(0, 2), (2, 4)]
+    assert sentence_spans(" \n ") == line_spans("") == []
+
+
+@given(st.text(alphabet="a. \n!é。", max_size=12))
+def test_cuts_are_the_whole_text(text: str) -> None:
+    for cut in (line_spans(text), sentence_spans(text)):
+        pieces = [text[start:end] for start, end in cut]
+        assert "".join(pieces) == (text if text.strip() else "")
+        assert all(piece.strip() for piece in pieces)
+        assert all(not piece[0].isspace() for piece in pieces[1:])
