@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +34,7 @@ from asr_data.scoring.model_scorer import Reading
 from asr_data.scoring.steps import split_steps
 from asr_data.scoring.stepwise import as_prompted
 from asr_data.text.align import AlignedResponse, align
-from asr_data.text.tokenizer import Tokenizer
+from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Int64, Row, Text
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ class ImplicitEncoder:
         row = as_prompted(row, self._config.prompt)
         aligned = align(row, self._tokenizer)
         if not aligned.prompt_ids:
-            raise RowRejected("empty_prompt", "no token stands before the response, whose first token then has no odds")
+            raise RowRejected("empty_prompt", "no token stands before the response, and its first one has no odds")
         pairs = zip(aligned.responses, row.completions, strict=True)
         return [self._reading(aligned.prompt_ids, response, completion.content) for response, completion in pairs]
 
@@ -199,7 +198,7 @@ def _check_tokens(settings: ImplicitConfig, policy: Path, reference: Path) -> No
     files = [policy / _TOKENIZER, reference / _TOKENIZER]
     if not all(file.is_file() for file in files):
         return
-    own, base = (tokenizers.Tokenizer.from_file(str(file)).get_vocab() for file in files)
+    own, base = (load_tokenizer(file.parent).hf.get_vocab() for file in files)
     for token, i in own.items():
         if base.get(token, i) != i:
             raise ScorerError(

@@ -56,11 +56,12 @@ class LabelScorer:
             return RejectedRow(row.index, rejected.code, rejected.message)
 
     def _completion(self, completion: Completion) -> ByteRewards:
-        size = len(response_text(completion.content).encode())
+        text = response_text(completion.content).encode()
         labels = completion.labels or ()
         spans = [(label.start, label.end, self._rewards.get(label.name, label.reward)) for label in labels]
-        check_spans(spans, size, "label_mismatch")
-        return spans_to_rewards(spans, size, _step_ends([span[:2] for span in spans], size))
+        check_spans(spans, len(text), "label_mismatch")
+        spans = _with_line_ends(spans, text)
+        return spans_to_rewards(spans, len(text), _step_ends([span[:2] for span in spans], text))
 
 
 def check_spans(spans: Sequence[Span], length: int, code: str) -> None:
@@ -98,10 +99,24 @@ def spans_to_rewards(spans: Sequence[Span], size: int, step_end: Int32) -> ByteR
         return ByteRewards(np.array(ends, dtype=np.int32), np.array(rewards, dtype=np.float32), step_end)
 
 
-def _step_ends(spans: Sequence[tuple[int, int]], size: int) -> Int32:
-    """Where two or more labels follow each other from the start of the text on, without a gap, each is a step.
+def _with_line_ends(spans: Sequence[Span], text: bytes) -> list[Span]:
+    """Spans with the line ends after them: what stands between two steps belongs to the first of them."""
+    out = []
+    for place, (start, end, reward) in enumerate(spans, start=1):
+        following = spans[place][0] if place < len(spans) else len(text)
+        gap = text[end:following]
+        out.append((start, following if b"\n" in gap and not gap.strip() else end, reward))
+    return out
 
-    Formats that stop at the first error leave a tail without labels, which counts as one step more.
+
+def _step_ends(spans: Sequence[tuple[int, int]], text: bytes) -> Int32:
+    """Where two or more labels follow each other from the start of the text on, each is a step.
+
+    White space may stand before and between them. Formats that stop at the first error leave a tail without labels,
+    which counts as one step more.
     """
-    consecutive = len(spans) > 1 and spans[0][0] == 0 and all(a[1] == b[0] for a, b in pairwise(spans))
-    return np.array(sorted({*(end for _, end in spans), size}) if consecutive else [], dtype=np.int32)
+    gaps = [text[: spans[0][0]], *(text[a[1] : b[0]] for a, b in pairwise(spans))] if len(spans) > 1 else [b"?"]
+    if any(gap.strip() for gap in gaps):
+        return np.zeros(0, dtype=np.int32)
+    begins = [start for start, _ in spans[1:]]
+    return np.array(sorted({*begins, spans[-1][1], len(text)}), dtype=np.int32)

@@ -123,12 +123,15 @@ def _around(decoder: Decoder) -> tuple[Any, nn.Parameter]:
 
 
 def _read_tensors(directory: Path, wanted: Collection[str]) -> dict[str, Tensor]:
+    """The tensors that are wanted, and what else has the name of a head."""
     found: dict[str, Tensor] = {}
     for path in sorted(directory.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as file:
-                names = {key: _current_name(key, wanted) for key in file.keys()}  # noqa: SIM118 - not a dict
-                found |= {name: file.get_tensor(key) for key, name in names.items() if name in wanted}
+                for key in file.keys():  # noqa: SIM118 - not a dict
+                    name = _current_name(key, wanted)
+                    if name in wanted or name.startswith("lm_head."):
+                        found[name] = file.get_tensor(key)
         except SafetensorError as error:
             raise ScorerError(f"cannot read {path}: {error}") from error
     return found
@@ -139,10 +142,8 @@ def _current_name(key: str, wanted: Collection[str]) -> str:
 
 
 def _check(found: dict[str, Tensor], wanted: dict[str, Tensor], extra: Collection[str], what: str) -> None:
-    missing, unexpected = (
-        sorted(wanted.keys() - found.keys()),
-        sorted(key for key in extra if _current_name(key, wanted) not in wanted),
-    )
+    others = {_current_name(key, wanted) for key in extra} | found.keys()
+    missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(others - wanted.keys())
     if missing or unexpected:
         raise ScorerError(
             f"{what}: missing {missing or 'none'}, unexpected {unexpected[:5] or 'none'}; a head may be missing only "

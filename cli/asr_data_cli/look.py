@@ -170,6 +170,6 @@ def _view(annotated: AnnotatedDirectory, record: dict[str, Any]) -> RowView:
     from asr_data.view.model import row_view
 
     manifest = annotated.manifest
-    layout = Layout.model_validate({"kind": manifest.input.layout, "columns": manifest.input.columns})
+    layout = Layout.model_validate(manifest.plan["layout"])
     row = normalise(record[f"{manifest.prefix}asr_row"], record, layout)
     return row_view(row, record, prefix=manifest.prefix)

@@ -40,10 +40,12 @@ class Directory:
         prefix="x_",
         sides=("chosen", "rejected"),
         counts=SimpleNamespace(rows=4, annotated=3),
-        input=SimpleNamespace(
-            layout="preference",
-            columns={"prompt": "question", "chosen": "chosen", "rejected": "rejected"},
-        ),
+        plan={
+            "layout": {
+                "kind": "preference",
+                "columns": {"prompt": "question", "chosen": "chosen", "rejected": "rejected"},
+            }
+        },
     )
 
     def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

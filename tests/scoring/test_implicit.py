@@ -210,6 +210,13 @@ def test_steps_of_several_messages(make_tokenizer: Callable[..., Any]) -> None:
     assert answer.span_reward.tolist() == [0, 3, 15, 255]
 
 
+def test_white_space_at_the_end_of_a_step_is_not_read(make_tokenizer: Callable[..., Any]) -> None:
+    scorer = Doubling(make_tokenizer(), form="value", steps={"split": "\n", "empty": "keep"})
+    answer = scorer(row(USER, says("x8 \nz")))
+    assert scorer.asked[:3] == ["x", "8", "Ġ"]
+    assert answer.span_reward[1] == 3
+
+
 def test_steps_that_are_empty(make_tokenizer: Callable[..., Any]) -> None:
     steps = {"split": "\n", "empty": "keep"}
     scorer = Doubling(make_tokenizer(), form="value", steps=steps)

@@ -89,8 +89,9 @@ def load(tmp_path: Path, make_checkpoint: MakeCheckpoint, make_tokenizer: Callab
     return of
 
 
-def rewards(scorer: Any) -> list[float]:
-    prompt, response = [{"role": "user", "content": "2 + 2?"}], [{"role": "assistant", "content": "It is.\n\nFour."}]
+def rewards(scorer: Any, *before: dict[str, str]) -> list[float]:
+    prompt = [*before, {"role": "user", "content": "2 + 2?"}]
+    response = [{"role": "assistant", "content": "It is.\n\nFour."}]
     (entry,) = scorer.score([Row(0, {}, prompt, (Completion("completion", response, preferred=True),))])
     assert not isinstance(entry, RejectedRow)
     assert entry[0].span_end.tolist() == entry[0].step_end.tolist() == [8, 13]
@@ -109,6 +110,12 @@ def test_the_whole_vocabulary_leaves_less_to_either(load: Callable[..., Any]) ->
     for p, g, b in zip(pair, good, bad, strict=True):
         assert 0 < g + b < 0.5
         assert g / (g + b) == pytest.approx(p, abs=1e-5)
+
+
+def test_a_system_message_is_put_first(load: Callable[..., Any]) -> None:
+    added = rewards(load(prompt={"system": "Be brief."}))
+    assert added == pytest.approx(rewards(load(), {"role": "system", "content": "Be brief."}), abs=1e-6)
+    assert added != pytest.approx(rewards(load()), abs=1e-3)
 
 
 def test_ids_stand_in_for_texts(load: Callable[..., Any], make_tokenizer: Callable[..., Any]) -> None:

@@ -53,6 +53,16 @@ def test_labels_that_follow_each_other_are_steps(labels: tuple[Label, ...], step
     assert rewards_of("abcdef", *labels).step_end.tolist() == steps
 
 
+def test_line_ends_belong_to_the_step_before() -> None:
+    found = rewards_of("One.\n\nTwo.\nx", Label(0, 4, 1.0), Label(6, 10, 0.0))
+    assert found.span_end.tolist() == [6, 10, 12]
+    np.testing.assert_array_equal(found.span_reward, np.array([1.0, 0.0, NAN], dtype=np.float32))
+    assert found.step_end.tolist() == [6, 10, 12]
+    spaced = rewards_of("One. Two.", Label(0, 4, 1.0), Label(5, 9, 0.0))
+    assert spaced.span_end.tolist() == [4, 5, 9], "a space might begin a token of what follows"
+    assert spaced.step_end.tolist() == [5, 9]
+
+
 def test_rewards_by_name() -> None:
     labels = (Label(0, 1, 1.0, "+"), Label(1, 2, 0.0, "-"), Label(2, 3, 0.25))
     found = rewards_of("abc", *labels, config=LabelsConfig(rewards={"-": -2.0, "?": 9.0}))

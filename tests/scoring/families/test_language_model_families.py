@@ -171,6 +171,7 @@ def test_a_tokenizer_without_the_separator(directory_of: Callable[..., Path]) ->
         ({"lm_head.weight": None}, r"missing \['lm_head.weight'\]"),
         ({"lm_head.weight": None, "head.weight": torch.zeros(32000, 16)}, r"unexpected \['head.weight'\]"),
         ({"lm_head.weight": torch.zeros(32001, 16)}, r"shape \[32001, 16\], wanted \[32000, 16\]"),
+        ({"lm_head.bias": torch.zeros(32000)}, r"unexpected \['lm_head.bias'\]"),
         ({"score.weight": torch.zeros(1, 16)}, r"missing none, unexpected \['score.weight'\]"),
     ],
 )
