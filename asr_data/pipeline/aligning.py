@@ -16,10 +16,10 @@ from asr_data.masks.batch import TokenBatch
 from asr_data.pipeline.scoring import ShardNames, ragged, rejects_json
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, normalise
-from asr_data.segments.boundaries import BoundaryKind, boundary_kinds
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
+from asr_data.text.boundaries import BoundaryKind, boundary_kinds, code_points
 from asr_data.types import Bool, ByteRewards, Float32, Int32, RejectedRow, RewardForm, Row, Side
 
 STAGE = "align"
@@ -131,13 +131,6 @@ def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, 
         reward=float("nan") if rewards.reward is None else rewards.reward,
         preferred=preferred,
     )
-
-
-def code_points(text: str, byte_positions: Int32) -> Int32:
-    """The code point that holds each byte; the length of the text for its end."""
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    holder = np.append(np.cumsum((data & 0xC0) != 0x80) - 1, len(text))
-    return holder[byte_positions].astype(np.int32)
 
 
 def _scorer_steps(response: AlignedResponse, rewards: ByteRewards) -> Bool:

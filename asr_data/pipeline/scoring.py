@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from pydantic import JsonValue
 from asr_data.errors import RowRejected, ScorerError
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, Source, read_rows, to_arrow
-from asr_data.scoring.protocol import Scored, Scorer
+from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards, response_text
 from asr_data.types import ByteRewards, RejectedRow, Row, Side
@@ -20,6 +22,7 @@ from asr_data_schemas import row_schema, scores_schema
 
 STAGE = "score"
 _BATCH_ROWS = 1_000
+T = TypeVar("T")
 
 
 class ScoreStage:
@@ -47,25 +50,26 @@ class ScoreStage:
         missing = [index for index in range(self.shards) if output.committed(STAGE, index) is None]
         if not missing:
             return
+        for shard in ahead(self._inputs(missing)):
+            self._shard(output, names, shard, progress)
+
+    def _inputs(self, missing: Sequence[int]) -> Iterator[_Shard]:
+        """Shards as they are read, and tokenised where the scorer can do that apart from running its model."""
         # One pass over the input: most readers cannot jump.
         first = missing[0]
         inputs = read_rows(self._source, self._layout, self._shard_rows, first * self._shard_rows)
         for index, batch in enumerate(inputs, start=first):
             if index in missing:
-                self._shard(output, names, index, batch, progress)
+                rows = [row for row in batch if isinstance(row, Row)]
+                rejected = [row for row in batch if isinstance(row, RejectedRow)]
+                prepared = self._scorer.prepare(rows) if isinstance(self._scorer, Preparing) else None
+                yield _Shard(index, rows, rejected, prepared)
 
-    def _shard(
-        self,
-        output: OutputDirectory,
-        names: ShardNames,
-        index: int,
-        batch: Sequence[Row | RejectedRow],
-        progress: Progress,
-    ) -> None:
-        first = index * self._shard_rows
-        rows = [row for row in batch if isinstance(row, Row)]
-        rejected = [row for row in batch if isinstance(row, RejectedRow)]
-        scored = self._score(rows, first, progress)
+    def _shard(self, output: OutputDirectory, names: ShardNames, shard: _Shard, progress: Progress) -> None:
+        first = shard.index * self._shard_rows
+        index, rows, rejected = shard.index, shard.rows, shard.rejected
+        read = len(rows) + len(rejected)
+        scored = self._score(shard, first, progress)
         kept: list[tuple[Row, tuple[ByteRewards, ...]]] = []
         for row, answer in zip(rows, scored, strict=True):
             checked = _checked(row, answer, partial=self._scorer.info.partial)
@@ -78,9 +82,10 @@ class ScoreStage:
             names.scores(index): _score_table(kept, self._layout.sides),
         }
         output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
-        progress.update("scoring", first + len(batch), self._source.rows, self.tokens)
+        progress.update("scoring", first + read, self._source.rows, self.tokens)
 
-    def _score(self, rows: Sequence[Row], first: int, progress: Progress) -> list[Scored]:
+    def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:
+        rows = shard.rows
         expected = sum(len(response_text(c.content)) for row in rows for c in row.completions) or 1
         before = self.tokens
 
@@ -90,7 +95,10 @@ class ScoreStage:
             share = min(1.0, 4 * (self.tokens - before) / expected)
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
-        scored = self._scorer.score(rows, on_tokens)
+        if isinstance(self._scorer, Preparing):
+            scored = self._scorer.score_prepared(rows, shard.prepared, on_tokens)
+        else:
+            scored = self._scorer.score(rows, on_tokens)
         if len(scored) != len(rows):
             raise ScorerError(f"scorer {self._scorer.info.name!r} gave {len(scored)} answers for {len(rows)} rows")
         return scored
@@ -108,6 +116,26 @@ class ScoreStage:
                 yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
 
         return schema, batches()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """Input rows of one shard; ``prepared`` is the scorer's own."""
+
+    index: int
+    rows: list[Row]
+    rejected: list[RejectedRow]
+    prepared: Any
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made in another thread while the one before it is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        following = pool.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, items, end)
+            yield cast(T, item)
 
 
 class ShardNames:

@@ -143,9 +143,9 @@ class SequenceHeadConfig(_Backbone):
 
     ``read``: ``branch`` puts the end of turn after every boundary and reads there, where the head was trained, so
     that every prefix gets its own score; ``segment_end`` reads the response's own tokens at the boundaries;
-    ``every`` reads every token. The last two are read where the head was not trained.
+    ``every`` reads every token. The last two read where the head was not trained, unless its card says so.
 
-    The reward is ``(z − mean) / std``.
+    The reward is ``(z − mean) / std``. The sequence score is that of the whole conversation, in every case.
     """
 
     kind: Literal["seq_head"] = "seq_head"
@@ -153,15 +153,24 @@ class SequenceHeadConfig(_Backbone):
     head: HeadConfig = HeadConfig()
     index: Annotated[int, Field(ge=0)] = 0
     """The label that is the reward."""
-    mean: float = 0.0
-    std: Annotated[float, Field(gt=0)] = 1.0
+    mean: float | Literal["config"] = 0.0
+    std: Annotated[float, Field(gt=0)] | Literal["config"] = 1.0
+    """``config``: the fields ``mean`` and ``std`` of config.json, or 0 and 1 where it has none (OpenRLHF)."""
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
-    boundary: Literal["sentence", "clause", "word"] | Annotated[int, Field(ge=1)] = "sentence"
-    """Where prefixes end: at text boundaries, or after every so many tokens; the end of the response always."""
+    boundary: Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)] = "sentence"
+    """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
-    one token, so that the pooling of transformers passes over it) the one before EOS."""
+    one token, so that the pooling of transformers passes over it) the one before the EOS tokens at its end."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SequenceHeadConfig:
+        if self.index >= self.head.labels:
+            raise ValueError(f"index {self.index} does not fit a head with {self.head.labels} labels")
+        if self.prompt.template is not None:
+            raise ValueError("a sequence head reads conversations: it has no prompt template")
+        return self
 
 
 class LabelTokenConfig(_Backbone):

@@ -46,9 +46,7 @@ class Readout(Protocol):
 class Runner(Protocol):
     """What a scorer needs of an engine."""
 
-    def run(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
-    ) -> list[Float32 | None]:
+    def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory alone."""
         ...
 
@@ -82,9 +80,7 @@ class Engine:
         self._shares = reason is None
         self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
 
-    def run(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
-    ) -> list[Float32 | None]:
+    def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """See :class:`Runner`."""
         trees = list(grow_trees([r.ids for r in requests], self.joins))
         readings: list[Float32 | None] = [None] * len(requests)
@@ -170,9 +166,7 @@ def _plain_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor
     """Hidden states of chains, one a row, with a padding mask."""
     device = next(backbone.parameters()).device
     ids, attention = pad([row[0].ids.tolist() for row in rows])
-    return backbone(
-        input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False
-    ).last_hidden_state
+    return backbone(input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False).last_hidden_state
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -119,6 +119,8 @@ def _model_scorer(
     dtype = pick_dtype(scoring.dtype, device)
     tokenizer = _tokenizer(settings, directory, name)
     decoder = _decoder(settings, directory, device, dtype)
+    if isinstance(settings, SequenceHeadConfig):
+        settings = _normalized(settings, decoder.model)
     batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
     encoder, runner = _kind(settings, decoder, tokenizer, dtype, batch_tokens)
     facts: Mapping[str, Any] = {
@@ -178,6 +180,13 @@ def _kind(
             reference = _reference(settings, decoder, dtype)
             return encoder, implicit_runner(settings, decoder, reference, batch_tokens=batch_tokens)
     return encoder, Engine(decoder.model, readout, batch_tokens=batch_tokens)
+
+
+def _normalized(settings: SequenceHeadConfig, model: nn.Module) -> SequenceHeadConfig:
+    """The settings with the checkpoint's own mean and standard deviation where they ask for them."""
+    found = {name: getattr(model.config, name, default) for name, default in (("mean", 0.0), ("std", 1.0))}
+    asked = {name: float(value) for name, value in found.items() if getattr(settings, name) == "config"}
+    return SequenceHeadConfig.model_validate({**settings.model_dump(), **asked})
 
 
 def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype) -> Decoder:

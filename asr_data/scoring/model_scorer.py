@@ -68,17 +68,29 @@ class ModelScorer:
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
-        asked = [self._encode(row) for row in rows]
+        return self.score_prepared(rows, self.prepare(rows), on_tokens)
+
+    def prepare(self, rows: Sequence[Row]) -> list[list[Reading] | RejectedRow]:
+        """Readings of each row, or why there are none."""
+        return [self._encode(row) for row in rows]
+
+    def score_prepared(
+        self,
+        rows: Sequence[Row],
+        prepared: Sequence[list[Reading] | RejectedRow],
+        on_tokens: Callable[[int], None] | None = None,
+    ) -> list[Scored]:
+        """Score rows from their readings."""
         requests = [
             request
-            for entry in asked
+            for entry in prepared
             if not isinstance(entry, RejectedRow)
             for reading in entry
             for request in reading.requests
         ]
         answers = iter(self.runner.run(requests, on_tokens))
         out: list[Scored] = []
-        for row, entry in zip(rows, asked, strict=True):
+        for row, entry in zip(rows, prepared, strict=True):
             if isinstance(entry, RejectedRow):
                 out.append(entry)
                 continue

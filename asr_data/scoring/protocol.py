@@ -59,3 +59,21 @@ class Scorer(Protocol):
             One entry a row, in order.
         """
         ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A scorer that can do part of its work while its model is busy with other rows.
+
+    ``score(rows)`` is ``score_prepared(rows, prepare(rows))``. ``prepare`` is called from another thread.
+    """
+
+    def prepare(self, rows: Sequence[Row]) -> Any:
+        """What the model will be asked, such as token ids."""
+        ...
+
+    def score_prepared(
+        self, rows: Sequence[Row], prepared: Any, on_tokens: Callable[[int], None] | None = None
+    ) -> list[Scored]:
+        """See :meth:`Scorer.score`."""
+        ...

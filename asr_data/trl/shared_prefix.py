@@ -2,8 +2,8 @@
 
 TRL's trainers ask a model for per-token log-probabilities in one place: its forward pass with ``fused_lm_head=True``.
 :func:`share_prefixes` answers there from token trees (:mod:`asr_data.scoring.tree`), in the layout that was asked for.
-So every loss of theirs, the reference model and PEFT adapters work as before. Only positions that have a label go through
-the language-model head.
+So every loss of theirs, the reference model and PEFT adapters work as before. Only positions that have a label go
+through the language-model head.
 """
 
 from __future__ import annotations

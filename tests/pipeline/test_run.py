@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import torch
 import asr_data_schemas
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError, CorruptFileError, ScorerError, StorageError
+from asr_data.pipeline.scoring import ahead
 from asr_data.scoring.protocol import ScorerInfo
 from asr_data.storage import validate
 
@@ -387,3 +389,28 @@ def test_a_scorer_that_answers_for_other_rows_is_an_error(bench: Any, pairs: Any
     bench.scorer.score = lambda rows, on_tokens=None: []
     with pytest.raises(ScorerError, match="0 answers for 7 rows"):
         bench.run(pairs)
+
+
+def test_shards_are_made_ahead_and_in_order() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    seen = []
+    for number in ahead(items()):
+        seen.append(number)
+    assert seen == made == [0, 1, 2, 3]
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_used() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(found)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from asr_data.config import BoundaryWeights
-from asr_data.segments.boundaries import BoundaryKind, boundary_kinds, boundary_weights, step_starts
+from asr_data.segments.boundaries import boundary_weights
+from asr_data.text.boundaries import BoundaryKind, boundary_kinds, step_starts
 
 LETTERS = {"i": "INSIDE_WORD", "w": "WORD", "c": "CLAUSE", "s": "SENTENCE", "l": "LINE"}
 
