@@ -16,20 +16,22 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.config import BackboneConfig, HeadConfig, PackagedBackbone
+from asr_data.scoring.weights import PICKLES, no_weights, read_tensors, weight_files
 
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
-def resolve_directory(name: str, revision: str | None = None) -> Path:
+def resolve_directory(name: str, revision: str | None = None, *, pickles: bool = False) -> Path:
     """A local directory as it is; anything else is a hub id, fetched without code and pickles."""
     local = Path(name).expanduser()
     if local.is_dir():
@@ -40,7 +42,9 @@ def resolve_directory(name: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_MODEL_FILES)))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=[*_MODEL_FILES, *(PICKLES if pickles else ())])
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ScorerError(f"{name!r} is neither a directory nor a model that the hub gives: {error}") from error
 
@@ -60,7 +64,7 @@ def packaged_file(backbone: PackagedBackbone) -> Path:
     return path
 
 
-def load_backbone(config: BackboneConfig, directory: Path) -> tuple[nn.Module, set[str]]:
+def load_backbone(config: BackboneConfig, directory: Path, *, pickles: bool = False) -> tuple[nn.Module, set[str]]:
     """Load the decoder in float32, adapter merged.
 
     Returns:
@@ -73,7 +77,7 @@ def load_backbone(config: BackboneConfig, directory: Path) -> tuple[nn.Module, s
         model, extra = _load_gguf(packaged_file(config.backbone)), set[str]()
     else:
         source = directory if config.backbone is None else backbone_directory(config.backbone, directory)
-        model, extra = _load_native(source)
+        model, extra = _load_native(source, pickles=pickles)
     if config.adapter is not None:
         model = _merge_adapter(model, _inside(directory, config.adapter))
     return model.eval(), extra
@@ -81,7 +85,9 @@ def load_backbone(config: BackboneConfig, directory: Path) -> tuple[nn.Module, s
 
 def backbone_directory(name: str, directory: Path) -> Path:
     """The backbone that a scorer in ``directory`` names: beside it, elsewhere on this machine, or on the hub."""
-    return directory / name if (directory / name).is_dir() else resolve_directory(name)
+    if not Path(name).is_absolute() and (directory / name).is_dir():
+        return _inside(directory, name)
+    return resolve_directory(name)
 
 
 def _load_gguf(path: Path) -> nn.Module:
@@ -102,8 +108,12 @@ def _load_gguf(path: Path) -> nn.Module:
     return model
 
 
-def _load_native(directory: Path) -> tuple[nn.Module, set[str]]:
+def _load_native(directory: Path, *, pickles: bool) -> tuple[nn.Module, set[str]]:
     from transformers import AutoModel
+
+    files = weight_files(directory, pickles=pickles)
+    if not files and (directory / "config.json").is_file():
+        raise ScorerError(no_weights(directory))
 
     try:
         with quiet_transformers():
@@ -111,11 +121,11 @@ def _load_native(directory: Path) -> tuple[nn.Module, set[str]]:
                 directory,
                 dtype=torch.float32,
                 trust_remote_code=False,
-                use_safetensors=True,
+                use_safetensors=not any(path.suffix == ".bin" for path in files),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ScorerError(f"cannot load a model from {directory}: {error}") from error
     missing = sorted(info["missing_keys"])
     wrong = sorted(str(key) for key in info["mismatched_keys"])
@@ -142,7 +152,9 @@ def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
     return merged
 
 
-def load_head(config: HeadConfig, directory: Path, checkpoint_extra: set[str], hidden: int) -> nn.Module:
+def load_head(
+    config: HeadConfig, directory: Path, checkpoint_extra: set[str], hidden: int, *, pickles: bool = False
+) -> nn.Module:
     """Build the head from the checkpoint's tensors.
 
     Args:
@@ -154,7 +166,7 @@ def load_head(config: HeadConfig, directory: Path, checkpoint_extra: set[str], h
     Raises:
         ScorerError: a head tensor is missing, is left over, or has the wrong shape.
     """
-    available = _head_tensors(config, directory, checkpoint_extra)
+    available = _head_tensors(config, directory, checkpoint_extra, pickles=pickles)
     head = _build_head(config, hidden, {name.removeprefix(config.prefix) for name in available})
     wanted = {config.prefix + name: tensor for name, tensor in head.state_dict().items()}
     missing, unexpected = sorted(wanted.keys() - available), sorted(available.keys() - wanted)
@@ -173,7 +185,9 @@ def load_head(config: HeadConfig, directory: Path, checkpoint_extra: set[str], h
     return head.eval()
 
 
-def _head_tensors(config: HeadConfig, directory: Path, checkpoint_extra: set[str]) -> dict[str, Tensor]:
+def _head_tensors(
+    config: HeadConfig, directory: Path, checkpoint_extra: set[str], *, pickles: bool
+) -> dict[str, Tensor]:
     if config.file is not None:
         path = _inside(directory, config.file)
         if not path.is_file():
@@ -182,11 +196,7 @@ def _head_tensors(config: HeadConfig, directory: Path, checkpoint_extra: set[str
             return load_file(path)
         except SafetensorError as error:
             raise ScorerError(f"cannot read {path}: {error}") from error
-    found: dict[str, Tensor] = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            found |= {key: file.get_tensor(key) for key in file.keys() if key in checkpoint_extra}  # noqa: SIM118
-    return found
+    return read_tensors(directory, checkpoint_extra.__contains__, pickles=pickles)
 
 
 def _build_head(config: HeadConfig, hidden: int, names: set[str]) -> nn.Module:

@@ -44,7 +44,13 @@ class Readout(Protocol):
 
 
 class Runner(Protocol):
-    """What a scorer needs of an engine."""
+    """What a scorer needs of an engine.
+
+    ``attention`` says how it computes: ``tree``, or ``plain`` with the reason.
+    """
+
+    @property
+    def attention(self) -> str: ...  # noqa: D102 - the class says it
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory alone."""

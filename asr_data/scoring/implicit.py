@@ -69,6 +69,11 @@ class LogRatioRunner:
     reference: Runner
     beta: float
 
+    @property
+    def attention(self) -> str:
+        """Of the policy; the reference is of the same family."""
+        return self.policy.attention
+
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """See :class:`asr_data.scoring.engine.Runner`; tokens are done when both models have read them."""
         pairs = zip(self.policy.run(requests), self.reference.run(requests, on_tokens), strict=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from asr_data.errors import ScorerError
 from asr_data.scoring.checkpoint import backbone_directory, quiet_transformers
 from asr_data.scoring.config import PackagedBackbone
+from asr_data.scoring.weights import read_tensors
 
 if TYPE_CHECKING:
     from asr_data.scoring.load import Decoder
@@ -91,7 +91,7 @@ def load_language_head(decoder: Decoder, backbone: PackagedBackbone | str | None
     source = None if isinstance(backbone, PackagedBackbone) else decoder.directory
     if isinstance(backbone, str):
         source = backbone_directory(backbone, decoder.directory)
-    found = {} if source is None else _read_tensors(source, wanted)
+    found = {} if source is None else _read_head(source, wanted, pickles=decoder.pickles)
     if decoder.model.config.get_text_config().tie_word_embeddings:  # type: ignore[union-attr, operator] # HF models
         # As transformers does it: where the file has a head of its own, that one counts.
         shared = decoder.model.get_input_embeddings().weight.detach()  # type: ignore[operator] # HF models
@@ -122,19 +122,15 @@ def _around(decoder: Decoder) -> tuple[Any, nn.Parameter]:
     return model, head.weight
 
 
-def _read_tensors(directory: Path, wanted: Collection[str]) -> dict[str, Tensor]:
+def _read_head(directory: Path, wanted: Collection[str], *, pickles: bool) -> dict[str, Tensor]:
     """The tensors that are wanted, and what else has the name of a head."""
-    found: dict[str, Tensor] = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - not a dict
-                    name = _current_name(key, wanted)
-                    if name in wanted or name.startswith("lm_head."):
-                        found[name] = file.get_tensor(key)
-        except SafetensorError as error:
-            raise ScorerError(f"cannot read {path}: {error}") from error
-    return found
+
+    def is_head(key: str) -> bool:
+        name = _current_name(key, wanted)
+        return name in wanted or name.startswith("lm_head.")
+
+    tensors = read_tensors(directory, is_head, pickles=pickles)
+    return {_current_name(key, wanted): tensor for key, tensor in tensors.items()}
 
 
 def _current_name(key: str, wanted: Collection[str]) -> str:

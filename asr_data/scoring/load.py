@@ -12,6 +12,7 @@ from torch import nn
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, ScorerError
+from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.checkpoint import (
     backbone_directory,
     fingerprint,
@@ -42,9 +43,8 @@ from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 BUILTIN = Path(__file__).parent / "builtin"
-_DECISIVE = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer*.json", "*.jinja")
+_DECISIVE = ("*.safetensors", "pytorch_model*.bin", "config.json", "adapter_config.json", "tokenizer*.json", "*.jinja")
 """Files that decide what rewards come out: weights, sizes, scales, tokens and their layout."""
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 
 
 def load_scorer(
@@ -56,6 +56,7 @@ def load_scorer(
     reference: str | Path | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     revision: str | None = None,
+    allow_pickle: bool = False,
 ) -> Scorer:
     """Load a reward model.
 
@@ -68,6 +69,8 @@ def load_scorer(
         reference: the reference model of kind ``implicit``.
         scoring: dtype, device, batch budget.
         revision: of a hub id.
+        allow_pickle: read weights from pickle files where there are no safetensors, with
+            ``torch.load(weights_only=True)``: it makes tensors and runs no code.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
@@ -76,13 +79,15 @@ def load_scorer(
     if config is not None and preset is not None:
         raise ConfigError("give either a preset or settings, not both")
     if config is None and kind == "labels":
+        if str(model) != "builtin":
+            raise ConfigError(f"kind 'labels' takes the data set's own labels and no model; leave out {model}")
         config = LabelsConfig()
     elif config is None and kind == "rule":
         config = RuleConfig(function=str(model))
     if isinstance(config, LabelsConfig | RuleConfig):
         return _without_model(config, kind)
-    directory = _directory(str(model), revision)
-    settings, reason = _settings(directory, preset, config)
+    directory = _directory(str(model), revision, pickles=allow_pickle)
+    settings, reason = _settings(directory, preset, config, pickles=allow_pickle)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
     if isinstance(settings, LabelsConfig | RuleConfig):
@@ -91,7 +96,7 @@ def load_scorer(
         if not isinstance(settings, ImplicitConfig):
             raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
         settings = settings.model_copy(update={"reference": str(reference)})
-    return _model_scorer(settings, directory, str(model), scoring, reason)
+    return _model_scorer(settings, directory, str(model), scoring, reason, pickles=allow_pickle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Decoder:
         directory: where the scorer's files are.
         extra: names of the checkpoint's tensors that the backbone did not take, those of an ``lm_head`` left out.
         hidden: size of the last hidden state.
+        pickles: whether weights may come from pickle files.
     """
 
     model: nn.Module
@@ -110,18 +116,20 @@ class Decoder:
     extra: frozenset[str]
     hidden: int
     device: torch.device
+    pickles: bool = False
 
 
 def _model_scorer(
-    settings: BackboneConfig, directory: Path, name: str, scoring: ScoringConfig, reason: str
+    settings: BackboneConfig, directory: Path, name: str, scoring: ScoringConfig, reason: str, *, pickles: bool
 ) -> ModelScorer:
     device = pick_device(scoring.device)
     dtype = pick_dtype(scoring.dtype, device)
     tokenizer = _tokenizer(settings, directory, name)
-    decoder = _decoder(settings, directory, device, dtype)
+    decoder = _decoder(settings, directory, device, dtype, pickles=pickles)
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder.model)
-    batch_tokens = _BATCH_TOKENS.get(device.type, 4096) if scoring.batch_tokens == "auto" else scoring.batch_tokens
+    asked = scoring.batch_tokens
+    batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
     encoder, runner = _kind(settings, decoder, tokenizer, dtype, batch_tokens)
     facts: Mapping[str, Any] = {
         **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
@@ -129,6 +137,7 @@ def _model_scorer(
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
         "batch_tokens": batch_tokens,
+        "attention": runner.attention,
     }
     files = _files(settings, directory)
     if isinstance(settings, ImplicitConfig) and settings.reference is not None:
@@ -143,10 +152,12 @@ def _model_scorer(
     return ModelScorer(encoder, runner, tokenizer, info, max_length=_max_length(decoder.model, scoring, name))
 
 
-def _decoder(settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype) -> Decoder:
-    backbone, extra = load_backbone(settings, directory)
+def _decoder(
+    settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
+) -> Decoder:
+    backbone, extra = load_backbone(settings, directory, pickles=pickles)
     hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
-    return Decoder(backbone.to(device, dtype).eval(), directory, frozenset(extra), hidden, device)
+    return Decoder(backbone.to(device, dtype).eval(), directory, frozenset(extra), hidden, device, pickles)
 
 
 def _kind(
@@ -159,13 +170,17 @@ def _kind(
         case TokenHeadConfig():
             from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 
-            head = load_head(settings.head, decoder.directory, set(decoder.extra), decoder.hidden)
+            head = load_head(
+                settings.head, decoder.directory, set(decoder.extra), decoder.hidden, pickles=decoder.pickles
+            )
             encoder = TokenHeadEncoder(tokenizer, settings)
             readout = TokenHeadReadout(head.to(decoder.device), settings)
         case SequenceHeadConfig():
             from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 
-            head = load_head(settings.head, decoder.directory, set(decoder.extra), decoder.hidden)
+            head = load_head(
+                settings.head, decoder.directory, set(decoder.extra), decoder.hidden, pickles=decoder.pickles
+            )
             encoder = SequenceHeadEncoder(tokenizer, settings)
             readout = SequenceHeadReadout(head.to(decoder.device), settings)
         case LabelTokenConfig():
@@ -194,7 +209,7 @@ def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype) ->
         raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
     directory = backbone_directory(settings.reference, policy.directory)
     plain = ImplicitConfig(reference=settings.reference)
-    return _decoder(plain, directory, policy.device, dtype)
+    return _decoder(plain, directory, policy.device, dtype, pickles=policy.pickles)
 
 
 def _without_model(config: LabelsConfig | RuleConfig, kind: str) -> Scorer:
@@ -241,7 +256,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def load_scorer_tokenizer(model: str) -> Tokenizer:
     """The tokenizer of a scorer, without its weights."""
-    directory = _directory(model, None)
+    directory = _directory(model, None, pickles=False)
     if not (directory / CONFIG_NAME).is_file():
         return load_tokenizer(directory, name=model)
     settings = read_config(directory / CONFIG_NAME)
@@ -250,11 +265,13 @@ def load_scorer_tokenizer(model: str) -> Tokenizer:
     return _tokenizer(settings, directory, model)
 
 
-def _directory(model: str, revision: str | None) -> Path:
-    return BUILTIN if model == "builtin" else resolve_directory(model, revision)
+def _directory(model: str, revision: str | None, *, pickles: bool) -> Path:
+    return BUILTIN if model == "builtin" else resolve_directory(model, revision, pickles=pickles)
 
 
-def _settings(directory: Path, preset: str | None, config: ScorerConfig | None) -> tuple[ScorerConfig, str]:
+def _settings(
+    directory: Path, preset: str | None, config: ScorerConfig | None, *, pickles: bool
+) -> tuple[ScorerConfig, str]:
     """How to read a checkpoint, and why."""
     if config is not None:
         return config, "settings were given"
@@ -266,7 +283,7 @@ def _settings(directory: Path, preset: str | None, config: ScorerConfig | None) 
         raise ScorerError(f"{directory} holds no model: neither {CONFIG_NAME} nor config.json")
     from asr_data.scoring.recognise import recognise
 
-    return recognise(directory)
+    return recognise(directory, pickles=pickles)
 
 
 def _tokenizer(settings: BackboneConfig, directory: Path, name: str) -> Tokenizer:

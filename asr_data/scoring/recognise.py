@@ -1,12 +1,137 @@
-"""``kind="auto"``: what a checkpoint is, from its config, tensor names and tokens."""
+"""``kind="auto"``: what a checkpoint is, from its config, its tensors' names and shapes, and its tokens.
+
+Nothing is loaded but headers. One family must fit, and one only: a wrong reading gives numbers without a sign of it.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from asr_data.scoring.config import ScorerConfig
+from asr_data.errors import ScorerError
+from asr_data.scoring.config import CONFIG_NAME, ScorerConfig, TokenHeadConfig
+from asr_data.scoring.presets import Preset, Signs, all_presets
+from asr_data.scoring.weights import no_weights, shapes
+
+_BODY = ("model.", "transformer.", "gpt_neox.", "lm_head.", "backbone.", "embed_tokens", "layers.", "norm.")
+"""Beginnings of the names that tensors of a decoder bear."""
 
 
-def recognise(directory: Path) -> tuple[ScorerConfig, str]:
-    """Settings for a checkpoint, and why, in a sentence for the user."""
-    raise NotImplementedError  # helper R writes this
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What can be seen of a checkpoint without loading it.
+
+    Attributes:
+        architectures, model_type: from config.json.
+        tensors: name → shape, from the headers of its safetensors files.
+        tokens: added tokens → id; only the added ones are read.
+        chat_template: whether its tokenizer has one.
+    """
+
+    architectures: tuple[str, ...]
+    model_type: str
+    tensors: dict[str, tuple[int, ...]]
+    tokens: dict[str, int]
+    chat_template: bool
+
+    @property
+    def heads(self) -> list[str]:
+        """Tensors that are no decoder's."""
+        return sorted(name for name in self.tensors if not name.startswith(_BODY))
+
+
+def recognise(directory: Path, *, pickles: bool = False) -> tuple[ScorerConfig, str]:
+    """Settings for a checkpoint, and why.
+
+    Raises:
+        ScorerError: no family fits, or more than one; says what was seen and what to do.
+    """
+    seen = look_at(directory, pickles=pickles)
+    found = [preset for preset in all_presets().values() if preset.signs is not None and _fits(seen, preset.signs)]
+    if len(found) == 1:
+        return found[0].config, f"{found[0].title}: {_evidence(seen, found[0])}"
+    if found:
+        names = ", ".join(preset.name for preset in found)
+        raise ScorerError(
+            f"{directory} fits more than one family ({names}), and they are read differently; say which one it is with "
+            f"--preset ({_described(seen)})"
+        )
+    raise ScorerError(f"{directory} is of no known family: {_described(seen)}. {_advice(seen)}")
+
+
+def look_at(directory: Path, *, pickles: bool = False) -> Checkpoint:
+    """Read config.json, headers and tokenizer settings.
+
+    Raises:
+        ScorerError: a file is missing or cannot be read.
+    """
+    config = _json(directory / "config.json")
+    tensors = shapes(directory, pickles=pickles)
+    if not tensors:
+        raise ScorerError(no_weights(directory))
+    settings = _json(directory / "tokenizer_config.json", missing={})
+    tokenizer = _json(directory / "tokenizer.json", missing={})
+    return Checkpoint(
+        architectures=tuple(config.get("architectures") or ()),
+        model_type=str(config.get("model_type", "")),
+        tensors=tensors,
+        tokens={token["content"]: int(token["id"]) for token in tokenizer.get("added_tokens") or ()},
+        chat_template=bool(settings.get("chat_template")) or any(directory.glob("chat_template.*")),
+    )
+
+
+def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    if missing is not None and not path.is_file():
+        return missing
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ScorerError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ScorerError(f"{path} is not a JSON object")
+    return content
+
+
+def _fits(seen: Checkpoint, signs: Signs) -> bool:
+    weights = [name for name in signs.tensors if name.endswith("weight")]
+    return (
+        (not signs.architectures or bool(set(signs.architectures) & set(seen.architectures)))
+        and (not signs.model_types or seen.model_type in signs.model_types)
+        and all(name in seen.tensors for name in signs.tensors)
+        and not any(name in seen.tensors for name in signs.absent)
+        and (signs.labels is None or (bool(weights) and seen.tensors[weights[-1]][:1] == (signs.labels,)))
+        and all(seen.tokens.get(text) == number for text, number in signs.tokens.items())
+        and (signs.chat_template is None or signs.chat_template == seen.chat_template)
+    )
+
+
+def _evidence(seen: Checkpoint, preset: Preset) -> str:
+    signs = preset.signs or Signs()
+    parts = [f"architecture {', '.join(seen.architectures) or 'unnamed'}"]
+    if signs.tensors:
+        parts.append(f"head tensors {', '.join(signs.tensors)}")
+    if signs.labels is not None:
+        parts.append(f"{signs.labels} label{'s' if signs.labels > 1 else ''}")
+    return ", ".join(parts)
+
+
+def _described(seen: Checkpoint) -> str:
+    shapes = [f"{name} {list(seen.tensors[name])}" for name in seen.heads[:8]]
+    heads = f"tensors beside the decoder's: {', '.join(shapes)}" if shapes else "no tensors beside a language model's"
+    return f"architecture {', '.join(seen.architectures) or 'unnamed'}, {heads}"
+
+
+def _advice(seen: Checkpoint) -> str:
+    if not seen.heads:
+        presets = [p.name for p in all_presets().values() if p.config.kind in ("lm_label_tokens", "implicit")]
+        return (
+            "It may be a reward model that answers with label tokens, or a policy whose reference gives it rewards: "
+            f"say which with --preset ({', '.join(presets)})"
+        )
+    example = TokenHeadConfig().model_dump(mode="json", include={"kind", "head", "transform", "indices"})
+    return (
+        f"If its head is read like that of a known family, name it with --preset (asr-annotate scorers lists them); "
+        f"else put a {CONFIG_NAME} beside its config.json, for example {json.dumps(example)}"
+    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from asr_data.pipeline import Summary
     from asr_data.rows import Layout, Source
     from asr_data.scoring import Scorer
+    from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
 
 ROWS_REJECTED = 3
@@ -65,6 +66,10 @@ def run(
     columns: opt.Columns = None,
     model: opt.Model = "builtin",
     kind: opt.Kind = "auto",
+    preset: opt.Preset = None,
+    scorer_config: opt.ScorerSettings = None,
+    reference: opt.Reference = None,
+    allow_pickle: opt.AllowPickle = False,
     tokenizer: opt.Tokenizer = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -107,7 +112,7 @@ def run(
     summary = annotate(
         InputOptions(location, split, name, revision, found_columns),
         output,
-        ModelOptions(model, kind, tokenizer),
+        ModelOptions(model, kind, tokenizer, preset, scorer_config, reference, allow_pickle),
         scoring,
         mask_settings,
         OutputConfig(shard_rows=shard_rows, prefix=prefix),
@@ -124,6 +129,10 @@ class ModelOptions:
     model: str
     kind: opt.KindName
     tokenizer: str | None
+    preset: str | None = None
+    scorer_config: Path | None = None
+    reference: str | None = None
+    allow_pickle: bool = False
 
 
 def annotate(
@@ -143,7 +152,7 @@ def annotate(
     console = standard_output()
     source, layout = _open_input(source_options)
     _print_input(console, source, layout)
-    scorer = _open_scorer(model_options, scoring)
+    scorer = _open_scorer(model_options, scoring, source_options.location)
     policy = _policy_tokenizer(model_options.tokenizer, scorer)
     _print_scorer(console, scorer, policy)
     with progress() as reporter:
@@ -171,6 +180,10 @@ def score(
     columns: opt.Columns = None,
     model: opt.Model = "builtin",
     kind: opt.Kind = "auto",
+    preset: opt.Preset = None,
+    scorer_config: opt.ScorerSettings = None,
+    reference: opt.Reference = None,
+    allow_pickle: opt.AllowPickle = False,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     batch_tokens: opt.BatchTokens = "auto",
@@ -197,7 +210,8 @@ def score(
     console = standard_output()
     source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
     _print_input(console, source, layout)
-    scorer = _open_scorer(ModelOptions(model, kind, None), scoring)
+    found = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle)
+    scorer = _open_scorer(found, scoring, location)
     _print_scorer(console, scorer, None)
     with progress() as reporter:
         summary = pipeline.score(
@@ -305,10 +319,28 @@ def _open_input(options: InputOptions) -> tuple[Source, Layout]:
     return source, detect(source.schema, first_records(source), options.columns)
 
 
-def _open_scorer(options: ModelOptions, scoring: ScoringConfig) -> Scorer:
+def _open_scorer(options: ModelOptions, scoring: ScoringConfig, location: str) -> Scorer:
     from asr_data import load_scorer
 
-    return load_scorer(options.model, options.kind, scoring=scoring)
+    return load_scorer(
+        options.model,
+        options.kind,
+        preset=options.preset,
+        config=None if options.scorer_config is None else _scorer_settings(options.scorer_config, location),
+        reference=options.reference,
+        scoring=scoring,
+        allow_pickle=options.allow_pickle,
+    )
+
+
+def _scorer_settings(path: Path, location: str) -> ScorerConfig:
+    """Settings from a file of the user's own: what comes with a data set does not say how a model is read."""
+    from asr_data.scoring.config import read_config
+
+    data = Path(location)
+    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(f"--scorer-config {path} lies in the data set {location}; take settings of your own")
+    return read_config(path)
 
 
 def _policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -328,6 +360,8 @@ def _print_input(console: Console, source: Source, layout: Layout) -> None:
 def _print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> None:
     info = scorer.info
     facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
+    if "recognised" in info.settings:
+        facts["read as"] = str(info.settings["recognised"])
     if policy is not None:
         facts["tokenizer"] = policy.name
     print_facts(console, facts)

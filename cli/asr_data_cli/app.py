@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, look, train
+from asr_data_cli import annotate, demo, look, scorers, train
 from asr_data_cli.console import print_error
 
 FAILED = 1
@@ -91,6 +91,7 @@ def build_app() -> typer.Typer:
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
     app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(train.train_scorer)
     return app
 

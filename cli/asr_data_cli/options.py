@@ -59,12 +59,56 @@ Columns: TypeAlias = Annotated[
 
 Model: TypeAlias = Annotated[
     str,
-    typer.Option("--model", help="Reward model: builtin, a directory or a Hub id.", rich_help_panel=MODEL),
+    typer.Option(
+        "--model",
+        help="Reward model: builtin, a directory or a Hub id; for --kind rule, a function package.module:name.",
+        rich_help_panel=MODEL,
+    ),
 ]
-KindName: TypeAlias = Literal["auto", "token_head"]
+KindName: TypeAlias = Literal["auto", "token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule"]
 Kind: TypeAlias = Annotated[
     KindName,
-    typer.Option("--kind", help="Kind of reward model; auto reads it from the model.", rich_help_panel=MODEL),
+    typer.Option(
+        "--kind",
+        help="Kind of reward model; auto recognises it. labels: the data set's own labels, no model.",
+        rich_help_panel=MODEL,
+    ),
+]
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Read the model as this known family; asr-annotate scorers lists them.",
+        rich_help_panel=MODEL,
+        show_default="recognised",
+    ),
+]
+ScorerSettings: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--scorer-config",
+        metavar="FILE",
+        help="Settings in place of the model's asr_scorer.json.",
+        rich_help_panel=MODEL,
+    ),
+]
+Reference: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="MODEL",
+        help="Reference model of kind implicit: a directory or a Hub id.",
+        rich_help_panel=MODEL,
+    ),
+]
+AllowPickle: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Read weights from pickle files too; they are unpickled in torch's mode for weights, which runs no code.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Tokenizer: TypeAlias = Annotated[
     str | None,

@@ -225,7 +225,7 @@ def test_models_that_are_no_reward_models(command: Callable[..., Result], make_c
     Path("nothing").mkdir()
     for name, pattern in {
         "headless": r"missing \['score",
-        "silent": "asr_scorer.json",
+        "silent": "no known family",
         "nothing": "nothing holds no model",
         "./absent": "not a model directory",
         "owner/absent": "neither a directory nor a model",

@@ -6,6 +6,7 @@ import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from asr_data.config import MaskConfig
-from asr_data.scoring.config import HeadConfig, TokenHeadConfig
+from asr_data.scoring.config import HeadConfig, PromptConfig, ScorerKind, StepConfig, TokenHeadConfig
+from asr_data.scoring.presets import all_presets
 from asr_data_schemas import REJECT_CODES
 from asr_data_schemas.docs import contract_page
 
@@ -33,15 +35,37 @@ def test_the_contract_page_is_what_the_schemas_say() -> None:
 
 
 def test_the_example_scorers_are_valid() -> None:
-    linear, separator = (TokenHeadConfig.model_validate_json(block) for block in blocks("scoring.md", "json"))
-    assert (linear.position, linear.head.kind) == ("last_token_of_step", "linear")
-    assert (separator.separator, separator.head.kind) == ("<extra_0>", "mlp2")
+    separator, by_step = (TokenHeadConfig.model_validate_json(block) for block in blocks("scoring.md", "json"))
+    presets = all_presets()
+    written_out = presets["qwen2.5-math-prm"].config
+    assert isinstance(written_out, TokenHeadConfig)
+    assert (separator.head, separator.steps) == (written_out.head, written_out.steps)
+    assert by_step == presets["trl-prm"].config
 
 
-def test_every_scorer_setting_is_explained() -> None:
+def test_every_scorer_setting_and_family_is_explained() -> None:
     text = (DOCS / "scoring.md").read_text(encoding="utf-8")
-    names = {*TokenHeadConfig.model_fields, *HeadConfig.model_fields}
+    names = {*TokenHeadConfig.model_fields, *HeadConfig.model_fields, *PromptConfig.model_fields}
+    names |= {*StepConfig.model_fields, *all_presets(), *get_args(ScorerKind)}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_what_is_said_to_be_recognised_is() -> None:
+    table = (DOCS / "scoring.md").read_text(encoding="utf-8").partition("## What is recognised")[2].partition("## ")[0]
+    said = {
+        name: not recognised.startswith("no")
+        for names, recognised in re.findall(r"^\| (`.*?) \| `\w+` \| (.*?) \|$", table, flags=re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    ambiguous = {"pure-prm": False, "asr-data": True}
+    assert said == {name: preset.signs is not None for name, preset in all_presets().items()} | ambiguous
+
+
+def test_the_example_rule_gives_spans() -> None:
+    [block] = [block for block in blocks("scoring.md", "python") if "def score" in block]
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - our own page
+    assert list(names["score"]("Hi", "a!")) == [(0, 1, 1.0), (1, 2, -1.0)]
 
 
 def test_every_mask_setting_is_explained() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -160,8 +161,39 @@ def test_pickled_weights_are_not_read(tmp_path: Path, make_checkpoint: MakeCheck
     directory = make_checkpoint(tmp_path, LINEAR)
     torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
     (directory / "model.safetensors").unlink()
-    with pytest.raises(ScorerError, match="cannot load a model from"):
+    with pytest.raises(ScorerError, match="read only with --allow-pickle"):
         load_backbone(TokenHeadConfig(), directory)
+
+
+def test_pickled_weights_are_read_where_they_are_allowed(tmp_path: Path, make_checkpoint: MakeCheckpoint) -> None:
+    directory = make_checkpoint(tmp_path, LINEAR)
+    safe, extra = load_backbone(TokenHeadConfig(), directory)
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    pickled, same = load_backbone(TokenHeadConfig(), directory, pickles=True)
+    assert same == extra == {"score.weight", "score.bias"}
+    assert all(torch.equal(a, b) for a, b in zip(safe.parameters(), pickled.parameters(), strict=True))
+    head = load_head(HeadConfig(), directory, extra, 32, pickles=True)
+    assert torch.equal(head.state_dict()["weight"], LINEAR["score.weight"])
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, make_checkpoint: MakeCheckpoint) -> None:
+    directory = make_checkpoint(tmp_path, LINEAR)
+    (directory / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Trap(tmp_path / "ran")}, directory / "pytorch_model.bin")
+    with pytest.raises(ScorerError, match="cannot"):
+        load_backbone(TokenHeadConfig(), directory, pickles=True)
+    assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
 
 
 def test_an_empty_directory(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ def test_a_directory_says_how_it_is_read(tmp_path: Path, make_checkpoint: MakeCh
     assert (scorer.info.name, scorer.info.kind, scorer.info.form) == (str(tmp_path), "token_head", "value")
     assert scorer.info.settings == {
         "transform": "sigmoid",
-        "position": "every",
+        "recognised": "its own asr_scorer.json",
         "dtype": "float32",
         "device": "cpu",
         "batch_tokens": 4096,
+        "attention": "tree",
     }
     assert scorer.tokenizer.name == str(tmp_path)
     assert load_scorer_tokenizer(str(tmp_path)).fingerprint == scorer.tokenizer.fingerprint
@@ -65,8 +66,10 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_kind_that_it_is_not(tmp_path: Path, make_checkpoint: MakeCheckpoint) -> None:
     make_checkpoint(tmp_path, HEAD, {})
-    with pytest.raises(ConfigError, match="is a 'token_head' scorer, but kind 'labels' was asked for"):
-        load_scorer(tmp_path, "labels")  # type: ignore[arg-type] # on purpose
+    with pytest.raises(ConfigError, match="is a 'token_head' scorer, but kind 'seq_head' was asked for"):
+        load_scorer(tmp_path, "seq_head")
+    with pytest.raises(ConfigError, match="no model; leave out"):
+        load_scorer(tmp_path, "labels")
 
 
 def test_a_packaged_backbone_that_is_not_installed(tmp_path: Path) -> None:
