@@ -13,7 +13,14 @@ from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError
 from asr_data_cli import options as opt
 from asr_data_cli import settings
-from asr_data_cli.console import print_commands, print_facts, print_summary, shell_words, standard_output
+from asr_data_cli.console import (
+    print_commands,
+    print_facts,
+    print_summary,
+    print_warning,
+    shell_words,
+    standard_output,
+)
 from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks, MaskOptions
 
@@ -156,7 +163,7 @@ def annotate(
     policy = _policy_tokenizer(model_options.tokenizer, scorer)
     _print_scorer(console, scorer, policy)
     with progress() as reporter:
-        return pipeline.run(
+        summary = pipeline.run(
             source,
             layout,
             output,
@@ -169,6 +176,23 @@ def annotate(
             overwrite=overwrite,
             progress=reporter,
         )
+    print_mid_response(console, summary.path, scorer)
+    return summary
+
+
+def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
+    """For a sequence head: how it ranks pairs at the end and in mid-response, and a warning where that is chance."""
+    if scorer.info.kind != "seq_head":
+        return
+    from asr_data.pipeline.mid_response import check_mid_response
+
+    found = check_mid_response(path)
+    if found is None:
+        return
+    value = f"{found.in_middle:.1%} ({found.low:.1%} to {found.high:.1%}) in the middle, {found.at_end:.1%} at the end"
+    print_facts(console, {"pairs right": f"{value}; {found.pairs:,} pairs"})
+    if found.warning is not None:
+        print_warning(found.warning)
 
 
 def score(
@@ -226,6 +250,7 @@ def score(
             progress=reporter,
         )
     print_summary(console, summary)
+    print_mid_response(console, summary.path, scorer)
     masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
     print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
     exit_if_rejected(summary, strict=strict)

@@ -35,6 +35,11 @@ def print_error(message: str, *, hint: str | None = None) -> None:
         console.print(Text(hint, style="dim"), soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """``warning: …`` in yellow on standard error."""
+    standard_error().print(Text(f"warning: {visible(message)}", style="yellow"), soft_wrap=True)
+
+
 def print_facts(console: Console, facts: Mapping[str, str]) -> None:
     """Two aligned columns, name and value; a value of several lines stays aligned."""
     table = Table.grid(padding=(0, 2))

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "segments": set(),
     "masks": {"segments"},
     "storage": {"asr_data_schemas"},
-    "pipeline": {"rows", "text", "scoring", "segments", "masks", "storage", "asr_data_schemas"},
+    "pipeline": {"rows", "text", "scoring", "segments", "masks", "storage", "evaluation", "asr_data_schemas"},
     # Beside the stages.
     "sample": set(),
     "evaluation": set(),

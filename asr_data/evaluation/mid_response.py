@@ -1,0 +1,65 @@
+"""Whether a sequence head says anything in mid-response, on the user's own pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_data.evaluation.metrics import bootstrap_interval, pair_wins
+from asr_data.types import ByteRewards
+
+
+@dataclass(frozen=True, slots=True)
+class MidResponse:
+    """Share of pairs in which the chosen response has the higher reward; a tie counts half.
+
+    Attributes:
+        pairs: how many were compared.
+        at_end: by the sequence scores, which are read where the head was trained.
+        in_middle: by the reward of the span that holds the middle byte of each response.
+        low, high: 95 % bootstrap interval of ``in_middle``.
+    """
+
+    pairs: int
+    at_end: float
+    in_middle: float
+    low: float
+    high: float
+
+    @property
+    def warning(self) -> str | None:
+        """What a user should know, where the middle is no better than chance."""
+        if self.low > 0.5:
+            return None
+        return (
+            f"in mid-response this head ranks {self.in_middle:.0%} of the pairs right ({self.low:.0%} to "
+            f"{self.high:.0%}; chance is 50%), at the end {self.at_end:.0%}: segments made from it are noise; read it "
+            "with branches (read: branch)"
+        )
+
+
+def mid_response(pairs: Iterable[Sequence[ByteRewards]]) -> MidResponse | None:
+    """Compare readings at the end and in the middle.
+
+    Args:
+        pairs: (chosen, rejected) with sequence scores.
+
+    Returns:
+        None where there are no pairs with sequence scores.
+    """
+    ends, middles = [], []
+    for chosen, rejected in pairs:
+        if chosen.reward is not None and rejected.reward is not None:
+            ends.append((chosen.reward, rejected.reward))
+            middles.append((_middle(chosen), _middle(rejected)))
+    if not ends:
+        return None
+    wins = pair_wins(*np.array(middles).T)
+    low, high = bootstrap_interval(wins, range(len(wins)))
+    return MidResponse(len(ends), float(pair_wins(*np.array(ends).T).mean()), float(wins.mean()), low, high)
+
+
+def _middle(rewards: ByteRewards) -> float:
+    return float(rewards.span_reward[np.searchsorted(rewards.span_end, rewards.span_end[-1] / 2, side="right")])
