@@ -41,6 +41,25 @@ TEMPLATES = {
         + "{% endif %}{% endfor %}"
         + _OPEN
     ),
+    # Like Llama 3: BOS in the template, header tokens, trimmed contents.
+    "llama3": (
+        "{% for m in messages %}{% if loop.first %}{{ '<|endoftext|>' }}{% endif %}"
+        "{{ '<|im_start|>' + m['role'] + '<sep>\n\n' + (m['content'] | trim) + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant<sep>\n\n' }}{% endif %}"
+    ),
+    # Like Gemma: the assistant is called model, contents are trimmed, a system message is part of the first turn.
+    "gemma": (
+        "{% set ns = namespace(lead='') %}{% for m in messages %}{% if m['role'] == 'system' %}"
+        "{% set ns.lead = m['content'] + '\n\n' %}{% else %}"
+        "{{ '<|im_start|>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + ns.lead "
+        "+ (m['content'] | trim) + '<|im_end|>\n' }}{% set ns.lead = '' %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"
+    ),
+    # Like Mistral: marks around the user's turns, none before the assistant's, EOS after them.
+    "mistral": (
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + '<|im_end|>' }}"
+        "{% else %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}{% endfor %}"
+    ),
     "no_system": (
         "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system message') }}{% endif %}"
         + _TURN % "m['content']"

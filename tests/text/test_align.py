@@ -27,7 +27,8 @@ ANSWERS = [
     ("二加二等于四。\n\n", "שלום"),
     ("a<|im_end|>", "a"),
 ]
-TEMPLATES = ["chatml", "trimming", "trimming_padded", "thinking"]
+TEMPLATES = ["chatml", "trimming", "trimming_padded", "thinking", "llama3", "gemma", "mistral"]
+TRIMMING = {"trimming", "trimming_padded", "llama3", "gemma"}
 KINDS = ["byte_level", "byte_level_nfc", "metaspace_bpe", "metaspace_unigram"]
 
 
@@ -135,14 +136,14 @@ def test_any_text_is_covered_or_rejected(
     tokenizer = make_tokenizer(kind, template)
     codes = {"tokenizer_alters_text", "template_alters_text", "tokens_uncovered"}
     if kind == "byte_level":
-        codes = {"template_alters_text"} if "trimming" in template else set()
+        codes = {"template_alters_text"} if template in TRIMMING else set()
     try:
         aligned = align(row(USER, says(text)), tokenizer)
     except RowRejected as rejected:
         if rejected.code not in codes:
             raise
         return
-    check_response(aligned.responses[0], stripped="trimming" in template)
+    check_response(aligned.responses[0], stripped=template in TRIMMING)
     assert aligned.responses[0].closing.any()
 
 
