@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.config import BackboneConfig, HeadConfig, PackagedBackbone
-from asr_data.scoring.weights import PICKLES, no_weights, read_tensors, weight_files
+from asr_data.scoring.weights import PICKLES, no_weights, read_tensors, shapes, weight_files
 
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
@@ -139,17 +139,36 @@ def _load_native(directory: Path, *, pickles: bool) -> tuple[nn.Module, set[str]
 def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
     if importlib.util.find_spec("peft") is None:
         raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[builtin]'")
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     if not (directory / "adapter_config.json").is_file():
         raise ScorerError(f"no adapter at {directory}")
+    names = shapes(directory, pickles=False)
+    # An adapter of a language model names the decoder as its part; a decoder's own does not.
+    around = any(name.startswith("base_model.model.model.") for name in names)
+    if any("lm_head" in name for name in names):
+        raise ScorerError(
+            f"the adapter in {directory} changes the language-model head, which is not read from adapters"
+        )
     with quiet_transformers(), warnings.catch_warnings():
         warnings.filterwarnings("error", "Found missing adapter keys")
         try:
-            merged: nn.Module = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+            config = PeftConfig.from_pretrained(str(directory))
+            config.task_type = None  # the wrappers for tasks ask for a head
+            target = _LanguageModel(model) if around else model
+            merged: Any = PeftModel.from_pretrained(target, str(directory), config=config).merge_and_unload()
         except (OSError, ValueError, RuntimeError, SafetensorError, UserWarning) as error:
             raise ScorerError(f"the adapter in {directory} does not fit its backbone: {error}") from error
-    return merged
+    return cast(nn.Module, merged.model if around else merged)
+
+
+class _LanguageModel(nn.Module):
+    """A decoder where a language model has it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
 
 
 def load_head(

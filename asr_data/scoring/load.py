@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ def load_scorer(
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
     if isinstance(settings, LabelsConfig | RuleConfig):
         raise ScorerError(f"{directory}: kind {settings.kind!r} is asked for by name, never by a model's own settings")
+    settings = _with_adapter(settings, directory)
     if reference is not None:
         if not isinstance(settings, ImplicitConfig):
             raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
@@ -280,10 +282,28 @@ def _settings(
     if (directory / CONFIG_NAME).is_file():
         return read_config(directory / CONFIG_NAME), f"its own {CONFIG_NAME}"
     if not (directory / "config.json").is_file():
-        raise ScorerError(f"{directory} holds no model: neither {CONFIG_NAME} nor config.json")
+        raise ScorerError(
+            f"{directory} holds no model: neither {CONFIG_NAME} nor config.json (how an adapter is read is said with "
+            "--preset)"
+        )
     from asr_data.scoring.recognise import recognise
 
     return recognise(directory, pickles=pickles)
+
+
+def _with_adapter(settings: BackboneConfig, directory: Path) -> BackboneConfig:
+    """For a directory that holds nothing but an adapter: its base is the backbone, and the default reference."""
+    path = directory / "adapter_config.json"
+    if (directory / "config.json").is_file() or not path.is_file() or settings.backbone is not None:
+        return settings
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ScorerError(f"{path} does not name the model that the adapter is for: {error!r}") from error
+    update: dict[str, Any] = {"backbone": base, "adapter": "."}
+    if isinstance(settings, ImplicitConfig) and settings.reference is None:
+        update["reference"] = base
+    return settings.model_copy(update=update)
 
 
 def _tokenizer(settings: BackboneConfig, directory: Path, name: str) -> Tokenizer:

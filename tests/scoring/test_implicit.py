@@ -316,3 +316,35 @@ def test_a_reference_is_needed(make_pair: Any) -> None:
     policy, _ = make_pair()
     with pytest.raises(ConfigError, match="give it as the reference"):
         load_scorer(policy, preset="dpo-pair", scoring=FP32)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft on transformers 5
+def test_an_adapter_of_a_language_model_is_a_policy_and_its_base_the_reference(make_pair: Any, tmp_path: Path) -> None:
+    """What a DPO training with LoRA leaves: a directory with an adapter and nothing else."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    _, base = make_pair()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    adapted = get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", init_lora_weights=False))
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    scorer = load_scorer(tmp_path / "adapter", preset="dpo-pair", scoring=FP32)
+    row = Row(0, {}, "Why? ", (Completion("completion", "Because.", True),))
+    [(rewards,)] = scorer.score([row])  # type: ignore[misc] # it is not rejected
+
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    policy = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(tmp_path / "adapter")
+    )
+    hf = scorer.tokenizer.hf  # type: ignore[union-attr] # it has one
+    ids = torch.tensor([hf.encode("Why? Because.<|im_end|>", add_special_tokens=False)])
+    first = len(hf.encode("Why? ", add_special_tokens=False))
+
+    def log_probability(lm: Any) -> float:
+        with torch.inference_mode():
+            logs = lm(input_ids=ids).logits[0].log_softmax(dim=-1)
+        return float(sum(logs[t - 1, ids[0, t]] for t in range(first, ids.shape[1])))
+
+    assert rewards.reward == pytest.approx(0.1 * (log_probability(policy) - log_probability(plain)), abs=1e-5)
+    assert abs(rewards.reward) > 1e-3
