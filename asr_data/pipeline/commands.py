@@ -271,7 +271,7 @@ def _recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     record = manifest.tokenizer
     if record is None:
         raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
-    if record.name == manifest.scorer.name:
+    if record.name in (manifest.scorer.name, "builtin"):
         from asr_data.scoring.load import load_scorer_tokenizer
 
         tokenizer = load_scorer_tokenizer(record.name)

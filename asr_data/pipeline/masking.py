@@ -98,7 +98,7 @@ class MaskStage:
         for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
             if not batch.num_rows:
                 continue
-            source = rows.take(batch.column("asr_row")).select(self._input_schema.names).cast(self._input_schema)
+            source = _as_schema(rows.take(batch.column("asr_row")), self._input_schema)
             tokens = token_batch(batch, self._sides)
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
@@ -228,6 +228,16 @@ def batch_values(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any
     values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
     parts = [values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(batch.num_rows) for s in range(len(sides))]
     return np.concatenate(parts)
+
+
+def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of the schema in its types. Equal types are left alone: Arrow cannot cast nulls within objects."""
+    columns: list[Any] = [
+        column if column.type == field.type else column.cast(field.type)
+        for field in schema
+        for column in [table.column(field.name)]
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:

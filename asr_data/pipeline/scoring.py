@@ -17,7 +17,7 @@ from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards, response_text
-from asr_data.types import ByteRewards, RejectedRow, Row, Side
+from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
 from asr_data_schemas import row_schema, scores_schema
 
 STAGE = "score"
@@ -86,12 +86,13 @@ class ScoreStage:
 
     def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:
         rows = shard.rows
-        expected = sum(len(response_text(c.content)) for row in rows for c in row.completions) or 1
+        expected = sum(len(_text(row.prompt)) + len(_text(c.content)) for row in rows for c in row.completions) or 1
         before = self.tokens
 
         def on_tokens(count: int) -> None:
             self.tokens += count
-            # Batches run longest first, so rows are not done in order: estimate them from the text done.
+            # Batches run longest first, so rows are not done in order: estimate them from the text done, at four
+            # characters a token.
             share = min(1.0, 4 * (self.tokens - before) / expected)
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
@@ -155,6 +156,11 @@ class ShardNames:
     def aligned(self, index: int) -> str:
         """Policy tokens and token rewards."""
         return f"{self._folder}aligned/{index:05d}.parquet"
+
+
+def _text(content: Text) -> str:
+    """All that stands in a prompt or a completion, whoever wrote it."""
+    return content if isinstance(content, str) else "".join(str(m.get("content") or "") for m in content)
 
 
 def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:

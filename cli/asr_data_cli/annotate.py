@@ -39,6 +39,7 @@ RUN_EXAMPLES = (
     "asr-annotate run trl-lib/ultrafeedback_binarized --split train -o annotated --model MODEL_DIR "
     "--tokenizer POLICY_DIR",
     "asr-annotate run pairs.parquet -o annotated --columns prompt=question,chosen=good,rejected=bad",
+    "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
     "asr-annotate run pairs.jsonl -o annotated --segmenter optimal --boundary sentence=1,word=50",
     "asr-annotate run pairs.jsonl -o annotated --resume",
 )
@@ -281,7 +282,6 @@ def mask(
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
     from asr_data import pipeline
-    from asr_data.text import load_tokenizer
 
     checks = Checks()
     typed = MaskOptions(
@@ -291,7 +291,7 @@ def mask(
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
     checks.finish()
-    policy = None if tokenizer is None else load_tokenizer(tokenizer)
+    policy = None if tokenizer is None else _named_tokenizer(tokenizer)
     with progress() as reporter:
         summary = pipeline.mask(
             scored,
@@ -369,13 +369,24 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
 
 
 def _policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
+    if name is not None:
+        return _named_tokenizer(name)
+    if scorer.tokenizer is None:
+        raise ConfigError(
+            f"{scorer.info.name!r} has no tokenizer of its own: name the policy's with --tokenizer (builtin is the "
+            "built-in model's)"
+        )
+    return scorer.tokenizer
+
+
+def _named_tokenizer(name: str) -> Tokenizer:
+    if name == "builtin":
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        return load_scorer_tokenizer(name)
     from asr_data.text import load_tokenizer
 
-    if name is not None:
-        return load_tokenizer(name)
-    if scorer.tokenizer is None:
-        raise ConfigError(f"the reward model {scorer.info.name!r} has no tokenizer: name the policy's with --tokenizer")
-    return scorer.tokenizer
+    return load_tokenizer(name)
 
 
 def _print_input(console: Console, source: Source, layout: Layout) -> None:

@@ -49,7 +49,8 @@ Columns: TypeAlias = Annotated[
         "--columns",
         metavar="ROLE=COLUMN,…",
         help="Which column plays which role, where detection needs help: "
-        "prompt=question,chosen=answer_a,rejected=answer_b.",
+        "prompt=question,chosen=answer_a,rejected=answer_b. A column inside another: chosen=input.messages. A format "
+        "with labels: format=prm800k.",
         rich_help_panel=INPUT,
         show_default="detected",
     ),
@@ -114,7 +115,7 @@ Tokenizer: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--tokenizer",
-        help="Tokenizer of the policy to be trained: a directory or a Hub id. Masks are over its tokens.",
+        help="Tokenizer of the policy to be trained: a directory, a Hub id, or builtin. Masks are over its tokens.",
         rich_help_panel=MODEL,
         show_default="the reward model's",
     ),
@@ -123,7 +124,7 @@ MaskTokenizer: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--tokenizer",
-        help="Tokenizer of the policy to be trained: a directory or a Hub id.",
+        help="Tokenizer of the policy to be trained: a directory, a Hub id, or builtin.",
         rich_help_panel=INPUT,
         show_default="the one used before, or the reward model's",
     ),
