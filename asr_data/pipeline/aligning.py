@@ -38,6 +38,9 @@ class ScoredShards(Protocol):
     def scores(self, index: int) -> Iterator[pa.RecordBatch]:
         """The ``scores`` columns of the same rows in the same batches."""
 
+    def logprobs(self, index: int) -> Iterator[pa.RecordBatch]:
+        """The ``logprobs`` columns, where a reference was asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlignedSide:

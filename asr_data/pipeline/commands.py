@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError, StorageError
-from asr_data.pipeline import aligning, masking
+from asr_data.pipeline import aligning, logprobs, masking
 from asr_data.pipeline import scoring as scoring_stage
 from asr_data.pipeline.aligning import BATCH_ROWS, AlignStage
+from asr_data.pipeline.logprobs import LogprobStage
 from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import mask_plan, scoring_plan, versions
 from asr_data.pipeline.scoring import ScoreStage, ShardNames
@@ -24,11 +25,14 @@ from asr_data.rows import Layout, Source
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import FileRecord, check_collisions, check_file, dataset_card, open_output, run_id
-from asr_data.storage.manifest import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
+from asr_data.storage.manifest import Counts, InputRecord, Manifest, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory, read_batches
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import RewardForm
+
+if TYPE_CHECKING:  # loads torch
+    from asr_data.scoring.reference import Reference
 
 
 def score(
@@ -37,6 +41,7 @@ def score(
     output: Path,
     scorer: Scorer,
     *,
+    reference: Reference | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     resume: bool = False,
@@ -45,21 +50,28 @@ def score(
 ) -> Summary:
     """Score a data set and write its rows with rewards over bytes; :func:`mask` does the rest.
 
+    ``reference``: a model whose log-probabilities of the responses are written, too.
+
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
     _check_apart(source, output)
     # With the columns that masking adds, too: it has no way to take other names than scoring took.
-    check_collisions(source.schema.names, asr_data_schemas.data_schema(layout.sides, writing.prefix).names)
-    plan = scoring_plan(source, layout, scorer, scoring, writing)
+    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, None if reference is None else _record(reference))
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     stage = _score_stage(source, layout, scorer, writing, run_id(plan))
     if not directory.is_finished:
         names = ShardNames(writing.split)
         stage.work(directory, names, progress)
+        stages = [scoring_stage.STAGE]
+        if reference is not None:
+            shards = _WorkShards(directory, names, stage.shards)
+            _logprobs(directory, names, shards, layout, reference, writing.prefix, source.rows, progress)
+            stages.append(logprobs.STAGE)
         schema = pa.schema([*source.schema, *asr_data_schemas.row_schema(writing.prefix)])
-        _finish(directory, plan, [scoring_stage.STAGE], stage.shards, names, schema, {})
+        _finish(directory, plan, stages, stage.shards, names, schema, {})
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens)
 
 
@@ -70,6 +82,7 @@ def run(
     scorer: Scorer,
     tokenizer: Tokenizer,
     *,
+    reference: Reference | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
@@ -79,20 +92,27 @@ def run(
 ) -> Summary:
     """Score a data set and write it with segments and masks.
 
+    ``reference``: a model whose log-probabilities become the columns ``S_ref_logp``; its tokenizer must be the
+    policy's.
+
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
     _check_apart(source, output)
-    check_collisions(source.schema.names, asr_data_schemas.data_schema(layout.sides, writing.prefix).names)
+    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
     _check_reward(mask, scorer.info.form)
-    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing), tokenizer, mask)
+    _check_reference(reference, tokenizer)
+    record = None if reference is None else _record(reference)
+    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask)
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     stage = _score_stage(source, layout, scorer, writing, run_id(plan))
     if not directory.is_finished:
         between = _intermediate(directory, writing.split)
         stage.work(directory, between, progress)
         shards = _WorkShards(directory, between, stage.shards)
+        if reference is not None:
+            _logprobs(directory, between, shards, layout, reference, writing.prefix, source.rows, progress)
         _mask_scored(directory, plan, shards, tokenizer, source.schema, f"{writing.prefix}asr_row", progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, stage.tokens)
 
@@ -127,11 +147,17 @@ def mask(
     # The manifest's own records keep the order of columns, which its canonical plan does not.
     records = {name: getattr(manifest, name).model_dump(mode="json") for name in ("input", "scorer")}
     plan = mask_plan({**manifest.plan, **records}, policy, mask)
+    if manifest.reference is not None and manifest.reference.tokenizer.fingerprint != policy.fingerprint:
+        progress.message(
+            f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
+        )
+        plan.pop("reference")
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     if not directory.is_finished:
         schema = before.schema().remove_metadata()
         columns = storable(pa.schema([schema.field(name) for name in manifest.input.column_types]))
-        check_collisions(columns.names, asr_data_schemas.data_schema(manifest.sides, manifest.prefix).names)
+        added = asr_data_schemas.data_schema(manifest.sides, manifest.prefix, reference="reference" in plan)
+        check_collisions(columns.names, added.names)
         shards = _FinishedShards(before)
         index_column = f"{manifest.prefix}asr_row"
         _mask_scored(directory, plan, shards, policy, columns, index_column, progress, before)
@@ -144,6 +170,37 @@ def _check_apart(source: Source, output: Path) -> None:
         path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
         if path is not None and path.resolve().is_relative_to(output.resolve()):
             raise StorageError(f"{path}: the input lies in the output directory {output}; give another one with -o")
+
+
+def _record(reference: Reference) -> ReferenceRecord:
+    return logprobs.reference_record(reference)
+
+
+def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: Reference | None) -> None:
+    added = asr_data_schemas.data_schema(sides, prefix, reference=reference is not None)
+    check_collisions(names, added.names)
+
+
+def _check_reference(reference: Reference | None, policy: Tokenizer) -> None:
+    if reference is not None and reference.tokenizer.fingerprint != policy.fingerprint:
+        raise ConfigError(
+            f"the reference {reference.name} has another tokenizer than the policy ({policy.name}): its "
+            "log-probabilities would be of other tokens"
+        )
+
+
+def _logprobs(
+    directory: OutputDirectory,
+    names: ShardNames,
+    shards: _WorkShards,
+    layout: Layout,
+    reference: Reference,
+    prefix: str,
+    rows: int,
+    progress: Progress,
+) -> None:
+    stage = LogprobStage(shards, layout, reference, index_column=f"{prefix}asr_row")
+    stage.work(directory, names, rows, progress)
 
 
 def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
@@ -185,12 +242,14 @@ def _mask_scored(
         run=run_id(plan),
         schema=columns,
         index_column=index_column,
+        reference="reference" in plan,
     )
     stage.measure(directory, between, progress)
     stage.work(directory, between, final, rows, progress)
     statistics = {"sigma": stage.statistics.sigma()}
     stages = [*([] if before else [scoring_stage.STAGE]), aligning.STAGE, masking.STAGE]
-    schema = pa.schema([*columns, *asr_data_schemas.data_schema(layout.sides, writing.prefix)])
+    added = asr_data_schemas.data_schema(layout.sides, writing.prefix, reference="reference" in plan)
+    schema = pa.schema([*columns, *added])
     earlier = (
         [] if before is None else [{"index": r.index, "code": r.code, "message": r.message} for r in before.rejects()]
     )
@@ -218,10 +277,11 @@ def _finish(
             if record is None:
                 raise StorageError(f"{directory.path}: shard {index} of stage {stage!r} was changed while we worked")
             extra: Any = record.extra
-            rejected += extra["rejects"]
+            rejected += extra.get("rejects", [])
             notes.update(extra.get("notes", {}))
             totals += [extra["totals"]] if "totals" in extra else []
-            files += [file for file in record.files if file.path in (names.rows(index), names.scores(index))]
+            final = (names.rows(index), names.scores(index), names.logprobs(index))
+            files += [file for file in record.files if file.path in final]
     rejected.sort(key=lambda reject: reject["index"])
     files += directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}).files
     masked = "mask" in plan
@@ -233,6 +293,7 @@ def _finish(
         input=InputRecord.model_validate(plan["input"]),
         scorer=ScorerRecord.model_validate(plan["scorer"]),
         tokenizer=_tokenizer_record(plan),
+        reference=ReferenceRecord.model_validate(plan["reference"]) if "reference" in plan else None,
         scoring=ScoringConfig.model_validate(plan["scoring"]),
         mask=MaskConfig.model_validate(plan["mask"]) if masked else None,
         output=OutputConfig.model_validate(plan["output"]),
@@ -296,6 +357,10 @@ class _WorkShards:
         """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
         return read_batches(self._path / self._names.scores(index), BATCH_ROWS)
 
+    def logprobs(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return read_batches(self._path / self._names.logprobs(index), BATCH_ROWS)
+
 
 class _FinishedShards:
     """The shards of a finished directory, each checked by SHA-256 when it is first read."""
@@ -305,6 +370,7 @@ class _FinishedShards:
         self._checked: set[str] = set()
         self._rows = directory.manifest.files_of("data")
         self._scores = directory.manifest.files_of("scores")
+        self._logprobs = directory.manifest.files_of("logprobs")
         self.shards = len(self._rows)
 
     def rows(self, index: int) -> Iterator[pa.RecordBatch]:
@@ -314,6 +380,10 @@ class _FinishedShards:
     def scores(self, index: int) -> Iterator[pa.RecordBatch]:
         """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
         return self._read(self._scores[index])
+
+    def logprobs(self, index: int) -> Iterator[pa.RecordBatch]:
+        """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
+        return self._read(self._logprobs[index])
 
     def _read(self, record: FileRecord) -> Iterator[pa.RecordBatch]:
         if record.path not in self._checked:

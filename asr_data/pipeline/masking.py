@@ -20,7 +20,7 @@ from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
 from asr_data.types import Bool, Int64, RejectedRow, Side
-from asr_data_schemas import data_schema, scores_schema
+from asr_data_schemas import data_schema, logprobs_schema, scores_schema
 
 STAGE = "mask"
 
@@ -35,6 +35,7 @@ class MaskStage:
         prefix: of the added columns.
         run: the value of ``asr_run``.
         schema: of the input columns.
+        reference: with the reference's log-probabilities.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class MaskStage:
         run: str,
         schema: pa.Schema,
         index_column: str,
+        reference: bool = False,
     ) -> None:
+        self._reference = reference
         self._shards, self._sides, self._config = shards, sides, config
         self._prefix, self._run, self._input_schema = prefix, run, schema
         self._index_column = index_column
@@ -75,15 +78,17 @@ class MaskStage:
                 written: Rows = (self._schema(), self._tables(output, names, index, state, total, told))
                 # First the rows: what they drop, the scores drop too.
                 extra = state.extra
-                scores: Rows = (scores_schema(self._sides), self._score_tables(index, state))
-                record = output.commit_shard(
-                    STAGE, index, {final.rows(index): written, final.scores(index): scores}, extra
-                )
+                scores: Rows = (scores_schema(self._sides), _kept(self._shards.scores(index), state))
+                tables = {final.rows(index): written, final.scores(index): scores}
+                if self._reference:
+                    kept = _kept(self._shards.logprobs(index), state)
+                    tables[final.logprobs(index)] = (logprobs_schema(self._sides), kept)
+                record = output.commit_shard(STAGE, index, tables, extra)
             before: Any = record.extra["running"]
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix)])
+        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix, reference=self._reference)])
 
     def _tables(
         self,
@@ -95,6 +100,7 @@ class MaskStage:
         told: Progress,
     ) -> Iterator[pa.Table]:
         rows = RowLookup(self._shards.rows(index), self._index_column)
+        logprobs = RowLookup(self._shards.logprobs(index), "asr_row") if self._reference else None
         for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
             if not batch.num_rows:
                 continue
@@ -102,14 +108,22 @@ class MaskStage:
             tokens = token_batch(batch, self._sides)
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
-            table = self._annotated(source, batch, masked, tokens)
+            found = None if logprobs is None else logprobs.take(batch.column("asr_row"))
+            table = self._annotated(source, batch, masked, tokens, found)
             table = table if state.kept.all() else table.filter(pa.array(state.kept))
             state.count_notes(table.column(f"{self._prefix}asr_notes"))
             yield table
             told.update("masking", int(batch.column("asr_row")[-1].as_py()) + 1, total, state.tokens)
         state.close()
 
-    def _annotated(self, source: pa.Table, batch: pa.RecordBatch, masked: MaskedBatch, tokens: TokenBatch) -> pa.Table:
+    def _annotated(
+        self,
+        source: pa.Table,
+        batch: pa.RecordBatch,
+        masked: MaskedBatch,
+        tokens: TokenBatch,
+        logprobs: pa.Table | None,
+    ) -> pa.Table:
         count = len(self._sides)
         columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
         text_start = batch_values(batch, self._sides, "text_start")
@@ -125,21 +139,20 @@ class MaskStage:
                 _lists(masked.segment_reward, masked.segment_offsets, responses, pa.float32()),
                 _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
                 pa.array(masked.reward[responses], type=pa.float32(), from_pandas=True),
+                *([] if logprobs is None else [logprobs.column(f"{side}_ref_logp")]),
             ]
         notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
             notes[response // count].append(f"empty_mask_{self._sides[int(response) % count]}")
+        if logprobs is not None:
+            for row in np.flatnonzero(pc.is_null(logprobs.column(1))):
+                notes[row].append("no_ref_logp")
         columns += [
             pa.array(notes, type=pa.list_(pa.string())),
             batch.column("asr_row"),
             pa.array([self._run] * source.num_rows, type=pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=self._schema())
-
-    def _score_tables(self, index: int, state: _Shard) -> Iterator[pa.Table]:
-        for batch in self._shards.scores(index):
-            wanted = pc.is_in(batch.column("asr_row"), value_set=pa.array(state.rows, type=pa.int64()))
-            yield pa.Table.from_batches([batch]).filter(wanted)
 
 
 class _Shard:
@@ -200,6 +213,13 @@ class _Shard:
         """Fix the running baseline for the next shard."""
         if self.running is not None:
             self._running.append(self.running)
+
+
+def _kept(batches: Iterator[pa.RecordBatch], state: _Shard) -> Iterator[pa.Table]:
+    """The rows that were written to ``data/``."""
+    for batch in batches:
+        wanted = pc.is_in(batch.column("asr_row"), value_set=pa.array(state.rows, type=pa.int64()))
+        yield pa.Table.from_batches([batch]).filter(wanted)
 
 
 class RowLookup:

@@ -18,12 +18,15 @@ from asr_data.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import datasets
 
+    from asr_data.scoring.reference import Reference
+
 
 def annotate(
     dataset: datasets.Dataset,
     scorer: Scorer,
     tokenizer: Tokenizer | None = None,
     *,
+    reference: Reference | None = None,
     columns: Mapping[str, str] | None = None,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     prefix: str = "",
@@ -35,6 +38,7 @@ def annotate(
         dataset: rows in any layout that ``asr-annotate run`` takes.
         scorer: from :func:`asr_data.load_scorer`, or anything with its protocol.
         tokenizer: the policy's; default the scorer's.
+        reference: from :func:`asr_data.scoring.reference.load_reference`, for ``S_ref_logp``.
         columns: role to column, where detection needs help.
         mask: segments and masks.
         prefix: put before every added column.
@@ -54,7 +58,9 @@ def annotate(
     with tempfile.TemporaryDirectory(prefix="asr-data-") as folder:
         output = Path(folder) / "out"
         writing = OutputConfig(prefix=prefix)
-        summary = run(source, layout, output, scorer, policy, mask=mask, writing=writing, progress=progress)
+        summary = run(
+            source, layout, output, scorer, policy, reference=reference, mask=mask, writing=writing, progress=progress
+        )
         if not summary.annotated:
             raise InputError(f"none of the {summary.rows} rows could be annotated: {summary.rejects}")
         files = [str(path) for path in sorted((output / "data").glob("*.parquet"))]

@@ -9,7 +9,7 @@ from typing import Any
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage.manifest import InputRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.text.tokenizer import Tokenizer
 
 _VERSIONED = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
@@ -21,7 +21,12 @@ def versions() -> dict[str, str]:
 
 
 def scoring_plan(
-    source: Source, layout: Layout, scorer: Scorer, scoring: ScoringConfig, writing: OutputConfig
+    source: Source,
+    layout: Layout,
+    scorer: Scorer,
+    scoring: ScoringConfig,
+    writing: OutputConfig,
+    reference: ReferenceRecord | None = None,
 ) -> dict[str, Any]:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
@@ -49,6 +54,7 @@ def scoring_plan(
         "scorer_tokenizer": None if tokenizer is None else tokenizer_record(tokenizer).model_dump(mode="json"),
         "scoring": scoring.model_dump(mode="json"),
         "output": writing.model_dump(mode="json"),
+        **({} if reference is None else {"reference": reference.model_dump(mode="json")}),
         "versions": versions(),
     }
 

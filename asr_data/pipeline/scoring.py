@@ -153,6 +153,10 @@ class ShardNames:
         """The rewards over bytes."""
         return f"{self._folder}scores/{self.split}-{index:05d}.parquet"
 
+    def logprobs(self, index: int) -> str:
+        """The reference's log-probabilities."""
+        return f"{self._folder}logprobs/{self.split}-{index:05d}.parquet"
+
     def aligned(self, index: int) -> str:
         """Policy tokens and token rewards."""
         return f"{self._folder}aligned/{index:05d}.parquet"

@@ -154,6 +154,41 @@ def _model_scorer(
     return ModelScorer(encoder, runner, tokenizer, info, max_length=_max_length(decoder.model, scoring, name))
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedBackbone:
+    """A language model without a reward head of its own."""
+
+    settings: BackboneConfig
+    decoder: Decoder
+    tokenizer: Tokenizer
+    fingerprint: str
+    max_length: int
+
+
+def open_backbone(model: str, scoring: ScoringConfig) -> OpenedBackbone:
+    """Load a language model by name; ``builtin`` is the built-in scorer's backbone without its adapter.
+
+    Raises:
+        ScorerError: the model cannot be loaded.
+    """
+    device = pick_device(scoring.device)
+    backbone = None
+    if model == "builtin":
+        builtin = read_config(BUILTIN / CONFIG_NAME)
+        backbone = builtin.backbone if isinstance(builtin, TokenHeadConfig) else None
+    settings = ImplicitConfig(backbone=backbone)
+    directory = BUILTIN if model == "builtin" else resolve_directory(model)
+    decoder = _decoder(settings, directory, device, pick_dtype(scoring.dtype, device), pickles=False)
+    files = _files(settings, directory) if backbone is None else [packaged_file(backbone)]  # type: ignore[arg-type] # of a package
+    return OpenedBackbone(
+        settings=settings,
+        decoder=decoder,
+        tokenizer=_tokenizer(settings, directory, model),
+        fingerprint=fingerprint(files, {}),
+        max_length=_max_length(decoder.model, scoring, model),
+    )
+
+
 def _decoder(
     settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
 ) -> Decoder:

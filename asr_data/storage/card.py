@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
+from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
 
 _TAGS: Final = ("asr-data", "preference", "rlhf", "dpo")
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
@@ -72,6 +72,7 @@ def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
     configs = {
         "default": (manifest.files_of("data"), data_schema),
         "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
+        "logprobs": (manifest.files_of("logprobs"), logprobs_schema(manifest.sides)),
         "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
     }
     header: dict[str, Any] = {}

@@ -83,6 +83,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     """Checks of the added columns of ``data/``."""
     prefix = manifest.prefix
     masked = manifest.stage == "masked"
+    reference = masked and manifest.reference is not None
     schema = data_schema(manifest.sides, prefix) if masked else row_schema(prefix)
     yield from _nulls(batch, schema.names, partial=manifest.scorer.partial)
     run = batch.column(f"{prefix}asr_run")
@@ -92,6 +93,13 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
         return
     prompt = Ragged(batch.column(f"{prefix}prompt_ids"))
     yield f"{prefix}prompt_ids holds a negative token", prompt.any_of(prompt.values < 0)
+    if reference:
+        yield from logprob_findings(batch, prefix, manifest.sides)
+        for side in manifest.sides:
+            found, ids = (Ragged(batch.column(f"{prefix}{side}_{name}")) for name in ("ref_logp", "ids"))
+            absent = np.asarray(batch.column(f"{prefix}{side}_ref_logp").is_null())
+            message = f"{prefix}{side}_ref_logp is not as long as {prefix}{side}_ids"
+            yield message, ~absent & (found.lengths != ids.lengths)
     for side in manifest.sides:
         yield from _side_findings(batch, f"{prefix}{side}_")
         yield from _unknown_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
@@ -171,6 +179,17 @@ def score_findings(batch: pa.RecordBatch, sides: Sequence[str], *, partial: bool
         yield f"{side}_step_end goes past the last span", steps.last() > ends.last()
         yield from _finite(batch, f"{side}_span_reward")
         yield f"{side}_reward is not finite", ~np.isfinite(reward)
+
+
+def logprob_findings(batch: pa.RecordBatch, prefix: str, sides: Sequence[str]) -> Iterator[Finding]:
+    """Checks of log-probabilities; a whole row's may be null."""
+    for side in sides:
+        name = f"{prefix}{side}_ref_logp"
+        column = Ragged(batch.column(name))
+        absent = np.asarray(batch.column(name).is_null())
+        yield f"{name} holds nulls", column.null & ~absent
+        yield from _finite(batch, name)
+        yield f"{name} is above 0", column.any_of(column.values > 0)
 
 
 def _nulls(batch: pa.RecordBatch, names: Sequence[str], *, partial: bool) -> Iterator[Finding]:

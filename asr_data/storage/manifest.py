@@ -84,6 +84,22 @@ class TokenizerRecord(_Part):
     fingerprint: str
 
 
+class ReferenceRecord(_Part):
+    """The reference model whose log-probabilities are written.
+
+    Attributes:
+        name: what the user asked for.
+        fingerprint: hash of its weights.
+        tokenizer: its tokenizer; log-probabilities are over its tokens.
+        dtype: number format that it ran in.
+    """
+
+    name: str
+    fingerprint: str
+    tokenizer: TokenizerRecord
+    dtype: str
+
+
 class Counts(_Part):
     """Rows in and rows out; ``rows = annotated + rejected``.
 
@@ -113,6 +129,7 @@ class Manifest(_Part):
         input: the data set.
         scorer: the reward model.
         tokenizer: the policy tokenizer; None before masking.
+        reference: the reference model, where log-probabilities were asked for.
         scoring: how the model was run.
         mask: how segments and masks were made; None before masking.
         output: how the files were written.
@@ -131,6 +148,7 @@ class Manifest(_Part):
     input: InputRecord
     scorer: ScorerRecord
     tokenizer: TokenizerRecord | None = None
+    reference: ReferenceRecord | None = None
     scoring: ScoringConfig = ScoringConfig()
     mask: MaskConfig | None = None
     output: OutputConfig = OutputConfig()
@@ -149,11 +167,12 @@ class Manifest(_Part):
     def added_columns(self) -> dict[str, str]:
         """The columns that ``data/`` has beyond the input's, and their Arrow types, in order."""
         masked = self.stage == "masked"
-        schema = data_schema(self.sides, self.prefix) if masked else row_schema(self.prefix)
+        with_reference = self.reference is not None
+        schema = data_schema(self.sides, self.prefix, reference=with_reference) if masked else row_schema(self.prefix)
         return {field.name: type_name(field.type) for field in schema}
 
-    def files_of(self, config: Literal["data", "scores", "rejects"]) -> tuple[FileRecord, ...]:
-        """The files in one of the three folders, in row order."""
+    def files_of(self, config: Literal["data", "scores", "logprobs", "rejects"]) -> tuple[FileRecord, ...]:
+        """The files in one of the folders, in row order."""
         return tuple(record for record in self.files if record.path.startswith(f"{config}/"))
 
     def to_bytes(self) -> bytes:

@@ -73,6 +73,10 @@ class AnnotatedDirectory:
         """The rewards over bytes in input order; see :meth:`data_batches`."""
         yield from self._batches("scores", batch_rows, None)
 
+    def logprob_batches(self, batch_rows: int = 1_000) -> Iterator[pa.RecordBatch]:
+        """The reference's log-probabilities in input order, if there are any; see :meth:`data_batches`."""
+        yield from self._batches("logprobs", batch_rows, None)
+
     def rejects(self) -> Iterator[RejectedRow]:
         """The rows that could not be annotated, in input order; see :meth:`data_batches`."""
         for batch in self._batches("rejects", 1_000, None):
@@ -80,7 +84,7 @@ class AnnotatedDirectory:
                 yield RejectedRow(index=row["asr_row"], code=row["code"], message=row["message"])
 
     def _batches(
-        self, config: Literal["data", "scores", "rejects"], batch_rows: int, columns: Sequence[str] | None
+        self, config: Literal["data", "scores", "logprobs", "rejects"], batch_rows: int, columns: Sequence[str] | None
     ) -> Iterator[pa.RecordBatch]:
         for record in self.manifest.files_of(config):
             yield from read_batches(self._checked(record), batch_rows, columns)

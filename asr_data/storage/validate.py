@@ -14,16 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
-from asr_data.storage.checks import Finding, data_findings, score_findings
+from asr_data.storage.checks import Finding, data_findings, logprob_findings, score_findings
 from asr_data.storage.commit import FileRecord, check_file
 from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest, type_name
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, scores_schema
+from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
 
 _BATCH_ROWS: Final = 1_000
 _CONFIGS: Final = ("data", "scores", "rejects")
+_OPTIONAL: Final = ("logprobs",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class _Seen:
     data: Bool
     scores: Bool
     rejects: Bool
+    logprobs: Bool
     notes: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
@@ -65,9 +67,9 @@ def validate(path: Path) -> list[Problem]:
         return [Problem(MANIFEST_NAME, None, str(error))]
     problems = [*_extra_files(path, manifest), *_manifest_problems(manifest)]
     none = np.zeros(manifest.input.rows, dtype=bool)
-    seen = _Seen(data=none, scores=none.copy(), rejects=none.copy())
+    seen = _Seen(data=none, scores=none.copy(), rejects=none.copy(), logprobs=none.copy())
     sound = True
-    last_row = dict.fromkeys(_CONFIGS, -1)
+    last_row = dict.fromkeys((*_CONFIGS, *_OPTIONAL), -1)
     for record in manifest.files:
         config = record.path.partition("/")[0]
         try:
@@ -100,8 +102,8 @@ def _extra_files(path: Path, manifest: Manifest) -> Iterator[Problem]:
 def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
     counts = manifest.counts
     for record in manifest.files:
-        if record.path.partition("/")[0] not in _CONFIGS:
-            yield Problem(record.path, None, "lies in none of the folders data/, scores/, rejects/")
+        if record.path.partition("/")[0] not in (*_CONFIGS, *_OPTIONAL):
+            yield Problem(record.path, None, "lies in none of the folders data/, scores/, logprobs/, rejects/")
     for config in _CONFIGS:
         if not any(record.path.startswith(f"{config}/") for record in manifest.files):
             yield Problem(MANIFEST_NAME, None, f"lists no file in {config}/")
@@ -137,7 +139,8 @@ def _column_types(record: FileRecord, manifest: Manifest) -> dict[str, str]:
     config = record.path.partition("/")[0]
     if config == "data":
         return manifest.input.column_types | manifest.added_columns()
-    schema = scores_schema(manifest.sides) if config == "scores" else REJECTS_SCHEMA
+    schemas = {"scores": scores_schema(manifest.sides), "logprobs": logprobs_schema(manifest.sides)}
+    schema = schemas.get(config, REJECTS_SCHEMA)
     return {column.name: type_name(column.type) for column in schema}
 
 
@@ -149,6 +152,7 @@ def _row_problems(
     check: dict[str, Callable[[pa.RecordBatch], Iterator[Finding]]] = {
         "data": lambda batch: _data(batch, manifest, seen),
         "scores": lambda batch: score_findings(batch, manifest.sides, partial=manifest.scorer.partial),
+        "logprobs": lambda batch: logprob_findings(batch, "", manifest.sides),
         "rejects": lambda batch: _rejects(batch, seen),
     }
     prefix = manifest.prefix if config == "data" else ""
@@ -203,6 +207,8 @@ def _account(manifest: Manifest, seen: _Seen) -> Iterator[Problem]:
     yield from first(~(seen.data | seen.rejects), "row is neither annotated nor rejected")
     yield from first(seen.data & seen.rejects, "row is both annotated and rejected")
     yield from first(seen.data & ~seen.scores, "row is annotated, but has no scores")
+    if manifest.reference is not None:
+        yield from first(seen.data & ~seen.logprobs, "row is annotated, but has no entry in logprobs/")
     counts = manifest.counts
     for name, listed, found in (
         ("annotated", counts.annotated, int(seen.data.sum())),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from asr_data.rows import Layout, Source
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
+    from asr_data.scoring.reference import Reference
     from asr_data.text import Tokenizer
 
 ROWS_REJECTED = 3
@@ -78,6 +79,7 @@ def run(
     scorer_config: opt.ScorerSettings = None,
     reference: opt.Reference = None,
     allow_pickle: opt.AllowPickle = False,
+    logprobs: opt.Logprobs = None,
     tokenizer: opt.Tokenizer = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -120,7 +122,7 @@ def run(
     summary = annotate(
         InputOptions(location, split, name, revision, found_columns),
         output,
-        ModelOptions(model, kind, tokenizer, preset, scorer_config, reference, allow_pickle),
+        ModelOptions(model, kind, tokenizer, preset, scorer_config, reference, allow_pickle, logprobs),
         scoring,
         mask_settings,
         OutputConfig(shard_rows=shard_rows, prefix=prefix),
@@ -141,6 +143,7 @@ class ModelOptions:
     scorer_config: Path | None = None
     reference: str | None = None
     allow_pickle: bool = False
+    logprobs: str | None = None
 
 
 def annotate(
@@ -170,6 +173,7 @@ def annotate(
             output,
             scorer,
             policy,
+            reference=_open_reference(model_options.logprobs, scoring),
             scoring=scoring,
             mask=mask_settings,
             writing=writing,
@@ -209,6 +213,7 @@ def score(
     scorer_config: opt.ScorerSettings = None,
     reference: opt.Reference = None,
     allow_pickle: opt.AllowPickle = False,
+    logprobs: opt.Logprobs = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     batch_tokens: opt.BatchTokens = "auto",
@@ -235,7 +240,7 @@ def score(
     console = standard_output()
     source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
     _print_input(console, source, layout)
-    found = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle)
+    found = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
     scorer = _open_scorer(found, scoring, location)
     _print_scorer(console, scorer, None)
     with progress() as reporter:
@@ -244,6 +249,7 @@ def score(
             layout,
             output,
             scorer,
+            reference=_open_reference(logprobs, scoring),
             scoring=scoring,
             writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
             resume=resume,
@@ -366,6 +372,14 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
         raise ConfigError(f"--scorer-config {path} lies in the data set {location}; take settings of your own")
     return read_config(path)
+
+
+def _open_reference(model: str | None, scoring: ScoringConfig) -> Reference | None:
+    if model is None:
+        return None
+    from asr_data.scoring.reference import load_reference
+
+    return load_reference(model, scoring)
 
 
 def _policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:

@@ -111,6 +111,15 @@ AllowPickle: TypeAlias = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Logprobs: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--logprobs",
+        metavar="MODEL",
+        help="Write this model's log-probabilities of the policy tokens, too: a directory, a Hub id or builtin.",
+        rich_help_panel=MODEL,
+    ),
+]
 Tokenizer: TypeAlias = Annotated[
     str | None,
     typer.Option(

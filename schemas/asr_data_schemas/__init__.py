@@ -13,6 +13,7 @@ from asr_data_schemas.columns import (
     SIDES,
     Side,
     data_schema,
+    logprobs_schema,
     row_schema,
     scores_schema,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "data_schema",
     "row_schema",
     "scores_schema",
+    "logprobs_schema",
     "REJECTS_SCHEMA",
     "REJECT_CODES",
     "NOTE_CODES",

@@ -39,6 +39,7 @@ NOTE_CODES: Final[dict[str, str]] = {
     "empty_mask_chosen": "no segment of the chosen response was kept; --on-empty decided its mask",
     "empty_mask_rejected": "no segment of the rejected response was kept; --on-empty decided its mask",
     "empty_mask_completion": "no segment of the completion was kept; --on-empty decided its mask",
+    "no_ref_logp": "the reference model could not read the row: it is too long for it, or its tokens do not fit",
     "prompt_merged": "a token spans the border between prompt and response",
 }
 """Values in the column ``asr_notes``."""

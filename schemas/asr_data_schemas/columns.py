@@ -28,6 +28,7 @@ _SIDE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("seg_keep", pa.list_(pa.bool_())),
     ("reward", pa.float32()),
 )
+_REFERENCE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (("ref_logp", pa.list_(pa.float32())),)
 _SCORE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("span_end", pa.list_(pa.int32())),
     ("span_reward", pa.list_(pa.float32())),
@@ -58,18 +59,19 @@ def row_schema(prefix: str = "") -> pa.Schema:
     return pa.schema(fields)
 
 
-def data_schema(sides: Sequence[str], prefix: str = "") -> pa.Schema:
+def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = False) -> pa.Schema:
     """Columns that masking adds to the input columns, in contract order (config ``default``).
 
     Args:
         sides: ``("chosen", "rejected")`` or ``("completion",)``.
         prefix: put before every added column, where an input column has the same name.
+        reference: with the reference model's log-probabilities.
 
     Raises:
         ValueError: a side that the contract does not know.
     """
     fields: list[pa.Field[Any]] = [pa.field(f"{prefix}prompt_ids", pa.list_(pa.int32()))]
-    fields += _per_side(sides, _SIDE_COLUMNS, prefix)
+    fields += _per_side(sides, _SIDE_COLUMNS + (_REFERENCE_COLUMNS if reference else ()), prefix)
     fields += list(row_schema(prefix))
     return pa.schema(fields)
 
@@ -81,6 +83,15 @@ def scores_schema(sides: Sequence[str]) -> pa.Schema:
         ValueError: a side that the contract does not know.
     """
     return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _SCORE_COLUMNS, "")])
+
+
+def logprobs_schema(sides: Sequence[str]) -> pa.Schema:
+    """Columns of the optional config ``logprobs``: the reference model's log-probabilities over policy tokens.
+
+    Raises:
+        ValueError: a side that the contract does not know.
+    """
+    return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _REFERENCE_COLUMNS, "")])
 
 
 def _per_side(sides: Sequence[str], columns: Sequence[tuple[str, pa.DataType]], prefix: str) -> list[pa.Field[Any]]:

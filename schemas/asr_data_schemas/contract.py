@@ -8,7 +8,14 @@ from importlib.resources import files
 import pyarrow as pa
 
 from asr_data_schemas.codes import NOTE_CODES, REJECT_CODES
-from asr_data_schemas.columns import CONTRACT_VERSION, REJECTS_SCHEMA, SIDES, data_schema, scores_schema
+from asr_data_schemas.columns import (
+    CONTRACT_VERSION,
+    REJECTS_SCHEMA,
+    SIDES,
+    data_schema,
+    logprobs_schema,
+    scores_schema,
+)
 
 
 def contract_json() -> str:
@@ -17,7 +24,12 @@ def contract_json() -> str:
         "contract_version": CONTRACT_VERSION,
         "sides": list(SIDES),
         "configs": {
-            layout: {"default": _columns(data_schema(sides)), "scores": _columns(scores_schema(sides))}
+            layout: {
+                "default": _columns(data_schema(sides)),
+                "default with a reference": _columns(data_schema(sides, reference=True)),
+                "scores": _columns(scores_schema(sides)),
+                "logprobs": _columns(logprobs_schema(sides)),
+            }
             for layout, sides in (("pair", SIDES[:2]), ("single", SIDES[2:]))
         },
         "rejects": _columns(REJECTS_SCHEMA),

@@ -9,7 +9,13 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data_schemas.codes import NOTE_CODES, REJECT_CODES
-from asr_data_schemas.columns import CONTRACT_VERSION, REJECTS_SCHEMA, data_schema, scores_schema
+from asr_data_schemas.columns import (
+    CONTRACT_VERSION,
+    REJECTS_SCHEMA,
+    data_schema,
+    logprobs_schema,
+    scores_schema,
+)
 
 HEADER: Final = f"""\
 # The data contract, version {CONTRACT_VERSION}
@@ -24,6 +30,7 @@ asr.json                      manifest, written last: contract version, fingerpr
                               sha256 and rows of every file
 data/train-00000.parquet …    the annotated rows                        (config "default")
 scores/train-00000.parquet …  rewards over bytes of the response text   (config "scores")
+logprobs/train-00000.parquet… the reference's log-probabilities, if asked for (config "logprobs")
 rejects/train.parquet         rows that could not be annotated, and why (config "rejects")
 ```
 
@@ -42,6 +49,8 @@ _DATA_MEANING: Final[dict[str, str]] = {
     "S_seg_reward": "reward of each segment",
     "S_seg_keep": "whether the segment agrees with the response's verdict",
     "S_reward": "reward of the whole response",
+    "S_ref_logp": "only with `--logprobs`: log-probability of each policy token under the reference model, in nats, "
+    "unshifted; null where the reference could not read the row",
     "asr_notes": "note codes, see below; empty when nothing happened",
     "asr_row": "index of the input row",
     "asr_run": "the same in every row; ties the file to its manifest",
@@ -68,9 +77,11 @@ def contract_page() -> str:
             HEADER,
             "## Annotated rows (config `default`)\n",
             "The input's columns come first, unchanged. Added:\n",
-            _columns(data_schema(("completion",)), _DATA_MEANING),
+            _columns(data_schema(("completion",), reference=True), _DATA_MEANING),
             "## Rewards over bytes (config `scores`)\n",
             _columns(scores_schema(("completion",)), _SCORE_MEANING),
+            "## Reference log-probabilities (config `logprobs`, optional)\n",
+            _columns(logprobs_schema(("completion",)), _DATA_MEANING),
             "## Rejected rows (config `rejects`)\n",
             _columns(REJECTS_SCHEMA, _REJECT_MEANING),
             "## Reject codes\n",

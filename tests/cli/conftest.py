@@ -47,7 +47,8 @@ class Library:
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)
         source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None)
         layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt")
-        info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings={"recognised": "its own settings"})
+        settings = {"recognised": "its own settings"}
+        info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings=settings)
         scorer = SimpleNamespace(info=info, tokenizer=SimpleNamespace(name="own"))
         answers = {
             (asr_data.rows, "open_source"): lambda: source,
