@@ -1,54 +1,89 @@
-"""The reference model's log-probabilities beside the rewards of stage ``score``: how they are recorded and stored."""
+"""Stage ``logprobs``: scored rows to the reference model's log-probabilities of their policy tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from asr_data.errors import ConfigError
-from asr_data.pipeline.plan import tokenizer_record
-from asr_data.storage import ReferenceRecord
-from asr_data.storage.output import Rows
-from asr_data.text.tokenizer import Tokenizer
-from asr_data.types import Float32, Side
+from asr_data.errors import RowRejected
+from asr_data.pipeline.aligning import ScoredShards
+from asr_data.pipeline.scoring import ShardNames
+from asr_data.pipeline.summary import Progress
+from asr_data.rows import Layout, normalise
+from asr_data.storage import ReferenceRecord, TokenizerRecord
+from asr_data.storage.output import OutputDirectory
+from asr_data.text.align import AlignedRow, align
+from asr_data.types import Float32
 from asr_data_schemas import logprobs_schema
 
 if TYPE_CHECKING:  # loads torch
     from asr_data.scoring.reference import Reference
 
+STAGE = "logprobs"
 
-def reference_record(reference: Reference | None) -> ReferenceRecord | None:
-    """What the manifest says of a reference; None without one."""
-    if reference is None:
-        return None
+
+def reference_record(reference: Reference) -> ReferenceRecord:
+    """What the manifest says of a reference."""
+    tokenizer = TokenizerRecord(name=reference.tokenizer.name, fingerprint=reference.tokenizer.fingerprint)
     return ReferenceRecord(
-        name=reference.name,
-        fingerprint=reference.fingerprint,
-        tokenizer=tokenizer_record(reference.tokenizer),
-        dtype=reference.dtype,
-        device=reference.device,
-        batch_tokens=reference.engine.batch_tokens,
-        attention=reference.engine.attention,
+        name=reference.name, fingerprint=reference.fingerprint, tokenizer=tokenizer, dtype=reference.dtype
     )
 
 
-def check_reference(reference: Reference | None, policy: Tokenizer) -> None:
-    """Raise ConfigError unless the reference's tokens are the policy's."""
-    if reference is not None and reference.tokenizer.fingerprint != policy.fingerprint:
-        raise ConfigError(
-            f"the reference {reference.name} has another tokenizer than the policy ({policy.name}), so its "
-            "log-probabilities would be of other tokens; name the reference's tokenizer with --tokenizer, or leave out "
-            "--logprobs"
-        )
+class LogprobStage:
+    """Runs the reference over scored rows; a row that it cannot read gets null."""
+
+    def __init__(self, shards: ScoredShards, layout: Layout, reference: Reference, *, index_column: str) -> None:
+        self._shards, self._layout, self._reference = shards, layout, reference
+        self._index_column = index_column
+
+    def work(self, output: OutputDirectory, names: ShardNames, total: int, progress: Progress) -> None:
+        """Every shard that is not committed yet."""
+        for index in range(self._shards.shards):
+            if output.committed(STAGE, index) is None:
+                rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress))
+                output.commit_shard(STAGE, index, {names.logprobs(index): rows})
+
+    def _tables(self, index: int, total: int, progress: Progress) -> Iterator[pa.Table]:
+        tokens = 0
+
+        def on_tokens(count: int) -> None:
+            nonlocal tokens
+            tokens += count
+
+        for batch in self._shards.rows(index):
+            indices: list[Any] = batch.column(self._index_column).to_pylist()
+            aligned = [self._aligned(row, record) for row, record in zip(indices, batch.to_pylist(), strict=True)]
+            found = self._reference.log_probabilities([row for row in aligned if row is not None], on_tokens)
+            answers = iter(found)
+            rows = [None if row is None else next(answers) for row in aligned]
+            yield self._table(indices, rows)
+            if indices:
+                progress.update("reference log-probabilities", int(indices[-1]) + 1, total, tokens)
+
+    def _aligned(self, index: int, record: dict[str, Any]) -> AlignedRow | None:
+        try:
+            return align(normalise(index, record, self._layout), self._reference.tokenizer)
+        except RowRejected:
+            return None  # the align stage rejects it, with the reason
+
+    def _table(self, indices: Sequence[int], rows: Sequence[list[Float32] | None]) -> pa.Table:
+        sides = self._layout.sides
+        columns: list[Any] = [pa.array(indices, type=pa.int64())]
+        columns += [_nullable([None if row is None else row[side] for row in rows]) for side in range(len(sides))]
+        return pa.Table.from_arrays(columns, schema=logprobs_schema(sides))
 
 
-def logprob_table(rows: Sequence[int], found: Sequence[tuple[Float32, ...]], sides: Sequence[Side]) -> Rows:
-    """The ``logprobs`` columns of the rows with these indices."""
-    from asr_data.pipeline.scoring import ragged
-
-    schema = logprobs_schema(sides)
-    columns: list[Any] = [pa.array(rows, type=pa.int64())]
-    columns += [ragged([row[position] for row in found], pa.float32()) for position in range(len(sides))]
-    return schema, [pa.Table.from_arrays(columns, schema=schema)]
+def _nullable(lists: Sequence[Float32 | None]) -> pa.Array[Any]:
+    """Arrays as one list column; None becomes null."""
+    ends = np.cumsum([0 if part is None else len(part) for part in lists])
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    values = np.concatenate([np.zeros(0, np.float32), *(part for part in lists if part is not None)])
+    # Rounding may leave a certain token a hair above 0.
+    values = np.minimum(values, np.float32(0))
+    mask: Any = pa.array([part is None for part in lists], type=pa.bool_())
+    ends_of_lists: Any = pa.array(offsets, type=pa.int32())
+    return pa.ListArray.from_arrays(ends_of_lists, pa.array(values, type=pa.float32()), mask=mask)

@@ -1,29 +1,20 @@
-"""A reference model: the log-probabilities of responses, from the same engine that scores."""
+"""The reference model's log-probabilities of responses, from the same engine that scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
 
 from asr_data.config import ScoringConfig
-from asr_data.errors import RowRejected
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.implicit import LogProbabilityReadout
 from asr_data.scoring.language_head import load_language_head
-from asr_data.scoring.load import open_language_model
-from asr_data.text.align import align
+from asr_data.scoring.load import open_backbone
+from asr_data.text.align import AlignedRow
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.types import Float32, RejectedRow, Row
-
-Requests: TypeAlias = tuple[Request, ...] | RejectedRow
-"""What the reference is asked about a row's completions, or why it cannot be."""
-LogProbabilities: TypeAlias = tuple[Float32, ...] | RejectedRow
-"""Float32 ``[response tokens]`` of each of a row's completions, or why there are none."""
+from asr_data.types import Float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,101 +24,74 @@ class Reference:
     Attributes:
         name: what the user asked for.
         fingerprint: sha256 over its weights.
-        tokenizer: its own.
-        max_length: longest prompt plus response in tokens; rows with a longer one are rejected.
-        engine: gives the log-probability of each token that is asked for.
+        tokenizer: its tokenizer; policy tokens must be its tokens.
+        dtype: number format that it runs in.
+        max_length: longest prompt plus response in tokens.
+        engine: gives the log-probability of a request's targets.
     """
 
     name: str
     fingerprint: str
     tokenizer: Tokenizer
+    dtype: str
     max_length: int
     engine: Engine
 
-    @property
-    def dtype(self) -> str:
-        """Number format that it runs in."""
-        return str(next(self.engine.backbone.parameters()).dtype).removeprefix("torch.")
-
-    @property
-    def device(self) -> str:
-        """Kind of device that it runs on."""
-        return next(self.engine.backbone.parameters()).device.type
-
-    def prepare(self, rows: Sequence[Row]) -> list[Requests]:
-        """Tokenise rows; may run in another thread than the model."""
-        return [self._requests(row) for row in rows]
-
     def log_probabilities(
-        self, rows: Sequence[Row], prepared: Sequence[Requests], on_tokens: Callable[[int], None] | None = None
-    ) -> list[LogProbabilities]:
-        """``log π_ref`` of every token of the responses, what a template puts around them included, in nats.
+        self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
+    ) -> list[list[Float32] | None]:
+        """``log π_ref`` of each response token, in nats.
 
         Args:
-            rows: rows of one shard; batches are composed from them alone.
-            prepared: what :meth:`prepare` gave for them.
+            rows: over this model's tokenizer; prompts of at least one token.
             on_tokens: called with the number of tokens done since the last call.
 
         Returns:
-            One entry a row, in order.
+            For each row, float32 ``[response tokens]`` of its responses; None where it is too long, has an empty
+            prompt, or does not fit into memory.
         """
-        asked = [() if isinstance(entry, RejectedRow) else entry for entry in prepared]
-        answers = iter(self.engine.run([request for entry in asked for request in entry], on_tokens))
-        found = [[next(answers) for _ in entry] for entry in asked]
+        asked: list[list[Request] | None] = [self._requests(row) for row in rows]
+        requests = [request for entry in asked if entry is not None for request in entry]
+        answers = iter(self.engine.run(requests, on_tokens))
+        out: list[list[Float32] | None] = []
+        for entry in asked:
+            found = [] if entry is None else [next(answers) for _ in entry]
+            known = [part for part in found if part is not None]
+            out.append(known if entry is not None and len(known) == len(found) else None)
+        return out
+
+    def _requests(self, row: AlignedRow) -> list[Request] | None:
+        first = len(row.prompt_ids)
+        longest = first + max(len(response.ids) for response in row.responses)
+        if first == 0 or longest > self.max_length:
+            return None
         return [
-            entry if isinstance(entry, RejectedRow) else _checked(row, entry, readings)
-            for row, entry, readings in zip(rows, prepared, found, strict=True)
+            Request(row.prompt_ids + response.ids, list(range(first - 1, first - 1 + len(response.ids))), response.ids)
+            for response in row.responses
         ]
-
-    def _requests(self, row: Row) -> Requests:
-        try:
-            aligned = align(row, self.tokenizer)
-            first = len(aligned.prompt_ids)
-            if not first:
-                raise RowRejected("empty_prompt", "no token stands before the response, and its first one has no odds")
-            longest = first + max(len(response.ids) for response in aligned.responses)
-            if longest > self.max_length:
-                message = f"{longest} tokens; the reference reads {self.max_length} (prompt plus response)"
-                raise RowRejected("too_long", message)
-        except RowRejected as rejected:
-            return RejectedRow(row.index, rejected.code, rejected.message)
-        return tuple(
-            Request(aligned.prompt_ids + r.ids, list(range(first - 1, first - 1 + len(r.ids))), r.ids)
-            for r in aligned.responses
-        )
-
-
-def _checked(row: Row, asked: Sequence[Request], readings: Sequence[Float32 | None]) -> LogProbabilities:
-    known = [reading for reading in readings if reading is not None]
-    if len(known) < len(asked):
-        longest = max(len(request.ids) for request in asked)
-        return RejectedRow(row.index, "out_of_memory", f"a sequence of {longest} tokens does not fit into memory alone")
-    if not all(np.isfinite(reading).all() for reading in known):
-        return RejectedRow(row.index, "non_finite_reward", "the reference gave a log-probability that is not finite")
-    # Rounding may leave that of a certain token a hair above 0.
-    return tuple(np.minimum(reading, np.float32(0)) for reading in known)
 
 
 def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) -> Reference:  # noqa: B008 - frozen
     """Load a language model as a reference.
 
     Args:
-        model: a directory, one with nothing but an adapter among them, or a hub id; ``builtin`` is the language model
-            under the built-in scorer, SmolLM2-135M-Instruct.
+        model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
 
     Raises:
         ScorerError: the model cannot be loaded, or is no language model.
         ConfigError: an option cannot be right.
     """
-    opened = open_language_model(str(model), scoring)
+    opened = open_backbone(str(model), scoring)
     head = load_language_head(opened.decoder, opened.settings.backbone)
     asked = scoring.batch_tokens
     batch_tokens = default_batch_tokens(opened.decoder.model) if asked == "auto" else asked
+    dtype = next(opened.decoder.model.parameters()).dtype
     return Reference(
         name=str(model),
         fingerprint=opened.fingerprint,
         tokenizer=opened.tokenizer,
+        dtype=str(dtype).removeprefix("torch."),
         max_length=opened.max_length,
         engine=Engine(opened.decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
     )
