@@ -67,8 +67,10 @@ def _tree_forward(
     """What TRL's fused forward gives, from trees; float ``[batch, time − 1]`` fields."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    if unknown:
-        raise ConfigError(f"prefixes cannot be shared in a forward pass with {', '.join(sorted(unknown))}")
+    # PEFT fills in arguments that were not given.
+    asked = sorted(name for name, value in unknown.items() if name != "return_dict" and value not in (None, False))
+    if asked:
+        raise ConfigError(f"prefixes cannot be shared in a forward pass with {', '.join(asked)}")
     rows, read = _layout(model, input_ids.cpu(), attention_mask.cpu(), labels.cpu())
     states = tree_states(model.base_model, rows)
     row, column = (labels[:, 1:] != -100).nonzero(as_tuple=True)
@@ -82,14 +84,16 @@ def _tree_forward(
     shape = (len(labels), labels.shape[1] - 1)
     # The sum ties the output to the model where no label is left: a differentiable zero, as in TRL.
     empty = states.new_zeros(shape, dtype=torch.float32) + 0 * states.sum(dtype=torch.float32)
-    fields = [torch.cat([p[k] for p in parts]) if parts else empty.new_zeros(0) for k in range(3)]
-    log_probs, entropy, squared = (empty.index_put((row, column), field) for field in fields)
+    fields = [torch.cat([p[k] for p in parts]) if parts else empty.new_zeros(0) for k in range(5)]
+    log_probs, entropy, squared, mean, top = (empty.index_put((row, column), field) for field in fields)
     count = (labels[:, 1:] != -100).sum().clamp(min=1)
     return FusedCausalLMOutput(
         loss=-log_probs.sum() / count,
         log_probs=log_probs,
         entropy=entropy.detach(),
         log_sum_sq_probs=squared.detach(),
+        mean_logits=mean.detach(),
+        is_top1=top.detach().bool(),
         label_mask=labels[:, 1:] != -100,
     )
 
@@ -115,11 +119,15 @@ def _layout(model: Any, input_ids: Tensor, attention_mask: Tensor, labels: Tenso
     return rows, torch.from_numpy(np.concatenate([nodes[i] for i in range(len(sequences))]))
 
 
-def _log_probs(head: nn.Module, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability of each target, and entropy and log Σ p² of its distribution (no gradient), float32 ``[n]``."""
+def _log_probs(head: nn.Module, hidden: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    """Log-probability of each target; without gradient entropy, log Σ p², mean logit, 1 where the target leads.
+
+    All float32 ``[n]``.
+    """
     logits = head(hidden).float()
     log_probs = logits - logits.logsumexp(dim=-1, keepdim=True)
     with torch.no_grad():
         entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
         squared = (2 * log_probs).logsumexp(dim=-1)
-    return log_probs.gather(1, target[:, None])[:, 0], entropy, squared
+        top = (logits.argmax(dim=-1) == target).float()
+    return log_probs.gather(1, target[:, None])[:, 0], entropy, squared, logits.detach().mean(dim=-1), top

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, look, scorers, train
+from asr_data_cli import annotate, demo, export, look, push, scorers, train
 from asr_data_cli.console import print_error
 
 FAILED = 1
@@ -84,13 +84,15 @@ def build_app() -> typer.Typer:
     )
     epilog = ("asr-annotate demo", annotate.RUN_EXAMPLES[0], "asr-annotate inspect annotated")
     app.callback(epilog=_examples(epilog))(_program)
-    made, seen, trained = "Annotate", "Look and check", "Reward models"
+    made, seen, given, trained = "Annotate", "Look and check", "Hand on", "Reward models"
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(annotate.run)
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(annotate.score)
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
     app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
+    app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(train.train_scorer)
     return app

@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": set(),
     "view": {"text"},
     "losses": set(),
-    "trl": {"losses", "text", "scoring"},
+    "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
+    "export": {"rows", "text", "storage"},
     "hub": {"storage"},
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.

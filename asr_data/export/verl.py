@@ -1,0 +1,52 @@
+"""verl: its SFT trainer takes a token mask only from a data set class, so that class comes with the export."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from asr_data.export.examples import Cutter
+from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.labels import preferred_sequences
+from asr_data.storage import AnnotatedDirectory
+
+_CLASS_FILE: Final = "masked_sft_dataset.py"
+
+
+def sft() -> Format:
+    """The preferred responses."""
+    columns: list[tuple[str, pa.DataType]] = [("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.int8()))]
+    return Format("data/train.parquet", pa.schema(columns), _records, _setup)
+
+
+def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+    for _, sequence in preferred_sequences(annotated, cutter):
+        yield {"input_ids": sequence.ids, "loss_mask": sequence.mask.astype(np.int8)}
+
+
+def _setup(facts: Facts) -> Setup:
+    settings = {
+        "model.path": facts.model,
+        "data.train_files": facts.data,
+        "data.custom_cls.path": facts.path / _CLASS_FILE,
+        "data.custom_cls.name": "MaskedSFTDataset",
+        "data.pad_mode": "no_padding",
+        "data.max_length": facts.longest,
+        "data.max_token_len_per_gpu": max(8_192, facts.longest),
+    }
+    words = ["torchrun", "--standalone", "--nproc_per_node=1", "-m", "verl.trainer.sft_trainer"]
+    command = " \\\n  ".join([shlex.join(words), *(shlex.quote(f"{name}={value}") for name, value in settings.items())])
+    explanation = (
+        "verl's own SFT data set reads messages, tokenises them itself and trains on whole assistant turns; it has no "
+        f"column for a token mask. `{_CLASS_FILE}` in this directory is a data set class for `data.custom_cls` that "
+        "reads tokens and mask as they stand. It needs torch and datasets, nothing else."
+    )
+    source = Path(__file__).with_name(_CLASS_FILE).read_text(encoding="utf-8")
+    return Setup(
+        "verl-sft.sh", command + "\n", facts.command("bash", "verl-sft.sh"), explanation, {_CLASS_FILE: source}
+    )

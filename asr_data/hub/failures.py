@@ -1,0 +1,155 @@
+"""What can go wrong on the way to the Hub: what to try again, after how long, and what to tell a person."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import httpx2
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
+
+from asr_data.errors import AsrDataError
+
+LONGEST_WAIT: Final = 300.0
+"""Seconds. The Hub counts requests over windows of five minutes; who asks for more is not waited for."""
+
+_FIRST_WAIT: Final = 1.0
+_LONGEST_BACK_OFF: Final = 30.0
+_REFUSED: Final = (409, 412, 429)
+"""Another operation is under way; the parent commit is no longer the head; too many requests."""
+_TRANSIENT: Final = (408, *_REFUSED, 500, 502, 503, 504)
+_SPENT: Final = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
+"""``RateLimit: "api";r=0;t=55``: no request left, 55 seconds to go."""
+
+
+class HubError(AsrDataError):
+    """The Hub could not be reached, refused, or holds what must not be overwritten."""
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether no server answered."""
+    return _is_offline(error) or any(isinstance(cause, httpx2.TransportError) for cause in _causes(error))
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    if _is_offline(error):
+        return False
+    status = _status(error)
+    if status is not None:
+        return status in _TRANSIENT
+    # A transport error, or an error page where JSON was due.
+    kinds = (httpx2.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError)
+    causes = [*_causes(error)]
+    # hf_xet says everything that its own retries could not mend with a plain RuntimeError.
+    return any(isinstance(cause, kinds) for cause in causes) or type(causes[-1]) is RuntimeError
+
+
+def may_have_landed(error: BaseException) -> bool:
+    """Whether a commit may be on the server although sending it failed: its answer was lost, or a 5xx."""
+    request = next((found for cause in _causes(error) if (found := _request(cause)) is not None), None)
+    if request is not None and "/commit/" not in request.url.path:
+        return False
+    status = _status(error)
+    return is_transient(error) and status not in _REFUSED
+
+
+def seconds_to_wait(error: BaseException, tries: int) -> float | None:
+    """How long to wait before the next try, or None where there should be none.
+
+    Doubles from 1 s up to 30 s; what the Hub asks for (``Retry-After``, ``RateLimit``) comes first.
+
+    Args:
+        error: what ended the last try.
+        tries: tries made so far, at least 1.
+    """
+    if not is_transient(error):
+        return None
+    asked = _asked_wait(error)
+    if asked is not None:
+        return asked if asked <= LONGEST_WAIT else None
+    return float(min(_FIRST_WAIT * 2 ** (tries - 1), _LONGEST_BACK_OFF))
+
+
+def explained(error: Exception, repo_id: str) -> HubError | None:
+    """The error as one for people, or None if it is not about the Hub. Holds no query of a URL: it may be signed."""
+    if _is_offline(error):
+        return HubError(f"{repo_id}: the Hub cannot be asked, because HF_HUB_OFFLINE is set")
+    if type(error) is ValueError:  # huggingface_hub's own: the card's metadata, or what the LFS server refused
+        return HubError(f"{repo_id}: {error}")
+    failed = next((cause for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
+    if failed is None:
+        return _explained_without_answer(error, repo_id)
+    says = f" The Hub says: {failed.server_message}" if failed.server_message else ""
+    if isinstance(failed, GatedRepoError):
+        return HubError(f"{repo_id}: access has to be asked for on its page first.{says}")
+    status = failed.response.status_code
+    if status == 401:
+        return HubError(
+            f"{repo_id}: the Hub takes no writes without a valid token: run `hf auth login`, or set HF_TOKEN to a "
+            f"token that may write.{says}"
+        )
+    if status == 403:
+        return HubError(
+            f"{repo_id}: this token may not do that: log in (`hf auth login`, or HF_TOKEN) with a token that may "
+            f"write to {repo_id.partition('/')[0]}.{says}"
+        )
+    if status == 404:
+        return HubError(f"{repo_id}: {_request_text(failed)}not found, or not visible with this token.{says}")
+    return HubError(f"{repo_id}: {_request_text(failed)}status {status}.{says}")
+
+
+def _explained_without_answer(error: Exception, repo_id: str) -> HubError | None:
+    if not is_transient(error):
+        return None
+    known = next((cause for cause in _causes(error) if _request(cause) is not None), error)
+    return HubError(f"{repo_id}: {_request_text(known)}{str(known) or type(known).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, outermost first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _is_offline(error: BaseException) -> bool:
+    return any(isinstance(cause, OfflineModeIsEnabled) for cause in _causes(error))
+
+
+def _status(error: BaseException) -> int | None:
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code
+    return None
+
+
+def _request(error: BaseException) -> httpx2.Request | None:
+    if not isinstance(error, httpx2.HTTPError):
+        return None
+    try:
+        return error.request
+    except RuntimeError:  # httpx: none was set
+        return None
+
+
+def _request_text(error: BaseException) -> str:
+    request = _request(error)
+    return "" if request is None else f"{request.method} {request.url.copy_with(query=None, userinfo=b'')}: "
+
+
+def _asked_wait(error: BaseException) -> float | None:
+    """Seconds that the server asks to wait for."""
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            headers = cause.response.headers
+            after = headers.get("Retry-After", "").strip()
+            if after.isdigit():
+                return float(after)
+            spent = _SPENT.search(headers.get("RateLimit", ""))
+            if spent is not None and cause.response.status_code == 429:
+                return float(spent.group(1))
+    return None

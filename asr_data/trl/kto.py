@@ -1,0 +1,145 @@
+"""AKTO as TRL's KTOTrainer: unpaired responses with a verdict each, over the tokens that the masks keep."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from trl import KTOConfig, KTOTrainer
+from trl.data_utils import get_dataset_column_names
+from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+from trl.trainer.utils import global_then_local_main_first, pad
+
+from asr_data.errors import ConfigError
+from asr_data.trl.columns import PAIR, Columns, bound, kept, logger, window
+from asr_data.types import Side
+
+
+@dataclasses.dataclass
+class AdaptiveUnpairedCollator(DataCollatorForUnpairedPreference):
+    """TRL's collator; masks multiply ``completion_mask`` and ``KL_completion_mask``, int64 ``[rows, time]``."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate rows that the trainer has prepared."""
+        batch: dict[str, Any] = super().torch_call(examples)
+        for prefix in ("", "KL_"):
+            if f"{prefix}kept" in examples[0]:
+                masks = [
+                    torch.tensor(kept(row[f"{prefix}kept"], len(row["prompt_ids"]), window(self.max_length)))
+                    for row in examples
+                ]
+                mask = pad(masks, padding_value=0, padding_side="right", pad_to_multiple_of=self.pad_to_multiple_of)
+                batch[f"{prefix}completion_mask"] = batch[f"{prefix}completion_mask"] * mask
+        return batch
+
+
+class AdaptiveKTOTrainer(KTOTrainer):
+    """``trl.KTOTrainer`` on annotated data, unpaired or pairs, which become two rows each.
+
+    Every argument of the parent works as there, but ``data_collator``. The KL estimate is over the kept tokens too:
+    it is what the rewards are compared with. Responses with nothing left to train on are left out. ``S_ref_logp``
+    columns are not used: the KL estimate needs the reference's log-probabilities of mismatched responses too.
+
+    Args:
+        *arguments, **settings: the parent's.
+        column_prefix: what ``--prefix`` was when the data was annotated.
+        columns: what ``--columns`` was; the check of ids needs it, and ``label`` where that column has another name.
+        check_rows: so many rows of each data set are tokenised again and their ids compared; 0 skips the check.
+
+    Raises:
+        ConfigError: data or settings with which the loss would not be the masked one.
+    """
+
+    # Attributes of the parent, which has no types.
+    data_collator: Any
+
+    def __init__(
+        self,
+        *arguments: Any,
+        column_prefix: str = "",
+        columns: Mapping[str, str] | None = None,
+        check_rows: int = 16,
+        **settings: Any,
+    ) -> None:
+        self._columns = Columns(column_prefix, columns, check_rows)
+        given = bound(KTOTrainer, arguments, settings)
+        if given.get("data_collator") is not None:
+            raise ConfigError("data_collator cannot be set: the trainer's own applies the masks")
+        super().__init__(**given)
+        self._adapt_collator()
+
+    def _adapt_collator(self) -> None:
+        base = self.data_collator
+        if isinstance(base, AdaptiveUnpairedCollator):
+            return
+        if type(base) is not DataCollatorForUnpairedPreference:
+            raise ConfigError("data with images has no masks: it cannot be trained on here")
+        fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+        self.data_collator = AdaptiveUnpairedCollator(**fields)
+
+    def _prepare_dataset(
+        self, dataset: Dataset | IterableDataset, processing_class: Any, args: KTOConfig, dataset_name: str
+    ) -> Dataset | IterableDataset:
+        """Unpaired rows of ids, masks and labels, in TRL's order, and TRL's mismatched responses beside them."""
+        names = get_dataset_column_names(dataset)
+        if "kept" in names and "completion_ids" in names:
+            return dataset  # prepared already
+        dataset = dataset.with_format(None)
+        sides: tuple[Side, ...] = PAIR if self._columns.has(dataset, "chosen_ids") else ("completion",)
+        self._columns.check(dataset, sides, processing_class, dataset_name)
+        if sides != PAIR and self._columns.label not in names:
+            raise ConfigError(
+                f"the {dataset_name} data set has no column {self._columns.label!r}: whether a response is good"
+            )
+        batch_size = args.per_device_train_batch_size
+        with global_then_local_main_first():
+            rows = dataset.map(
+                _unpaired, batched=True, remove_columns=names, fn_kwargs={"columns": self._columns, "sides": sides}
+            )
+            left = rows.filter(_is_trained_on, fn_kwargs={"max_length": args.max_length})
+            if isinstance(rows, Dataset) and len(left) < len(rows):
+                lost = len(rows) - len(left)
+                logger.warning(
+                    "%d of %d responses of the %s data set are left out: nothing is kept of them, or it lies "
+                    "beyond max_length",
+                    lost,
+                    len(rows),
+                    dataset_name,
+                )
+            if self.calculate_KL:
+                left = left.map(_mismatched, batched=True, batch_size=batch_size)
+        return left
+
+    def _set_signature_columns_if_needed(self) -> None:
+        if self._signature_columns is None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns: list[str] = [*(self._signature_columns or ()), "kept", "KL_kept"]
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        self._adapt_collator()  # called from the parent's constructor too
+        return super()._precompute_ref_logps(dataset, name, batch_size)
+
+
+def _unpaired(batch: Mapping[str, list[Any]], columns: Columns, sides: Sequence[Side]) -> dict[str, list[Any]]:
+    """Chosen responses of the batch, then rejected ones, as TRL unpairs; or unpaired rows as they are."""
+    rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    out: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "kept": [], "label": []}
+    for side in sides:
+        for row in rows:
+            out["prompt_ids"].append(row[columns.prefix + "prompt_ids"])
+            out["completion_ids"].append(row[f"{columns.prefix}{side}_ids"])
+            out["kept"].append(row[f"{columns.prefix}{side}_mask"])
+            out["label"].append(columns.verdict(row) if side == "completion" else side == "chosen")
+    return out
+
+
+def _is_trained_on(row: Mapping[str, Any], max_length: int | None) -> bool:
+    return any(kept(row["kept"], len(row["prompt_ids"]), window(max_length)))
+
+
+def _mismatched(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Each prompt with the response of the row before it in the batch, as TRL pairs them for its KL estimate."""
+    return {f"KL_{name}": [batch[name][-1], *batch[name][:-1]] for name in ("completion_ids", "kept")}
