@@ -128,6 +128,8 @@ def _status(error: BaseException) -> int | None:
 
 
 def _request(error: BaseException) -> httpx2.Request | None:
+    if isinstance(error, HfHubHTTPError):
+        return error.response.request  # its own is lost in its constructor
     if not isinstance(error, httpx2.HTTPError):
         return None
     try:

@@ -432,7 +432,8 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
         def do(self, step: str, function: Callable[[], Answer]) -> None:
             with server.lock:
                 server.steps.append(step)
-                server.before(step)
+            server.before(step)  # may itself push
+            with server.lock:
                 fault = server.fault(step)
                 if fault is not None and fault.kind == DROP:
                     self.drop()

@@ -64,13 +64,19 @@ def test_failures_without_end_leave_nothing_visible(
     server: HubServer, api: HfApi, directory: Path, waits: list[float], step: str, kind: int | str
 ) -> None:
     server.faults.append(Fault(step, kind, times=10_000))
-    if (step, kind) in {("commit", LOSE_ANSWER), ("create", LOSE_ANSWER), ("branch", LOSE_ANSWER)}:
-        push(directory, REPO, revision="v1", tries=3, api=api)  # done all the same, as the next look shows
+    lost = {("commit", LOSE_ANSWER), ("create", LOSE_ANSWER), ("branch", LOSE_ANSWER), ("lfs-put", LOSE_ANSWER)}
+    if (step, kind) in lost or step == "lfs-verify":
+        # Done all the same, as the next look shows: what has arrived is not uploaded, and so not verified, again.
+        push(directory, REPO, revision="v1", tries=9, api=api)
         assert holds(server, directory, "v1")
         return
     with pytest.raises(HubError, match=r"Gave up after 3 tries. Nothing was committed|Gave up .* not known") as raised:
         push(directory, REPO, revision="v1", tries=3, api=api)
-    assert ("not known" in str(raised.value)) == (step == "commit" and kind in (500, 503, DROP))
+    assert ("not known" in str(raised.value)) == (
+        (step == "commit" and kind in (500, 503, DROP))
+        # huggingface_hub reads the error page as JSON before it looks at the status, and loses which request it was.
+        or (step == "validate-yaml" and isinstance(kind, int))
+    )
     assert REPO in str(raised.value)
     assert TOKEN not in str(raised.value)
     assert "Signature" not in str(raised.value)
