@@ -29,9 +29,9 @@ from asr_data.scoring.config import TokenHeadConfig
 from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.token_head import TokenHeadReadout
 from asr_data.scoring.tree import grow_trees
+from benchmarks.machine import processor
 from benchmarks.scoring_inputs import SHAPES, branches, load_requests, random_decoder, requests_of, save_requests
 from benchmarks.scoring_peers import BATCH, padded_loop, pipeline_scores, sequence_classifier, trl_rewards
-from benchmarks.segments import processor
 
 REFERENCE_ROWS = 40
 """Rows scored in float32 one by one, as the reference of both ways in the model's dtype."""
