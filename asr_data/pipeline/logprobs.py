@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.pipeline.aligning import ScoredShards
-from asr_data.pipeline.scoring import ShardNames
+from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, normalise
 from asr_data.storage import ReferenceRecord, TokenizerRecord
@@ -40,9 +39,11 @@ class LogprobStage:
         self._shards, self._layout, self._reference = shards, layout, reference
         self._index_column = index_column
 
-    def work(self, output: OutputDirectory, names: ShardNames, total: int, progress: Progress) -> None:
-        """Every shard that is not committed yet."""
-        for index in range(self._shards.shards):
+    def work(
+        self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], total: int, progress: Progress
+    ) -> None:
+        """Those of the shards that are not committed yet."""
+        for index in shards:
             if output.committed(STAGE, index) is None:
                 rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress))
                 output.commit_shard(STAGE, index, {names.logprobs(index): rows})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import ConfigError
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -42,7 +42,7 @@ RUN_EXAMPLES = (
     "asr-annotate run pairs.parquet -o annotated --columns prompt=question,chosen=good,rejected=bad",
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
     "asr-annotate run pairs.jsonl -o annotated --segmenter optimal --boundary sentence=1,word=50",
-    "asr-annotate run pairs.jsonl -o annotated --resume",
+    "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
     "asr-annotate score pairs.jsonl -o scored",
@@ -102,6 +102,8 @@ def run(
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,
+    num_shards: opt.NumShards = None,
+    shard_index: opt.ShardIndex = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
@@ -118,6 +120,7 @@ def run(
     )  # fmt: skip
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
     checks.finish()
     summary = annotate(
         InputOptions(location, split, name, revision, found_columns),
@@ -126,10 +129,11 @@ def run(
         scoring,
         mask_settings,
         OutputConfig(shard_rows=shard_rows, prefix=prefix),
+        part=part,
         resume=resume,
         overwrite=overwrite,
     )
-    finish(summary, strict=strict)
+    finish(summary, strict=strict, part=part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ def annotate(
     mask_settings: MaskConfig,
     writing: OutputConfig,
     *,
+    part: Part | None = None,
     resume: bool,
     overwrite: bool,
 ) -> Summary:
@@ -177,11 +182,13 @@ def annotate(
             scoring=scoring,
             mask=mask_settings,
             writing=writing,
+            part=part,
             resume=resume,
             overwrite=overwrite,
             progress=reporter,
         )
-    print_mid_response(console, summary.path, scorer)
+    if part is None:
+        print_mid_response(console, summary.path, scorer)
     return summary
 
 
@@ -223,6 +230,8 @@ def score(
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,
+    num_shards: opt.NumShards = None,
+    shard_index: opt.ShardIndex = None,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -236,6 +245,7 @@ def score(
         max_length=max_length,
     )
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
     checks.finish()
     console = standard_output()
     source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
@@ -252,15 +262,14 @@ def score(
             reference=_open_reference(logprobs, scoring),
             scoring=scoring,
             writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
+            part=part,
             resume=resume,
             overwrite=overwrite,
             progress=reporter,
         )
-    print_summary(console, summary)
-    print_mid_response(console, summary.path, scorer)
-    masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
-    print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
-    exit_if_rejected(summary, strict=strict)
+    if part is None:
+        print_mid_response(console, summary.path, scorer)
+    finish_scored(summary, strict=strict, part=part)
 
 
 def mask(
@@ -311,7 +320,7 @@ def mask(
     finish(summary, strict=strict)
 
 
-def finish(summary: Summary, *, strict: bool) -> None:
+def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
@@ -319,8 +328,29 @@ def finish(summary: Summary, *, strict: bool) -> None:
     """
     console = standard_output()
     print_summary(console, summary)
-    print_next(console, summary.path)
+    if part is None:
+        print_next(console, summary.path)
+    else:
+        print_merge(console, part)
     exit_if_rejected(summary, strict=strict)
+
+
+def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
+    """The same for a directory without masks."""
+    console = standard_output()
+    print_summary(console, summary)
+    if part is None:
+        masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
+        print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
+    else:
+        print_merge(console, part)
+    exit_if_rejected(summary, strict=strict)
+
+
+def print_merge(console: Console, part: Part) -> None:
+    """What follows a part."""
+    purpose = f"this was part {part.shard_index} of {part.num_shards}; once all are done"
+    print_commands(console, "Next", [(purpose, "asr-annotate merge PART_DIR… -o DIR")])
 
 
 def print_next(console: Console, path: Path) -> None:
