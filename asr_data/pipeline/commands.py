@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,8 +14,9 @@ from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import ConfigError, StorageError
 from asr_data.pipeline import logprobs
 from asr_data.pipeline.aligning import AlignStage
-from asr_data.pipeline.apart import ShardWork
+from asr_data.pipeline.apart import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
+from asr_data.pipeline.logprobs import LogProbabilities
 from asr_data.pipeline.parts import part_summary
 from asr_data.pipeline.plan import mask_plan, part_record, scoring_plan
 from asr_data.pipeline.shards import FinishedShards, ShardNames
@@ -29,9 +30,6 @@ from asr_data.storage.output import OutputDirectory
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import RewardForm
 
-if TYPE_CHECKING:  # loads torch
-    from asr_data.scoring.reference import Reference
-
 
 def score(
     source: Source,
@@ -39,10 +37,11 @@ def score(
     output: Path,
     scorer: Scorer,
     *,
-    reference: Reference | None = None,
+    reference: LogProbabilities | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
+    pool: ShardPool | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -50,7 +49,8 @@ def score(
     """Score a data set and write its rows with rewards over bytes; :func:`mask` does the rest.
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
-    the shards; :func:`asr_data.pipeline.merge` joins the parts.
+    the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: does the shards elsewhere; ``scorer`` and
+    ``reference`` then only say who they are.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -60,8 +60,9 @@ def score(
     # With the columns that masking adds, too: it has no way to take other names than scoring took.
     _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
     plan = scoring_plan(source, layout, scorer, scoring, writing, None if reference is None else _record(reference))
-    work = ShardWork(source, layout, scorer, reference, None, writing, run_id(plan))
-    return _annotate(source, output, plan, work, part, resume=resume, overwrite=overwrite, progress=progress)
+    job = ShardJob(source, layout, None, writing, run_id(plan), scorer.info.form, reference is not None)
+    workers = pool or LocalPool(scorer, reference)
+    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
 
 
 def run(
@@ -71,11 +72,12 @@ def run(
     scorer: Scorer,
     tokenizer: Tokenizer,
     *,
-    reference: Reference | None = None,
+    reference: LogProbabilities | None = None,
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
+    pool: ShardPool | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -84,7 +86,7 @@ def run(
 
     ``reference``: a model whose log-probabilities become the columns ``S_ref_logp``; its tokenizer must be the
     policy's. ``part``: do only this share of the shards, up to the masks; :func:`asr_data.pipeline.merge` joins the
-    parts and masks them.
+    parts and masks them. ``pool``: does the shards elsewhere; ``scorer`` and ``reference`` then only say who they are.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -96,15 +98,16 @@ def run(
     _check_reference(reference, tokenizer)
     record = None if reference is None else _record(reference)
     plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask)
-    work = ShardWork(source, layout, scorer, reference, tokenizer, writing, run_id(plan))
-    return _annotate(source, output, plan, work, part, resume=resume, overwrite=overwrite, progress=progress)
+    job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None)
+    workers = pool or LocalPool(scorer, reference)
+    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
 
 
 def _annotate(
-    source: Source,
+    job: ShardJob,
     output: Path,
     plan: dict[str, Any],
-    work: ShardWork,
+    pool: ShardPool,
     part: Part | None,
     *,
     resume: bool,
@@ -116,17 +119,17 @@ def _annotate(
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=record)
     tell_state(directory, progress)
     if part is not None:
-        shards, size = part.files(work.shards), int(plan["output"]["shard_rows"])
-        rows = range(shards.start * size, min(shards.stop * size, source.rows))
-        work.work(directory, shards, PartProgress(progress, rows))
-        return part_summary(directory, shards, len(rows), time.monotonic() - started, work.tokens)
+        shards = part.files(job.shards)
+        rows = job.rows(shards)
+        pool.work(job, directory, shards, PartProgress(progress, rows))
+        return part_summary(directory, shards, len(rows), time.monotonic() - started, pool.tokens)
     if not directory.is_finished:
-        work.work(directory, range(work.shards), progress)
-        if "mask" in plan:
-            mask_and_finish(directory, plan, source.schema, work.scored(directory), progress)
+        pool.work(job, directory, range(job.shards), progress)
+        if job.policy is not None:
+            mask_and_finish(directory, plan, job.source.schema, job.scored(directory), progress)
         else:
-            finish_scored(directory, plan, source.schema, work.shards)
-    return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, work.tokens)
+            finish_scored(directory, plan, job.source.schema, job.shards)
+    return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
 
 
 def mask(
@@ -188,16 +191,16 @@ def _check_apart(source: Source, output: Path) -> None:
             raise StorageError(f"{path}: the input lies in the output directory {output}; give another one with -o")
 
 
-def _record(reference: Reference) -> ReferenceRecord:
+def _record(reference: LogProbabilities) -> ReferenceRecord:
     return logprobs.reference_record(reference)
 
 
-def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: Reference | None) -> None:
+def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: LogProbabilities | None) -> None:
     added = asr_data_schemas.data_schema(sides, prefix, reference=reference is not None)
     check_collisions(names, added.names)
 
 
-def _check_reference(reference: Reference | None, policy: Tokenizer) -> None:
+def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> None:
     if reference is not None and reference.tokenizer.fingerprint != policy.fingerprint:
         raise ConfigError(
             f"the reference {reference.name} has another tokenizer than the policy ({policy.name}): its "

@@ -43,8 +43,6 @@ class ScoreStage:
     ) -> None:
         self._source, self._layout, self._scorer = source, layout, scorer
         self._prefix, self._run, self._shard_rows = prefix, run, shard_rows
-        self.shards = -(-source.rows // shard_rows)
-        self.form = scorer.info.form
         self.tokens = 0
 
     def work(self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], progress: Progress) -> None:

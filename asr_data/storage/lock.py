@@ -12,21 +12,28 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asr_data.errors import OutputExistsError
 
 
-def take_lock(folder: Path) -> Callable[[], None]:
+def take_lock(folder: Path) -> tuple[dict[str, Any], Callable[[], None]]:
     """Keeps other processes out of ``folder`` until the function returned is called or this process ends.
+
+    Returns:
+        Who we are, as :func:`owner` tells others, and the function that releases the lock.
 
     Raises:
         OutputExistsError: another process is writing there; names it.
     """
     path = folder / "lock"
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+    me = _me()
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -35,13 +42,53 @@ def take_lock(folder: Path) -> Callable[[], None]:
             continue  # the run before us is just removing its folder
         if not _lock(folder, descriptor):
             os.close(descriptor)
-            return _take_without_locks(folder, me)
+            return me, _take_without_locks(folder, me)
         if _is_named(path, descriptor):
             # For the message of those who come too late.
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(me).encode(), 0)
-            return lambda: os.close(descriptor)
+            return me, partial(os.close, descriptor)
         os.close(descriptor)
+
+
+def owner(folder: Path) -> dict[str, Any]:
+    """Who writes to ``folder``, or did last; not for the process that has the lock, which this would release."""
+    return _read(folder / "owner") or _read(folder / "lock")
+
+
+@contextmanager
+def shard_lock(path: Path, *, patience: float | None = None) -> Iterator[None]:
+    """Holds ``path`` inside the block, after whoever holds it now; on a file system without locks, at once.
+
+    Raises:
+        OutputExistsError: it is still held after ``patience`` seconds.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    deadline = None if patience is None else time.monotonic() + patience
+    try:
+        while not _try_lock(descriptor):
+            if deadline is not None and time.monotonic() > deadline:
+                raise OutputExistsError(
+                    f"{path}: a worker of an earlier run is at work on this shard still; end it, or wait for it"
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """False where another process has it; true, too, on a file system without locks."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+def _me() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"pid": pid, "host": socket.gethostname(), "started": _started(pid), "id": uuid.uuid4().hex}
 
 
 def _lock(folder: Path, descriptor: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -95,6 +96,30 @@ class OutputDirectory:
         _require_same_plan(path, manifest.plan, _with_part(asked, part))
         _check_finished(path, manifest)
         return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """Who has the lock, for :meth:`join`."""
+        return self._work.owner
+
+    @classmethod
+    def join(cls, path: Path, plan: Mapping[str, JsonValue], owner: dict[str, Any]) -> OutputDirectory:
+        """Opens an output that ``owner`` has begun and holds, to commit shards of it on its behalf."""
+        work = WorkState(path)
+        work.owner = owner
+        return cls(path, plan, work, is_finished=False, is_continued=True)
+
+    @contextmanager
+    def holding(self, index: int) -> Iterator[None]:
+        """Keeps other processes from the shard inside the block; waits for one that has it.
+
+        Where several processes commit shards, one that is believed dead may be at work still.
+
+        Raises:
+            StorageError: the directory is not the owner's any more.
+        """
+        with self._work.holding(index):
+            yield
 
     def committed(self, stage: str, index: int) -> ShardRecord | None:
         """The record of a shard that need not be done again; its files were checked by SHA-256.

@@ -16,19 +16,22 @@ import json
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from asr_data.config import Part
-from asr_data.errors import CorruptFileError
+from asr_data.errors import CorruptFileError, StorageError
 from asr_data.storage.commit import FileRecord, check_file, commit_bytes, flush_directory, reached
-from asr_data.storage.lock import take_lock
+from asr_data.storage.lock import owner, shard_lock, take_lock
 from asr_data.storage.manifest import InputRecord, ScorerRecord
 
 WORK_NAME: Final = ".asr-work"
+_PATIENCE: Final = 60.0
+"""Seconds that a new run waits for the workers of one that died."""
 
 
 class ShardRecord(BaseModel):
@@ -70,6 +73,9 @@ class WorkState:
 
     Args:
         directory: the output directory, which exists.
+
+    Attributes:
+        owner: who has the lock, on whose behalf this object writes.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -77,6 +83,7 @@ class WorkState:
         self.path = directory / WORK_NAME
         self._verified: dict[tuple[str, int], ShardRecord] = {}
         self._unlock: Callable[[], object] = lambda: None
+        self.owner: dict[str, Any] = {}
 
     def lock(self) -> None:
         """Keeps other processes out until this object is gone or the process ends.
@@ -84,7 +91,26 @@ class WorkState:
         Raises:
             OutputExistsError: another process is writing here.
         """
-        self._unlock = weakref.finalize(self, take_lock(self.path))
+        self.owner, release = take_lock(self.path)
+        self._unlock = weakref.finalize(self, release)
+        for path in sorted((self.path / "shards").glob("*.lock")):
+            with shard_lock(path, patience=_PATIENCE):
+                pass  # a worker of a driver that died was at work on it until now
+
+    @contextmanager
+    def holding(self, index: int) -> Iterator[None]:
+        """Holds a shard on behalf of ``owner``, who has the lock of the directory.
+
+        Raises:
+            StorageError: the directory belongs to another owner by now, or is gone.
+        """
+        path = self.path / "shards" / f"{index:05d}.lock"
+        if not path.parent.is_dir():
+            raise StorageError(f"{self.directory}: the output that this worker was to write to is not there any more")
+        with shard_lock(path):
+            if owner(self.path) != self.owner:
+                raise StorageError(f"{self.directory}: another run has taken over; this worker is of an earlier one")
+            yield
 
     def plan(self) -> dict[str, JsonValue] | None:
         """The plan of the unfinished run; None where none was written yet."""
@@ -108,6 +134,7 @@ class WorkState:
 
     def begin(self, plan: Mapping[str, JsonValue], part: PartRecord | None) -> None:
         """Records what was asked for; from here on the directory can be resumed."""
+        (self.path / "shards").mkdir(exist_ok=True)
         path = self.path / "part.json"
         if part is None:
             path.unlink(missing_ok=True)

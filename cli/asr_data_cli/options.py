@@ -335,3 +335,24 @@ ShardIndex: TypeAlias = Annotated[
         rich_help_panel=MACHINES,
     ),
 ]
+Ray: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="Score on the workers of this Ray cluster, auto for the one at hand; local begins one on this machine. "
+        "Input, models and DIR must be on a file system that all nodes share.",
+        rich_help_panel=MACHINES,
+        show_default="in this process",
+    ),
+]
+RayWorkers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--ray-workers",
+        min=1,
+        help="Processes that load the model.",
+        rich_help_panel=MACHINES,
+        show_default="one per GPU, or per CPU where there is none",
+    ),
+]

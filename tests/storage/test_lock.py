@@ -34,7 +34,7 @@ def test_the_lock_of_a_killed_process_is_free_again(tmp_path: Path) -> None:
         with pytest.raises(OutputExistsError, match=f"process {holder.pid} on host {socket.gethostname()}"):
             take_lock(tmp_path)
         holder.send_signal(signal.SIGKILL)
-    take_lock(tmp_path)()
+    take_lock(tmp_path)[1]()
 
 
 def test_a_folder_that_the_run_before_removes_meanwhile_is_locked_anew(
@@ -50,7 +50,7 @@ def test_a_folder_that_the_run_before_removes_meanwhile_is_locked_anew(
         real(descriptor, *rest)
 
     monkeypatch.setattr("fcntl.lockf", lockf)
-    release = take_lock(tmp_path)
+    _, release = take_lock(tmp_path)
     assert len(calls) == 2
     assert lock.stat().st_ino == os.fstat(calls[1]).st_ino
     release()
@@ -86,20 +86,20 @@ def own(folder: Path, **changes: Any) -> None:
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_living_owner_keeps_others_out(tmp_path: Path) -> None:
-    release = take_lock(tmp_path)
+    _, release = take_lock(tmp_path)
     with pytest.raises(OutputExistsError, match=rf"process {os.getpid()} on host .*remove .*owner"):
         take_lock(tmp_path)
     release()
-    take_lock(tmp_path)()
+    take_lock(tmp_path)[1]()
     assert not (tmp_path / "owner").exists()
 
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_dead_owner_on_this_host_is_recognised(tmp_path: Path) -> None:
     own(tmp_path)
-    take_lock(tmp_path)()
+    take_lock(tmp_path)[1]()
     own(tmp_path, pid=os.getpid())  # its number went to another process since, which began at another time
-    take_lock(tmp_path)()
+    take_lock(tmp_path)[1]()
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
