@@ -46,6 +46,7 @@ _PANELS = (
     "Training",
     "Show",
     "Output",
+    "Several machines",
     "Options",
 )
 
