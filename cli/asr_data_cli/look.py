@@ -86,6 +86,7 @@ def inspect(
     from asr_data.view.model import row_views
     from asr_data.view.terminal import show_rows
 
+    check_choice(rows, sample)
     annotated = open_output(directory)
     views = row_views(annotated, _chosen_rows(annotated, rows, sample, seed), gold_reader(annotated, gold))
     if side is not None:
@@ -99,13 +100,21 @@ def inspect(
     show_rows(console, views, values=values)
 
 
+def check_choice(rows: Sequence[int] | None, sample: int | None) -> None:
+    """Refuses rows and a sample together.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if rows and sample is not None:
+        raise ConfigError("--row names rows and --sample draws them: give one of them")
+
+
 def _chosen_rows(
     annotated: AnnotatedDirectory, rows: Sequence[int] | None, sample: int | None, seed: int
 ) -> list[AnnotatedRow]:
     from asr_data.view.reading import first_rows, rows_by_index, sampled_rows
 
-    if rows and sample is not None:
-        raise ConfigError("--row names rows and --sample draws them: give one of them")
     if rows:
         return rows_by_index(annotated, rows)
     return first_rows(annotated, FIRST_ROWS) if sample is None else sampled_rows(annotated, sample, seed)

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from asr_data.errors import ConfigError
 from asr_data_cli import options as opt
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.export import policy_tokenizer
-from asr_data_cli.look import SHOW, Gold, Rows, Seed
+from asr_data_cli.look import SHOW, Gold, Rows, Seed, check_choice
 
 REPORT_EXAMPLES = (
     "asr-annotate report annotated -o report.html",
@@ -63,8 +62,7 @@ def report(
     from asr_data.storage import open_output
     from asr_data.view.report import DEFAULT_ROWS, write_report
 
-    if rows and sample is not None:
-        raise ConfigError("--row names rows and --sample draws them: give one of them")
+    check_choice(rows, sample)
     annotated = open_output(directory)
     done = write_report(
         annotated,

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial as bind
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,40 @@ def rule(prompt: Any, response: str) -> list[tuple[int, int, float]]:
     return [(m.start(), m.end(), zlib.crc32(m.group().encode()) / 2**31 - 1) for m in words]
 
 
-@pytest.fixture
-def annotate(tmp_path: Path, make_tokenizer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Annotate:
-    """``annotate(rows, mask, name, tokenizer, columns, **writing)``."""
-    monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
+def partial_rule(prompt: Any, response: str) -> list[tuple[int, int, float]]:
+    """The same, with nothing said of words that begin with ``un``."""
+    return [span for span in rule(prompt, response) if not response[span[0] :].startswith("un")]
+
+
+@pytest.fixture(scope="session")
+def annotate_into(make_tokenizer: Callable[..., Any]) -> Annotate:
+    """``annotate_into(folder, rows, mask, tokenizer, columns, partial, **writing)``."""
 
     def make(
+        folder: Path,
         rows: Sequence[Mapping[str, Any]] = PAIRS,
         mask: MaskConfig | None = None,
-        name: str = "annotated",
         tokenizer: Any = None,
         columns: Mapping[str, str] | None = None,
+        partial: bool = False,
         **writing: Any,
     ) -> AnnotatedDirectory:
-        path = tmp_path / f"{name}.jsonl"
+        path = folder / f"pairs-{len(list(folder.glob('pairs-*.jsonl')))}.jsonl"
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         source = open_source(path)
         layout = detect(source.schema, first_records(source), columns)
-        scorer = RuleScorer(rule, ScorerInfo("rule", "rule", "value", hashlib.sha256(b"rule").hexdigest()))
-        policy = tokenizer or make_tokenizer()
-        output = tmp_path / name
-        run(source, layout, output, scorer, policy, mask=mask or MaskConfig(), writing=OutputConfig(**writing))
+        info = ScorerInfo("rule", "rule", "value", hashlib.sha256(b"rule").hexdigest(), partial=partial)
+        scorer = RuleScorer(partial_rule if partial else rule, info)
+        policy, output = tokenizer or make_tokenizer(), path.with_suffix("")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
+            run(source, layout, output, scorer, policy, mask=mask or MaskConfig(), writing=OutputConfig(**writing))
         return open_output(output)
 
     return make
+
+
+@pytest.fixture
+def annotate(annotate_into: Annotate, tmp_path: Path) -> Annotate:
+    """``annotate(rows, mask, tokenizer, columns, partial, **writing)``."""
+    return bind(annotate_into, tmp_path)

@@ -32,8 +32,7 @@ def test_labels_of_columns(annotate: Any) -> None:
 
 
 def test_the_inputs_own_labels(annotate: Any) -> None:
-    without = annotate(ROWS, name="without")
-    assert gold_reader(without) is None
+    assert gold_reader(annotate(ROWS)) is None
     columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", "rejected_labels": "marks"}
     annotated = annotate(ROWS, columns=columns)
     read = gold_reader(annotated)

@@ -48,15 +48,19 @@
     return node;
   }
 
-  // A line end at the end of a segment stands after its outline, which would else go on at the start of the next line.
-  function lineEndAfter(segment) {
-    let last = segment;
-    while (last && last.nodeType !== Node.TEXT_NODE) last = last.lastChild;
-    const found = last && /\n+$/.exec(last.data);
-    if (!found) return "";
-    last.data = last.data.slice(0, found.index);
-    if (!segment.textContent) last.parentNode.append(element("span", { class: "mark" }, "↵"));
-    return found[0];
+  // Line ends at the end of a segment stand after its outline, which would else go on at the start of the next line.
+  function lineEndsAfter(segment) {
+    const texts = document.createTreeWalker(segment, NodeFilter.SHOW_TEXT);
+    let text = texts.lastChild();
+    let found = "";
+    while (text) {
+      const ends = /\n*$/.exec(text.data)[0];
+      found = ends + found;
+      text.data = text.data.slice(0, text.data.length - ends.length);
+      text = text.data ? null : texts.previousNode();
+    }
+    if (found && !segment.textContent) segment.lastChild.append(element("span", { class: "mark" }, "↵"));
+    return found;
   }
 
   function responseNode(side) {
@@ -76,7 +80,7 @@
           outline.append(unitNode(side, token, side.rewards[token]));
         }
       }
-      node.append(outline, lineEndAfter(outline));
+      node.append(outline, lineEndsAfter(outline));
     });
     return node;
   }

@@ -118,8 +118,8 @@ def _segment_texts(response: ResponseView) -> list[Any]:
 def _token_texts(aligned: AlignedResponse, gold: Sequence[GoldSpan], tokenizer: Tokenizer) -> list[Any]:
     """The text of each token; together they are the response text.
 
-    A later token of a character that several tokens share is empty. A token that stands for none of the text, such as
-    the end of a turn, is a mark.
+    Of the tokens that share a character the last one has it, as the last of segments that start in it does, and the
+    others are empty. A token that stands for none of the text, such as the end of a turn, is a mark.
     """
     start = code_points(aligned.text, aligned.start).tolist()
     own = (aligned.start < aligned.end).tolist()
