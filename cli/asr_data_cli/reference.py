@@ -41,6 +41,7 @@ _PANELS = (
     "Data",
     "Input",
     "Model",
+    "Judges",
     "Segments",
     "Masks",
     "Training",

@@ -1,0 +1,95 @@
+"""A directory for each page, with all that the page names."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+import asr_data
+from asr_data.sample import sample_path
+from tests.docs.props import FILES, PAIRS, copied, save_pairs, save_policy
+from tests.judging.server import JudgeServer
+
+SAMPLE_ROWS = 2
+JUDGE_URL = "http://localhost:8000/v1"
+
+
+@pytest.fixture(scope="session")
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_checkpoint: Callable[..., Path],
+    make_tokenizer: Callable[..., Any],
+) -> dict[str, Path]:
+    """Models, and one annotated directory, made once: name on the pages to place."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("made")
+    head = {"score.weight": torch.linspace(-1, 1, 32)[None], "score.bias": torch.zeros(1)}
+    # Two tokenizers: rewards of one model's tokens become masks over the other's.
+    make_checkpoint(folder / "prm", head, {"kind": "token_head"}, kind="metaspace_bpe")
+    save_policy(folder / "policy", make_tokenizer("byte_level"))
+    save_pairs(folder / "pairs.jsonl")
+    _annotate(folder)
+    places = {name: folder / "prm" for name in ("my-prm", "MODEL_DIR")}
+    places |= {name: folder / "policy" for name in ("my-policy", "POLICY", "POLICY_DIR")}
+    return places | {"annotated": folder / "annotated"}
+
+
+def _annotate(folder: Path) -> None:
+    from asr_data import pipeline, rows, text
+
+    source = rows.open_source(folder / "pairs.jsonl")
+    layout = rows.detect(source.schema, rows.first_records(source))
+    scorer, tokenizer = asr_data.load_scorer(str(folder / "prm")), text.load_tokenizer(str(folder / "policy"))
+    pipeline.run(source, layout, folder / "annotated", scorer, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first rows of the sample that ships; all of them would take a minute."""
+    path = tmp_path_factory.mktemp("sample") / "pairs.jsonl"
+    lines = sample_path().read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:SAMPLE_ROWS]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def load_once() -> Callable[..., Any]:
+    """``load_scorer`` that keeps the built-in model, which takes seconds to load."""
+    load = asr_data.load_scorer
+    keep = functools.lru_cache(load)
+    return lambda model="builtin", *args, **kwargs: (
+        keep() if model == "builtin" and not args and not kwargs else load(model, *args, **kwargs)
+    )
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    with JudgeServer() as running:
+        yield running
+
+
+@pytest.fixture
+def workplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Path], small_sample: Path
+) -> Callable[[str], Path]:
+    """Gives the directory in which the blocks of a page run, with everything in it that the page's text names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
+    monkeypatch.setattr("asr_data.sample.sample_path", lambda: small_sample)
+
+    def furnish(text: str) -> Path:
+        for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():
+            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
+                make(tmp_path / name)
+        return tmp_path
+
+    return furnish
