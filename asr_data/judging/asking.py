@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _LONGEST_MESSAGE = 300
+_RETRIED = (408, 409, 429)  # by the client, as is 5xx
 _WRONG_FOR_ALL = (401, 404)  # the key, the address or the model: no other request would fare better
 
 
 class RequestFailedError(Exception):
-    """A request that failed for good; another one may do better."""
+    """A request that failed for good; another one may do better.
+
+    Attributes:
+        is_refusal: the server is well, and does not want this request.
+    """
+
+    def __init__(self, message: str, *, is_refusal: bool) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +120,12 @@ class Client:
                 state = "is set" if self._key else "is not set"
                 hint = f"; the key is taken from {self.judge.key_variable}, which {state}"
                 raise JudgeError(message + (hint if error.status_code == 401 else "")) from error
-            raise RequestFailedError(message) from error
+            is_refusal = error.status_code < 500 and error.status_code not in _RETRIED
+            raise RequestFailedError(message, is_refusal=is_refusal) from error
         except APIConnectionError as error:  # time-outs, too
             cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) else ""
-            raise RequestFailedError(f"{place}: {self._printable(error.message.rstrip('.') + cause)}") from error
+            message = f"{place}: {self._printable(error.message.rstrip('.') + cause)}"
+            raise RequestFailedError(message, is_refusal=False) from error
         except (OpenAIError, ValueError) as error:  # an answer that is not JSON
             return "", 0, 0, f"the server's answer was no chat completion: {self._printable(str(error))}"
         if not isinstance(done, ChatCompletion) or not done.choices:

@@ -25,13 +25,16 @@ def read_pile(directory: Path) -> dict[int, Pick]:
     """What an expert has filled in so far: input row to decision.
 
     Raises:
-        InputError: a cell of ``row`` or ``expert`` is not what it must be.
+        InputError: the file is not UTF-8, or a cell of ``row`` or ``expert`` is not what it must be.
     """
     path = directory / PILE_NAME
     if not path.is_file():
         return {}
     csv.field_size_limit(_LONGEST_CELL)
-    text = path.read_text(encoding=_ENCODING)
+    try:
+        text = path.read_text(encoding=_ENCODING)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8; save it as CSV in UTF-8") from error
     header = text.partition("\n")[0]
     lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if header.count(";") > 1 else ",")
     if lines.fieldnames is None or not {"row", "expert"} <= set(lines.fieldnames):

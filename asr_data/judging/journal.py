@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -116,6 +117,23 @@ def read_verdicts(path: Path) -> dict[Key, Verdict]:
     return verdicts
 
 
+def locked(path: Path) -> FileIO:
+    """A journal's file, open for appending by this process alone until it is closed.
+
+    Raises:
+        OutputExistsError: another process is writing to it.
+    """
+    file = path.open("ab", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # lockf would end with the next reader
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise OutputExistsError(f"{path.parent}: another run is writing to it now") from error
+        # Some network file systems have no locks; one writer is then the user's to ensure.
+    return file
+
+
 class Journal:
     """A journal open for appending by this process alone; made if need be, and freed of a torn last line.
 
@@ -129,14 +147,7 @@ class Journal:
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # lockf would end with the next reader
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                self._file.close()
-                raise OutputExistsError(f"{path.parent}: another run is writing to it now") from error
-            # Some network file systems have no locks; one writer is then the user's to ensure.
+        self._file = locked(path)
         content = path.read_bytes()
         self._file.truncate(content.rfind(b"\n") + 1)
         if b"\n" not in content:

@@ -15,7 +15,7 @@ from asr_data.errors import ConfigError, OutputExistsError
 from asr_data.judging.card import card
 from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
-from asr_data.judging.journal import JOURNAL_NAME, Verdict, read_plan
+from asr_data.judging.journal import JOURNAL_NAME, Verdict, locked, read_plan
 from asr_data.judging.votes import Outcome
 from asr_data.storage import commit_bytes, commit_parquet
 from asr_data.storage.plan import plan_differences
@@ -87,9 +87,9 @@ def prepare(path: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: boo
         if others:
             raise OutputExistsError(f"{path}: holds {others[0]} and no verdicts; the output must be a new directory")
     elif overwrite:
-        unfinish(path)
-        for name in (CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
-            (path / name).unlink(missing_ok=True)
+        with locked(path / JOURNAL_NAME):
+            for name in (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
+                (path / name).unlink(missing_ok=True)  # the journal last: until then the directory is ours
     elif not resume:
         raise OutputExistsError(
             f"{path}: holds verdicts already; pass --resume to go on with them, or --overwrite to throw them away"

@@ -9,11 +9,35 @@ from typing import Any
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.judging.prompt import shown
 from asr_data.judging.verdict import Pick
-from asr_data.rows import Layout, Source, normalise
+from asr_data.rows import Layout, Source, detect, first_records, normalise
 from asr_data.rows.columns import column_type, column_value, is_text
+from asr_data.rows.known_columns import PROMPT_ROLES
 from asr_data.types import RejectedRow
 
 _BATCH = 1_000
+_PROMPTS = ("prompt", "instruction", "context")
+
+
+def answers_layout(
+    source: Source, first: str | None = None, second: str | None = None, columns: Mapping[str, str] | None = None
+) -> Layout:
+    """The layout of a data set with two columns of answers.
+
+    Args:
+        source: the input.
+        first, second: the columns; default what the data set itself takes for chosen and rejected.
+        columns: role to column, where detection needs help. Where it names no prompt, a column ``prompt``,
+            ``instruction`` or ``context`` is the prompt of columns named here.
+
+    Raises:
+        InputError: the columns fit no layout.
+    """
+    roles = dict(columns or {})
+    named = {role: column for role, column in (("chosen", first), ("rejected", second)) if column is not None}
+    if named and not {"prompt", "instruction", "messages"} & roles.keys():
+        prompt = next((name for name in _PROMPTS if name in source.schema.names and name not in named.values()), None)
+        roles |= {} if prompt is None else {PROMPT_ROLES[prompt]: prompt}
+    return detect(source.schema, first_records(source), {**roles, **named} or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class Session:
         tokens: sent and received by this run.
         cost: of all verdicts in the journal; None where a judge has no prices.
         failed: requests that failed for good, and why.
-        in_a_row: judge to the number of failures since its last success.
+        answered: judges that have given a verdict: what such a judge refuses is the fault of the pair.
+        in_a_row: judge to the number of other failures since its last success.
     """
 
     journal: Journal
@@ -72,6 +73,7 @@ class Session:
     tokens: int = 0
     cost: float | None = None
     failed: list[tuple[_Task, str]] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
     in_a_row: Counter[str] = field(default_factory=Counter)
 
     def count(self, pairs: Pairs) -> None:
@@ -85,6 +87,7 @@ class Session:
             self.cost = 0.0
         for verdict in self.verdicts.values():
             self._add_cost(verdict)
+            self.answered.add(verdict.judge)
 
     async def ask_all(self, pairs: Pairs) -> None:
         """Ask for every verdict that is not there yet.
@@ -129,7 +132,7 @@ class Session:
                 answer = await task.client.ask(task.messages(), task.order)
             except RequestFailedError as failure:
                 self.failed.append((task, str(failure)))
-                self.in_a_row[name] += 1
+                self.in_a_row[name] += not (failure.is_refusal and name in self.answered)
                 if self.in_a_row[name] >= FAILURES_IN_A_ROW:
                     raise JudgeError(
                         f"{self.in_a_row[name]} requests in a row failed for good; {_row(self.failed[-1])}. The "
@@ -137,6 +140,7 @@ class Session:
                     ) from failure
                 continue
             self.in_a_row[name] = 0
+            self.answered.add(name)
             self._record(task, answer)
 
     def _record(self, task: _Task, answer: Answer) -> None:

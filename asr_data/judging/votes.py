@@ -50,8 +50,9 @@ def majority(votes: Sequence[Pick | None]) -> Pick | None:
 def outcome(pair: Pair, judges: Sequence[str], verdicts: Mapping[Key, Verdict], expert: Pick | None) -> Outcome:
     """A pair's fate. Answers that are the same are a tie."""
     if pair.is_identical:
-        nothing = (None,) * len(judges)
-        return Outcome(pair, nothing, nothing, ("tie",) * len(judges), "tie", expert)
+        nothing: tuple[Pick | None, ...] = (None,) * len(judges)
+        tie: Pick = "tie"
+        return Outcome(pair, nothing, nothing, (tie,) * len(judges), tie, expert)
     as_given, swapped = (_in_order(pair, judges, verdicts, order) for order in ORDERS)
     votes = tuple(vote(*both) for both in zip(as_given, swapped, strict=True))
     return Outcome(pair, as_given, swapped, votes, majority(votes), expert)

@@ -9,8 +9,10 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from asr_data.errors import ConfigError
+from asr_data.view.escape import visible
 from asr_data_cli import options as opt
 from asr_data_cli import settings
 from asr_data_cli.console import print_facts, standard_output
@@ -153,15 +155,14 @@ def judge(
 
     Nothing is sent anywhere but to the endpoints named here.
     """
-    from asr_data.judging import Asking
+    from asr_data.judging import Asking, answers_layout
     from asr_data.judging import judge as ask
-    from asr_data.rows import detect, first_records, open_source
+    from asr_data.rows import open_source
 
     roles = settings.columns(columns or ())
-    roles |= {role: column for role, column in (("chosen", first), ("rejected", second)) if column is not None}
     panel = _judges(judges, endpoint, models or [], price_in, price_out, max_tokens)
     source = open_source(location, split=split, name=name, revision=revision)
-    layout = detect(source.schema, first_records(source), roles or None)
+    layout = answers_layout(source, first, second, roles)
     console = standard_output()
     print_facts(console, {"input": source.description, "layout": layout.describe()})
     asking = Asking(concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure)
@@ -222,7 +223,7 @@ def print_judged(console: Console, done: Judged) -> None:
     table.add_column("value (95 % interval)", no_wrap=True)
     table.add_column("items", justify="right", no_wrap=True)
     for name, text, count in lines(found):
-        table.add_row(name, text, f"{count:,}")
+        table.add_row(Text(visible(name)), text, f"{count:,}")
     console.print(table)
     undecided = found.decisions["undecided"]
     if undecided:

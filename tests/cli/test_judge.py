@@ -36,7 +36,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeSer
 
 
 def judge(*arguments: Any) -> Result:
-    words = ["judge", "answers.jsonl", "--columns", "prompt=prompt", "--first", "tuned", "--second", "base"]
+    words = ["judge", "answers.jsonl", "--first", "tuned", "--second", "base"]
     return CliRunner().invoke(build_app(), [*words, "-o", "judged", *map(str, arguments)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from asr_data_cli.app import build_app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHOWN_ONLY = ("text", "yaml")
+SHOWN_ONLY = ("", "text", "yaml")
 """Languages of blocks that show what comes out."""
 
 _BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -67,12 +67,12 @@ class PageRunner:
 
     Attributes:
         names: what the Python blocks have defined so far.
-        environment: where ``export NAME=VALUE`` goes.
+        set_variable: what ``export NAME=VALUE`` calls.
     """
 
-    def __init__(self, environment: MutableMapping[str, str]) -> None:
+    def __init__(self, set_variable: Callable[[str, str], None]) -> None:
         self.names: dict[str, Any] = {}
-        self.environment = environment
+        self.set_variable = set_variable
 
     def run(self, block: Block) -> None:
         """Run one block; fails with its place where it does."""
@@ -91,17 +91,17 @@ class PageRunner:
     def _command(self, block: Block, words: list[str]) -> None:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
-            self.environment[name] = value
+            self.set_variable(name, value)
             return
         assert words[0] == "asr-annotate", f"{block.place}: {words[0]} cannot be run by the tests; {_REMEDY}"
-        arguments, file = _redirected(words[1:])
+        arguments, file = redirected(words[1:])
         done = CliRunner().invoke(build_app(), arguments)
         assert done.exit_code == 0, f"{block.place}: {shlex.join(words)}\n{done.output}"
         if file is not None:
             Path(file).write_text(done.output, encoding="utf-8")
 
 
-def _redirected(words: list[str]) -> tuple[list[str], str | None]:
+def redirected(words: list[str]) -> tuple[list[str], str | None]:
     """The words of a command, and the file that its output goes to."""
     if ">" in words:
         at = words.index(">")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 
 import asr_data
 from asr_data.sample import sample_path
-from tests.docs.props import FILES, PAIRS, copied, save_pairs, save_policy
+from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
+from tests.docs.props import FILES, copied, save_pairs, save_policy
 from tests.judging.server import JudgeServer
 
 SAMPLE_ROWS = 2
@@ -37,8 +37,8 @@ def made(
     save_policy(folder / "policy", make_tokenizer("byte_level"))
     save_pairs(folder / "pairs.jsonl")
     _annotate(folder)
-    places = {name: folder / "prm" for name in ("my-prm", "MODEL_DIR")}
-    places |= {name: folder / "policy" for name in ("my-policy", "POLICY", "POLICY_DIR")}
+    places = dict.fromkeys(("my-prm", "MODEL_DIR"), folder / "prm")
+    places |= dict.fromkeys(("my-policy", "POLICY", "POLICY_DIR"), folder / "policy")
     return places | {"annotated": folder / "annotated"}
 
 
@@ -60,14 +60,14 @@ def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def load_once() -> Callable[..., Any]:
-    """``load_scorer`` that keeps the built-in model, which takes seconds to load."""
+def small_builtin(model: Path) -> Callable[..., Any]:
+    """``load_scorer`` with a tiny model in place of the built-in one, which ``tests/scoring/test_builtin.py`` runs."""
     load = asr_data.load_scorer
-    keep = functools.lru_cache(load)
-    return lambda model="builtin", *args, **kwargs: (
-        keep() if model == "builtin" and not args and not kwargs else load(model, *args, **kwargs)
-    )
+
+    def load_scorer(name: str | Path = "builtin", *arguments: Any, **settings: Any) -> Any:
+        return load(str(model) if name == "builtin" else name, *arguments, **settings)
+
+    return load_scorer
 
 
 @pytest.fixture
@@ -93,3 +93,26 @@ def workplace(
         return tmp_path
 
     return furnish
+
+
+@pytest.fixture
+def run_page(
+    workplace: Callable[[str], Path],
+    made: dict[str, Path],
+    judge_server: JudgeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Path], dict[str, Any]]:
+    """Runs every block of a page, in order, in a directory of its own; gives what the Python blocks defined."""
+
+    def run(page: Path) -> dict[str, Any]:
+        blocks = [block for block in blocks_of(page) if block.language not in SHOWN_ONLY and block.reason is None]
+        folder = workplace("\n".join(block.text for block in blocks))
+        if (judges := folder / "judges.json").exists():
+            judges.write_text(judges.read_text(encoding="utf-8").replace(JUDGE_URL, judge_server.url), encoding="utf-8")
+        monkeypatch.setattr(asr_data, "load_scorer", small_builtin(made["my-prm"]))
+        runner = PageRunner(monkeypatch.setenv)
+        for block in blocks:
+            runner.run(replace(block, text=block.text.replace(JUDGE_URL, judge_server.url)))
+        return runner.names
+
+    return run

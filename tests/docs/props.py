@@ -1,4 +1,4 @@
-"""What the pages speak of: small data sets, tiny models, an annotated directory, a judge; made where a page names them."""
+"""What the pages speak of: small data sets and tiny models, made where a page names them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def save_pairs(path: Path) -> None:
 
 
 def save_renamed_pairs(path: Path) -> None:
-    """Texts in columns with names of their own."""
-    rows = [{"question": prompt, "good": chosen, "bad": rejected} for prompt, chosen, rejected in PAIRS]
+    """Texts in columns with names of their own; the last row will be rejected."""
+    rows = [
+        {"question": prompt, "good": chosen, "bad": rejected} for prompt, chosen, rejected in [*PAIRS, ("q", "a", "")]
+    ]
     datasets.Dataset.from_list(rows).to_parquet(path)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from asr_data.judging import Asking, Judge, Judged, judge
-from asr_data.rows import detect, first_records, open_source
+from asr_data.judging import Asking, Judge, Judged, answers_layout, judge
+from asr_data.rows import open_source
 from tests.judging.server import JudgeServer
 
 pytest.importorskip("openai", reason="the package openai is missing: pip install 'asr-data[judge]'")
@@ -62,9 +62,7 @@ def ask(server: JudgeServer, write_rows: Callable[..., Path], tmp_path: Path) ->
         **options: Any,
     ) -> Judged:
         source = open_source(write_rows(rows))
-        layout = detect(
-            source.schema, first_records(source), {"prompt": "prompt", "chosen": "tuned", "rejected": "base"}
-        )
+        layout = answers_layout(source, "tuned", "base")
         judges = [Judge.model_validate({"model": m, "endpoint": server.url, **(more or {})}) for m in models]
         return judge(source, layout, tmp_path / output, judges, asking=asking, **options)
 

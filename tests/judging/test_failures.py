@@ -110,6 +110,17 @@ def test_a_judge_that_is_down_is_not_asked_for_ever(
     assert len(journal(tmp_path)) == 2  # and none of them a failure
 
 
+def test_pairs_that_a_judge_refuses_do_not_end_the_run(ask: Ask, server: JudgeServer) -> None:
+    rows = [{**ROWS[0], "prompt": f"p{number}"} for number in range(6)]
+    server.faults.append(None)
+    server.always = Status(400, "too long")
+    with pytest.raises(JudgeError, match="11 of 12 requests failed for good"):
+        ask(rows)
+    assert len(server.asked) == 12
+    with pytest.raises(JudgeError, match="5 requests in a row"):  # this one has never answered
+        ask(rows, models=("other",), output="other")
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

