@@ -12,12 +12,10 @@ import datasets
 import pytest
 
 import asr_data
-from asr_data.sample import sample_path
 from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
 from tests.docs.props import FILES, copied, save_pairs, save_policy
 from tests.judging.server import JudgeServer
 
-SAMPLE_ROWS = 2
 JUDGE_URL = "http://localhost:8000/v1"
 
 
@@ -51,15 +49,6 @@ def _annotate(folder: Path) -> None:
     pipeline.run(source, layout, folder / "annotated", scorer, tokenizer)
 
 
-@pytest.fixture(scope="session")
-def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first rows of the sample that ships; all of them would take a minute."""
-    path = tmp_path_factory.mktemp("sample") / "pairs.jsonl"
-    lines = sample_path().read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[:SAMPLE_ROWS]), encoding="utf-8")
-    return path
-
-
 def small_builtin(model: Path) -> Callable[..., Any]:
     """``load_scorer`` with a tiny model in place of the built-in one, which ``tests/scoring/test_builtin.py`` runs."""
     load = asr_data.load_scorer
@@ -77,14 +66,12 @@ def judge_server() -> Iterator[JudgeServer]:
 
 
 @pytest.fixture
-def workplace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Path], small_sample: Path
-) -> Callable[[str], Path]:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Path]) -> Callable[[str], Path]:
     """Gives the directory in which the blocks of a page run, with everything in it that the page's text names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
-    monkeypatch.setattr("asr_data.sample.sample_path", lambda: small_sample)
+    monkeypatch.setattr("asr_data.sample.sample_path", lambda: made["annotated"].with_name("pairs.jsonl"))  # quick
 
     def furnish(text: str) -> Path:
         for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "view": {"text"},
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
-    "export": {"rows", "text", "storage"},
+    "export": {"rows", "text", "storage", "asr_data_schemas"},
     "hub": {"storage"},
     "judging": {"rows", "storage", "evaluation", "asr_data_schemas"},
     "training": {"text", "scoring", "evaluation"},
