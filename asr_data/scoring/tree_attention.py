@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -53,10 +53,31 @@ def tree_mask(depth: Tensor, end: Tensor, dtype: torch.dtype, window: int | None
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
+Mask: TypeAlias = Any
+"""A tensor, or FlexAttention's ``BlockMask``."""
+
+FLEX = "flex_attention"
+_ALIGNED = {"cuda": 16}
+"""Rows as wide as a multiple of these: a mask of another width is copied in every layer."""
+
+
+def block_mask(depth: Tensor, end: Tensor, window: int | None = None) -> Mask:
+    """:func:`tree_mask` for FlexAttention, which leaves out blocks of 128 × 128 where nothing is seen."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        ancestor = (key <= query) & (query < end[row, key])
+        return ancestor if window is None else ancestor & (depth[row, query] - depth[row, key] < window)
+
+    rows, width = depth.shape
+    return create_block_mask(sees, rows, None, width, width, device=depth.device)
+
+
 def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     """Hidden states ``[rows, width, hidden]`` of trees side by side."""
     parameter = next(backbone.parameters())
-    width = max(sum(len(tree.ids) for tree in row) for row in rows)
+    aligned = _ALIGNED.get(parameter.device.type, 1)
+    width = -(-max(sum(len(tree.ids) for tree in row) for row in rows) // aligned) * aligned
     ids, depth, end = (x.to(parameter.device) for x in tree_inputs(rows, width))
     if all(len(row) == 1 and row[0].is_chain for row in rows):
         # Padding stands behind what is read and causal attention never looks there: no mask, the fastest kernel.
@@ -65,10 +86,16 @@ def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
 
 
-def _masks(backbone: nn.Module, depth: Tensor, end: Tensor, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+def _masks(backbone: nn.Module, depth: Tensor, end: Tensor, dtype: torch.dtype) -> Mask | dict[str, Mask]:
     """One mask, or one for each type of layer where a decoder has several."""
     windows = _windows(backbone.config)
-    masks = {kind: tree_mask(depth, end, dtype, window) for kind, window in windows.items()}
+    flex = getattr(backbone.config, "_attn_implementation", None) == FLEX
+    make: Callable[[int | None], Mask] = (
+        (lambda window: block_mask(depth, end, window))
+        if flex
+        else (lambda window: tree_mask(depth, end, dtype, window))
+    )
+    masks = {kind: make(window) for kind, window in windows.items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 

@@ -352,7 +352,9 @@ def _open_input(options: InputOptions) -> tuple[Source, Layout]:
 
 def _open_scorer(options: ModelOptions, scoring: ScoringConfig, location: str) -> Scorer:
     from asr_data import load_scorer
+    from asr_data.scoring.allocator import keep_freed_memory
 
+    keep_freed_memory()
     return load_scorer(
         options.model,
         options.kind,
