@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class PageRunner:
             self.set_variable(name, value)
             return
         assert words[0] == "asr-annotate", f"{block.place}: {words[0]} cannot be run by the tests; {_REMEDY}"
-        arguments, file = redirected(words[1:])
+        arguments, file = redirected([name for word in words[1:] for name in (sorted(glob(word)) or [word])])
         done = CliRunner().invoke(build_app(), arguments)
         assert done.exit_code == 0, f"{block.place}: {shlex.join(words)}\n{done.output}"
         if file is not None:

@@ -35,7 +35,7 @@ def made(
     save_policy(folder / "policy", make_tokenizer("byte_level"))
     save_pairs(folder / "pairs.jsonl")
     _annotate(folder)
-    places = dict.fromkeys(("my-prm", "MODEL_DIR"), folder / "prm")
+    places = dict.fromkeys(("my-prm", "MODEL", "MODEL_DIR"), folder / "prm")
     places |= dict.fromkeys(("my-policy", "POLICY", "POLICY_DIR"), folder / "policy")
     return places | {"annotated": folder / "annotated"}
 
