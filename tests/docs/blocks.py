@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +94,15 @@ class PageRunner:
             self.set_variable(name, value)
             return
         assert words[0] == "asr-annotate", f"{block.place}: {words[0]} cannot be run by the tests; {_REMEDY}"
-        arguments, file = redirected([name for word in words[1:] for name in (sorted(glob(word)) or [word])])
+        arguments, file = redirected([name for word in words[1:] for name in _expanded(word)])
         done = CliRunner().invoke(build_app(), arguments)
         assert done.exit_code == 0, f"{block.place}: {shlex.join(words)}\n{done.output}"
         if file is not None:
             Path(file).write_text(done.output, encoding="utf-8")
+
+
+def _expanded(word: str) -> list[str]:
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 def redirected(words: list[str]) -> tuple[list[str], str | None]:
