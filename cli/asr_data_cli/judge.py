@@ -15,7 +15,7 @@ from asr_data.errors import ConfigError
 from asr_data.view.escape import visible
 from asr_data_cli import options as opt
 from asr_data_cli import settings
-from asr_data_cli.console import print_facts, standard_output
+from asr_data_cli.console import print_facts, print_warning, standard_output
 from asr_data_cli.progress import progress
 
 if TYPE_CHECKING:
@@ -225,6 +225,10 @@ def print_judged(console: Console, done: Judged) -> None:
     for name, text, count in lines(found):
         table.add_row(Text(visible(name)), text, f"{count:,}")
     console.print(table)
+    if missing > given / 10:
+        print_warning(
+            f"{missing:,} of {given + missing:,} verdicts are missing; config verdicts, column problem, says why"
+        )
     undecided = found.decisions["undecided"]
     if undecided:
         console.print(

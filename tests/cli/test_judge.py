@@ -66,6 +66,13 @@ def test_the_undecided_are_pointed_out(server: JudgeServer) -> None:
     assert "m: picks the answer shown first (no bias: 0.5)" in done.output
 
 
+def test_many_missing_verdicts_are_a_warning(server: JudgeServer) -> None:
+    server.rule = lambda asked: "I cannot say."
+    done = judge(*asked(server), "--attempts", "1")
+    assert done.exit_code == 0
+    assert "warning: 4 of 4 verdicts are missing; config verdicts, column problem, says why" in done.output
+
+
 def test_a_file_of_judges(server: JudgeServer) -> None:
     panel = [{"model": "m", "endpoint": server.url, "name": f"judge [{number}]"} for number in range(3)]
     Path("judges.json").write_text(json.dumps(panel), encoding="utf-8")
