@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
     "export": {"rows", "text", "storage", "asr_data_schemas"},
     "hub": {"storage"},
+    "judging": {"rows", "storage", "evaluation", "asr_data_schemas"},
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
     "asr_data": {"pipeline", "scoring", "segments"},
