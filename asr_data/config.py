@@ -28,7 +28,9 @@ class SchmittConfig(_Settings):
 
     kind: Literal["schmitt"] = "schmitt"
     delta: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """Half-width of the dead band; ``auto`` is the noise σ."""
+    """Half-width of the dead band."""
+    k: Annotated[float, Field(gt=0)] = 1.0
+    """With ``delta="auto"``: delta is ``k`` σ, the noise."""
 
 
 class BoundaryWeights(_Settings):

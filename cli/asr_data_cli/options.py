@@ -186,8 +186,8 @@ Delta: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--delta",
-        metavar="X|auto",
-        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ.",
+        metavar="X|auto|auto:K",
+        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ, auto:K K times that.",
         rich_help_panel=SEGMENTS,
         show_default="auto",
     ),

@@ -141,10 +141,14 @@ def pivot(text: str) -> PivotConfig:
 
 
 def schmitt(text: str) -> SchmittConfig:
-    """``0.05`` or ``auto`` (the noise σ)."""
+    """``0.05``, ``auto`` (the noise σ) or ``auto:2`` (two of it)."""
+    head, colon, multiple = text.partition(":")
+    if head == "auto" and colon:
+        k = _number("--delta", multiple, "auto:K with a number K > 0", lambda value: value > 0)
+        return SchmittConfig(delta="auto", k=k)
     if text == "auto":
         return SchmittConfig()
-    return SchmittConfig(delta=_number("--delta", text, "a number >= 0 or auto", lambda value: value >= 0))
+    return SchmittConfig(delta=_number("--delta", text, "a number >= 0, auto or auto:K", lambda value: value >= 0))
 
 
 def penalty(text: str) -> float | Literal["paper", "bic"]:
