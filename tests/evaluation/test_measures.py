@@ -7,6 +7,7 @@ rejected  tokens 0–3                               faulty: 1; 3 unknown   segm
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_pairs_by_outcome_steps_and_last_step() -> None:
 
 def test_errors_per_token() -> None:
     found = values(PERFECT)
-    # eq. 12: 6·(4/6)(2/6) + 4·¼ = 4/3 + 1; eq. 13: σ² each; eq. 14: [1 1] 0, [0 0 1] 2/3, [1] 0, [1] 0, [0 1 0] 2/3, 5 σ²
+    # eq. 12: 6·(4/6)(2/6) + 4·¼ = 4/3 + 1; eq. 13: σ² each; eq. 14: 2/3 in each segment of three, and 5 σ²
     assert found["err_seq"] == pytest.approx((4 / 3 + 1) / 10)
     assert found["err_tok"] == 0.25
     assert found["err_seg"] == pytest.approx((4 / 3 + 5 * 0.25) / 10)
@@ -152,7 +153,7 @@ def test_ranking_all_responses_at_once_agrees_with_one_by_one() -> None:
         FLAT, rewards=scores, row_offsets=offsets, reward=np.zeros(40, dtype=np.float32), known=known, faulty=faulty
     )
     found = within_auroc(many, scores)
-    for row, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for row, (begin, end) in enumerate(pairwise(offsets)):
         use = known[begin:end]
         expected = auroc(-scores[begin:end][use], faulty[begin:end][use])
         assert np.isnan(found[row]) if expected is None else found[row] == pytest.approx(expected)
