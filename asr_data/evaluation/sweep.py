@@ -45,7 +45,7 @@ SEGMENTERS: Final[tuple[SegmenterConfig, ...]] = (
     *(
         OptimalConfig(penalty=penalty, boundary=boundary)
         for penalty in ("paper", "bic")
-        for boundary in (None, _GRADED, _AT_SENTENCES)
+        for boundary in (BoundaryWeights(), _GRADED, _AT_SENTENCES)
     ),
 )
 BASELINES: Final[tuple[BaselineConfig, ...]] = (

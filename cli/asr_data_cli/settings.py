@@ -226,10 +226,13 @@ def write_over(*, resume: bool, overwrite: bool) -> None:
 
 
 def _optimal(options: MaskOptions, checks: Checks) -> OptimalConfig:
-    cost: float | Literal["paper", "bic"] = checks.attempt(lambda: penalty(options.penalty or "bic"), "bic")
-    text = options.boundary
-    weights = None if text is None else checks.attempt(lambda: boundary(text), BoundaryWeights())
-    return OptimalConfig(penalty=cost, boundary=weights)
+    given: dict[str, float | str | BoundaryWeights] = {}
+    cost, factors = options.penalty, options.boundary
+    if cost is not None:
+        given["penalty"] = checks.attempt(lambda: penalty(cost), "paper")
+    if factors is not None:
+        given["boundary"] = checks.attempt(lambda: boundary(factors), BoundaryWeights())
+    return OptimalConfig.model_validate(given)
 
 
 def _number(option: str, text: str, expected: str, allowed: Callable[[float], bool]) -> float:

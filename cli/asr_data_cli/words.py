@@ -38,8 +38,8 @@ def segmenter_words(config: SegmenterConfig) -> str:
         case SchmittConfig():
             return f"{words} --delta {_multiple(config.delta, config.k)}"
         case OptimalConfig():
-            priced = f"{words} --penalty {_plain(config.penalty)}"
-            return priced if config.boundary is None else f"{priced} --boundary {boundary_word(config.boundary)}"
+            factors = boundary_word(config.boundary or BoundaryWeights())
+            return f"{words} --penalty {_plain(config.penalty)} --boundary {factors}"
     return words
 
 

@@ -44,10 +44,10 @@ SEGMENTERS: Final[dict[str, SegmenterConfig]] = {
     "pivot, τ = 3 sd": PivotConfig(),
     "schmitt, δ = σ": SchmittConfig(),
     "schmitt, δ = 2σ": SchmittConfig(k=2),
-    "optimal, c² = σ²": OptimalConfig(penalty="paper"),
-    "optimal, c² = 2σ² ln n": OptimalConfig(),
-    "optimal, weights, c² = σ²": OptimalConfig(penalty="paper", boundary=AT_SENTENCES),
-    "optimal, weights, c² = 2σ² ln n": OptimalConfig(boundary=AT_SENTENCES),
+    "optimal, c² = σ²": OptimalConfig(boundary=None),
+    "optimal, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=None),
+    "optimal, weights, c² = σ²": OptimalConfig(boundary=AT_SENTENCES),
+    "optimal, weights, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=AT_SENTENCES),
 }
 """By name; weights: 50 everywhere but at sentences and lines."""
 BASELINES: Final = (PairBaseline(), SequenceBaseline(), DatasetBaseline(statistic=0.3))
