@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -10,12 +11,10 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage.commit import commit_bytes, commit_parquet, reached
-from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.commit import check_file, commit_bytes, commit_parquet, file_sha256, reached
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import plain_plan, plan_differences
 from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
-
-CARD_NAME: Final = "README.md"
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
 """A table to be written: its schema and its rows, in batches."""
@@ -80,7 +79,9 @@ class OutputDirectory:
 
     @classmethod
     def _reopen(cls, path: Path, asked: dict[str, JsonValue], work: WorkState) -> OutputDirectory:
-        _require_same_plan(path, load_manifest(path).plan, asked)
+        manifest = load_manifest(path)
+        _require_same_plan(path, manifest.plan, asked)
+        _require_undamaged(path, manifest)
         if work.path.exists():  # killed between the manifest and the clean-up
             work.remove()
         return cls(path, asked, work, is_finished=True)
@@ -140,9 +141,12 @@ class OutputDirectory:
         for record in manifest.files:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
-        manifest = manifest.model_copy(update={"plan": self.plan})
+        described = card.encode()
+        manifest = manifest.model_copy(
+            update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()}
+        )
         self._work.claim([CARD_NAME])
-        commit_bytes(self.path / CARD_NAME, card.encode())
+        commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
         commit_bytes(self.path / MANIFEST_NAME, manifest.to_bytes())
         reached("finished", self.path / MANIFEST_NAME)
@@ -187,6 +191,22 @@ def _removable(path: Path) -> list[str]:
         return []
     files = [record.path for record in load_manifest(path).files if record.path.endswith(".parquet")]
     return [MANIFEST_NAME, CARD_NAME, *files]
+
+
+def _require_undamaged(path: Path, manifest: Manifest) -> None:
+    """A finished output that is resumed is checked: who asks for it again wants to know that it is there."""
+    card = path / CARD_NAME
+    sound = card.is_file() and file_sha256(card) == manifest.card_sha256
+    damage = [] if sound else [f"{card}: missing, or not the card that was written"]
+    for record in manifest.files:
+        try:
+            check_file(path, record)
+        except CorruptFileError as error:
+            damage.append(str(error))
+    if damage:
+        raise CorruptFileError(
+            f"{path}: is finished, but not what was written; pass --overwrite to make it again:\n  " + "\n  ".join(damage)
+        )
 
 
 def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:

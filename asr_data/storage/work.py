@@ -3,7 +3,7 @@
     plan.json                    what was asked for; makes the directory ours
     lock                         held by the process that writes
     claims/PATH                  an empty file per output file that this run may have created (slashes quoted)
-    shards/STAGE-INDEX.json      the files that a shard committed, with their checksums
+    shards/STAGE-INDEX.json      the files that a shard committed, with their checksums and its own
     discard.json                 while an older output is being removed: the files still to go
 
 Everything else in it is intermediate and belongs to the stage that put it there.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import weakref
@@ -26,8 +27,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from asr_data.errors import CorruptFileError, OutputExistsError
 from asr_data.storage.commit import FileRecord, check_file, commit_bytes, flush_directory, reached
+from asr_data.storage.seal import parse_json, sealed_json, unsealed
 
 WORK_NAME: Final = ".asr-work"
+
+logger = logging.getLogger(__name__)
 
 
 class ShardRecord(BaseModel):
@@ -108,7 +112,7 @@ class WorkState:
     def record(self, shard: ShardRecord) -> None:
         """Records a shard whose files are all committed."""
         path = self._shard_path(shard.stage, shard.index)
-        commit_bytes(path, _json_bytes(shard.model_dump(mode="json")))
+        commit_bytes(path, sealed_json(shard.model_dump(mode="json")))
         self._verified[shard.stage, shard.index] = shard
         reached("recorded", path)
 
@@ -123,10 +127,11 @@ class WorkState:
         if not path.is_file():
             return None
         try:
-            shard = ShardRecord.model_validate_json(path.read_bytes())
+            shard = ShardRecord.model_validate(unsealed(path, path.read_bytes()))
             for record in shard.files:
                 check_file(self.directory, record)
-        except (ValidationError, CorruptFileError):
+        except (ValidationError, CorruptFileError) as error:
+            logger.warning("%s; shard %d of stage %s is done again", error, index, stage)
             return None
         self._verified[stage, index] = shard
         return shard
@@ -178,8 +183,5 @@ def _json_bytes(value: JsonValue) -> bytes:
 
 
 def _read_json(path: Path) -> JsonValue:
-    try:
-        content: JsonValue = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: is not JSON: {error}") from error
+    content: JsonValue = parse_json(path, path.read_bytes())
     return content

@@ -9,6 +9,7 @@ import pytest
 
 from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage import load_manifest, run_id
+from asr_data.storage.seal import sealed_json
 
 
 def test_a_manifest_comes_back_as_it_was_written(write: Any) -> None:
@@ -46,7 +47,8 @@ def test_run_id_is_the_sha256_of_the_sorted_settings() -> None:
 def test_what_cannot_be_understood_is_named(write: Any, change: dict[str, Any], message: str) -> None:
     path = write()
     content = json.loads((path / "asr.json").read_bytes())
-    (path / "asr.json").write_text(json.dumps(content | change))
+    del content["sha256"]
+    (path / "asr.json").write_bytes(sealed_json(content | change))
     with pytest.raises(CorruptFileError, match=message):
         load_manifest(path)
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asr_data.storage import Problem, commit_parquet, validate
+from asr_data.storage.seal import sealed_json
 
 
 def messages(path: Any) -> list[str]:
@@ -215,6 +216,7 @@ def test_a_file_whose_checksum_was_forged_along(write: Any, rows: Any, schemas: 
     record = commit_parquet(path / "data" / "train-00000.parquet", [table], schemas["data"], root=path)
     content = json.loads((path / "asr.json").read_bytes())
     content["files"][0] = record.model_dump() | {"rows": 2}
-    (path / "asr.json").write_text(json.dumps(content))
+    del content["sha256"]
+    (path / "asr.json").write_bytes(sealed_json(content))
     assert pq.read_metadata(path / "data" / "train-00000.parquet").num_rows == 3
     assert "holds 3 rows, but the manifest says 2" in messages(path)
