@@ -21,7 +21,7 @@ from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import mask_plan, scoring_plan, versions
 from asr_data.pipeline.scoring import ScoreStage, ShardNames
 from asr_data.pipeline.summary import Progress, Silent, Summary, side_statistics, summary_of
-from asr_data.rows import Layout, Source
+from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import FileRecord, check_collisions, check_file, dataset_card, open_output, run_id
@@ -145,9 +145,13 @@ def mask(
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or _recorded_tokenizer(manifest)
     # The manifest's own records keep the order of columns, which its canonical plan does not.
-    records = {name: getattr(manifest, name).model_dump(mode="json") for name in ("input", "scorer")}
-    plan = mask_plan({**manifest.plan, **records}, policy, mask)
-    if manifest.reference is not None and manifest.reference.tokenizer.fingerprint != policy.fingerprint:
+    recorded = ("input", "scorer", "scoring", "output", "reference")
+    records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
+    records["layout"] = recorded_layout(manifest.plan, manifest.sides).model_dump(mode="json")
+    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask)
+    if manifest.reference is None:
+        plan.pop("reference", None)
+    elif manifest.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
         )
@@ -283,7 +287,10 @@ def _finish(
             final = (names.rows(index), names.scores(index), names.logprobs(index))
             files += [file for file in record.files if file.path in final]
     rejected.sort(key=lambda reject: reject["index"])
-    files += directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}).files
+    written = directory.committed("rejects", 0)
+    if written is None:
+        written = directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)})
+    files += written.files
     masked = "mask" in plan
     layout = Layout.model_validate(plan["layout"])
     manifest = Manifest(
@@ -313,14 +320,9 @@ def _finish(
 
 
 def _rejects(rejected: list[dict[str, Any]]) -> tuple[pa.Schema, list[pa.Table]]:
-    rows = [{"asr_row": r["index"], "code": r["code"], "message": _encodable(r["message"])} for r in rejected]
+    rows = [{"asr_row": r["index"], "code": r["code"], "message": r["message"]} for r in rejected]
     schema = asr_data_schemas.REJECTS_SCHEMA
     return schema, [pa.Table.from_pylist(rows, schema=schema)]
-
-
-def _encodable(text: str) -> str:
-    """Arrow strings hold no lone surrogates; a message that quotes one shows it escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _tokenizer_record(plan: Mapping[str, Any]) -> TokenizerRecord | None:

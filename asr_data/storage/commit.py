@@ -118,7 +118,7 @@ def check_file(root: Path, record: FileRecord) -> Path:
 def commit_bytes(path: Path, data: bytes) -> None:
     """Replaces ``path`` by a file that holds ``data``, or leaves it as it was."""
     with _committing(path) as temporary:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             reached("created", path)
             file.write(data)
             reached("written", path)
@@ -152,7 +152,7 @@ def commit_parquet(
     schema = schema.remove_metadata()
     root = path.parent if root is None else root
     with _committing(path) as temporary:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             reached("created", path)
             rows = write_rows(file, path, batches, schema)
             reached("written", path)
@@ -174,17 +174,35 @@ def commit_parquet(
 @contextmanager
 def _committing(path: Path) -> Iterator[Path]:
     """Gives the temporary name to write to; renames it when the block ends well, else removes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # left by a kill; never written through, it could be a link
+        try:
+            yield temporary
+        except Exception:  # an error of ours cleans up; a kill cannot, and readers ignore what it leaves
+            temporary.unlink(missing_ok=True)
+            raise
+        temporary.replace(path)
+        reached("renamed", path)
+        flush_directory(path.parent)
+        reached("committed", path)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the system refuses, such as room on a full disk, into a StorageError that says how to go on.
+
+    Raises:
+        StorageError: instead of any OSError; names ``path``.
+    """
     try:
-        yield temporary
-    except Exception:  # an error of ours cleans up; a kill cannot, and readers ignore what it leaves
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    reached("renamed", path)
-    flush_directory(path.parent)
-    reached("committed", path)
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written: {error.strerror or error}. What was committed stays: when the cause is "
+            "removed, the same command with --resume goes on"
+        ) from error
 
 
 def flush_directory(directory: Path) -> None:

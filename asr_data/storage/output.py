@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -11,10 +12,12 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage.commit import check_file, commit_bytes, commit_parquet, file_sha256, reached
+from asr_data.storage.commit import check_file, commit_bytes, commit_parquet, explained, file_sha256, reached
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import plain_plan, plan_differences
 from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
+
+FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
 """A table to be written: its schema and its rows, in batches."""
@@ -61,7 +64,9 @@ class OutputDirectory:
                 f"{path}: holds {'a finished' if found == 'finished' else 'an unfinished'} output already; "
                 "pass --resume to go on with it, or --overwrite to replace it"
             )
-        path.mkdir(parents=True, exist_ok=True)
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+        _refuse_links(path)
         work = WorkState(path)
         if found == "finished" and resume:
             return cls._reopen(path, asked, work)
@@ -120,7 +125,8 @@ class OutputDirectory:
     def work_path(self, name: str) -> Path:
         """A path for an intermediate file; it lasts until :meth:`finish`. Its folder exists."""
         path = self._work.path / "intermediate" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self, manifest: Manifest, card: str) -> Manifest:
@@ -142,9 +148,7 @@ class OutputDirectory:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
         described = card.encode()
-        manifest = manifest.model_copy(
-            update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()}
-        )
+        manifest = manifest.model_copy(update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()})
         self._work.claim([CARD_NAME])
         commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
@@ -180,9 +184,21 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty directory"
+            f"{path}: holds {listed}, which asr-annotate did not write, or of which {MANIFEST_NAME} is lost; the "
+            "output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
+
+
+def _refuse_links(path: Path) -> None:
+    """Through a link to a folder we would write, and remove, outside of the directory."""
+    ours = [path / name for name in (WORK_NAME, *FOLDERS)]
+    inside = [Path(root, name) for root, folders, files in os.walk(path / WORK_NAME) for name in (*folders, *files)]
+    links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
+    if links:
+        raise OutputExistsError(
+            f"{links[0]}: is a link, which asr-annotate did not make; the output must lie in {path}"
+        )
 
 
 def _removable(path: Path) -> list[str]:
@@ -205,7 +221,8 @@ def _require_undamaged(path: Path, manifest: Manifest) -> None:
             damage.append(str(error))
     if damage:
         raise CorruptFileError(
-            f"{path}: is finished, but not what was written; pass --overwrite to make it again:\n  " + "\n  ".join(damage)
+            f"{path}: is finished, but not what was written; pass --overwrite to make it again:\n  "
+            + "\n  ".join(damage)
         )
 
 

@@ -66,9 +66,14 @@ def validate(path: Path) -> list[Problem]:
     except CorruptFileError as error:
         return [Problem(MANIFEST_NAME, None, str(error))]
     problems = [*_extra_files(path, manifest), *_manifest_problems(manifest), *_card_problems(path, manifest)]
-    listed = sum(record.rows for record in manifest.files)
-    sound = manifest.input.rows <= listed  # else the manifest is made up, and may claim any number
-    seen = _Seen(*(np.zeros(manifest.input.rows if sound else listed, dtype=bool) for _ in range(4)))
+    most = _most_rows(path, manifest)
+    sound = manifest.input.rows <= most  # else the manifest is made up, and may claim any number
+    if not sound:
+        problems.append(
+            Problem(MANIFEST_NAME, None, f"input.rows is {manifest.input.rows}, more than the files can hold")
+        )
+    data, scores, rejects, logprobs = (np.zeros(min(manifest.input.rows, most), dtype=bool) for _ in range(4))
+    seen = _Seen(data, scores, rejects, logprobs)
     last_row = dict.fromkeys((*_CONFIGS, *_OPTIONAL), -1)
     for record in manifest.files:
         config = record.path.partition("/")[0]
@@ -81,6 +86,12 @@ def validate(path: Path) -> list[Problem]:
             sound = False
             problems.append(Problem(record.path, None, str(error)))
     return [*problems, *_account(manifest, seen)] if sound else problems
+
+
+def _most_rows(path: Path, manifest: Manifest) -> int:
+    """No fewer rows than the files can hold: an index takes more than a bit, compressed."""
+    files = [path / record.path for record in manifest.files]
+    return 8 * sum(file.stat().st_size for file in files if file.is_file())
 
 
 class _UnreadableSchemaError(Exception):

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from asr_data.errors import CorruptFileError, OutputExistsError
-from asr_data.storage.commit import FileRecord, check_file, commit_bytes, flush_directory, reached
+from asr_data.storage.commit import FileRecord, check_file, commit_bytes, explained, flush_directory, reached
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
 
 WORK_NAME: Final = ".asr-work"
@@ -70,8 +70,9 @@ class WorkState:
         Raises:
             OutputExistsError: another process is writing here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        with explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -98,10 +99,11 @@ class WorkState:
     def claim(self, paths: Iterable[str]) -> None:
         """Notes, before they exist, that these files are ours to overwrite and to remove."""
         claims = self.path / "claims"
-        claims.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            (claims / quote(path, safe="")).touch()
-        flush_directory(claims)
+        with explained(claims):
+            claims.mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                (claims / quote(path, safe="")).touch()
+            flush_directory(claims)
         reached("claimed", claims)
 
     def claimed(self) -> list[str]:
@@ -163,8 +165,9 @@ class WorkState:
 
     def remove(self) -> None:
         """Removes the work state, intermediate files included."""
-        shutil.rmtree(self.path)
-        flush_directory(self.directory)
+        with explained(self.path):
+            shutil.rmtree(self.path)
+            flush_directory(self.directory)
 
     def _shard_path(self, stage: str, index: int) -> Path:
         return self.path / "shards" / f"{stage}-{index:05d}.json"

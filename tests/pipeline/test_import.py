@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "view": {"text"},
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
-    "export": {"rows", "text", "storage"},
+    "export": {"rows", "text", "storage", "asr_data_schemas"},
     "hub": {"storage"},
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
