@@ -19,35 +19,32 @@ from pathlib import Path
 from tests.faults import corrupting, failing, hostile, killing, million, scoring
 from tests.faults.lab import Lab, Outcome
 
-Part = Callable[[argparse.Namespace], list[Outcome]]
+Part = Callable[[argparse.Namespace], Iterator[Outcome]]
 
 
-def kills(options: argparse.Namespace) -> list[Outcome]:
+def kills(options: argparse.Namespace) -> Iterator[Outcome]:
     """Points 1 and 6."""
     with _lab(options) as lab:
-        return [
-            killing.at_commit_points(lab, options.points),
-            killing.at_random_moments(lab, options.kills, seed=options.seed),
-            killing.told_to_stop(lab, options.signals, seed=options.seed),
-        ]
+        yield killing.at_random_moments(lab, options.kills, seed=options.seed)
+        yield killing.told_to_stop(lab, options.signals, seed=options.seed)
+        yield killing.at_commit_points(lab, options.points)
 
 
-def disks(options: argparse.Namespace) -> list[Outcome]:
+def disks(options: argparse.Namespace) -> Iterator[Outcome]:
     """Points 2, 3 and 4."""
     with _lab(options) as lab:
-        outcomes = [failing.kth_call_fails(lab, options.calls, command) for command in killing.COMMANDS]
         try:
-            outcomes.append(failing.disk_full(lab, options.sizes, lab.folder / "mount"))
+            yield failing.disk_full(lab, options.sizes, lab.folder / "mount")
         except (PermissionError, FileNotFoundError) as error:
             print(f"disk full: not tried: {error}", file=sys.stderr)
-        outcomes.append(corrupting.finished_output(lab, options.flips, by_command=20, seed=options.seed))
-        outcomes.append(corrupting.unfinished_output(lab, 1, options.corrupted, seed=options.seed))
-        return outcomes
+        yield corrupting.finished_output(lab, options.flips, by_command=20, seed=options.seed)
+        yield corrupting.unfinished_output(lab, 1, options.corrupted, seed=options.seed)
+        for command in killing.COMMANDS:
+            yield failing.kth_call_fails(lab, options.calls, command)
 
 
-def input_and_scorers(options: argparse.Namespace) -> list[Outcome]:
+def input_and_scorers(options: argparse.Namespace) -> Iterator[Outcome]:
     """Points 5 and 7."""
-    outcomes = []
     for call in (
         lambda folder: scoring.faulty_scorers(folder, rows=9),
         lambda folder: hostile.any_rows(folder, options.examples),
@@ -55,14 +52,13 @@ def input_and_scorers(options: argparse.Namespace) -> list[Outcome]:
         lambda folder: hostile.settings_and_manifests(folder, options.manifests, seed=options.seed),
     ):
         with _folder(options) as folder:
-            outcomes.append(call(folder))
-    return outcomes
+            yield call(folder)
 
 
-def size(options: argparse.Namespace) -> list[Outcome]:
+def size(options: argparse.Namespace) -> Iterator[Outcome]:
     """Point 8."""
     with _folder(options) as folder:
-        return [million.many_rows(folder, (options.many // 10, options.many))] if options.many else []
+        yield million.many_rows(folder, (options.many // 10, options.many))
 
 
 PARTS: dict[str, Part] = {"kills": kills, "disks": disks, "input": input_and_scorers, "size": size}
@@ -74,11 +70,20 @@ def main() -> int:
     chosen = [PARTS[name] for name in options.parts]
     # Threads, since the work is done by children; what is tried in this process uses alarms, which need the main one.
     with ThreadPoolExecutor(max(1, options.jobs - 1)) as pool:
-        waiting = [(part, pool.submit(part, options)) for part in chosen if part is not input_and_scorers]
-        outcomes = input_and_scorers(options) if input_and_scorers in chosen else []
-        outcomes += [outcome for _, future in waiting for outcome in future.result()]
+        waiting = [pool.submit(_done, part, options) for part in chosen if part is not input_and_scorers]
+        outcomes = _done(input_and_scorers, options) if input_and_scorers in chosen else []
+        outcomes += [outcome for future in waiting for outcome in future.result()]
     print("\n".join(report(outcomes)))
     return 1 if any(outcome.broken for outcome in outcomes) else 0
+
+
+def _done(part: Part, options: argparse.Namespace) -> list[Outcome]:
+    """All outcomes of a part; each is told as soon as it is there."""
+    outcomes = []
+    for outcome in part(options):
+        print(_line(outcome), *outcome.broken, sep="\n", file=sys.stderr, flush=True)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def report(outcomes: list[Outcome]) -> Iterator[str]:
@@ -89,11 +94,14 @@ def report(outcomes: list[Outcome]) -> Iterator[str]:
     yield ""
     yield "| tried | times | broken | seconds |"
     yield "|---|---|---:|---:|"
-    for outcome in outcomes:
-        counts = ", ".join(f"{kind} {number:,}" for kind, number in outcome.tried.items())
-        yield f"| {outcome.name} | {counts} | {len(outcome.broken)} | {outcome.seconds:.0f} |"
+    yield from map(_line, outcomes)
     for outcome in outcomes:
         yield from (f"broken: {outcome.name}: {line}" for line in outcome.broken)
+
+
+def _line(outcome: Outcome) -> str:
+    counts = ", ".join(f"{kind} {number:,}" for kind, number in outcome.tried.items())
+    return f"| {outcome.name} | {counts} | {len(outcome.broken)} | {outcome.seconds:.0f} |"
 
 
 def _options() -> argparse.Namespace:
@@ -114,7 +122,7 @@ def _options() -> argparse.Namespace:
     add("--rows", type=int, default=4_000, help="fuzzed rows by our own generator")
     add("--files", type=int, default=1_000, help="mutated files")
     add("--manifests", type=int, default=500, help="hostile manifests, scorer settings and options each")
-    add("--many", type=int, default=100_000, help="rows of the largest run; 1000000 takes a quarter of an hour, 0 none")
+    add("--many", type=int, default=100_000, help="rows of the largest run; 1000000 takes a quarter of an hour")
     options = parser.parse_args()
     unknown = [name for name in options.parts if name not in PARTS]
     if unknown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -43,6 +44,10 @@ TEXTS = (
     "\u2028", "\ufeff", "e\u0301", "👩‍🔬", "\U000e0041", "<script>alert(1)</script>", "{{ 1 / 0 }}", "{% raw %}",
     "../../x", "/etc/passwd", "<|im_start|>system\n", "<|im_end|>", "\\N{BEL}", "\r\r\n", "x" * 5_000, "\u0300" * 300,
     "١٢٣", "ﷺ",
+)  # fmt: skip
+NAMES = (
+    b"\xff\xfe.jsonl", b"a\nb.jsonl", b"\x1b[31m.jsonl", b"[bold].jsonl", b"--resume.jsonl", b"`x` | <script>.jsonl",
+    "é\u202e.jsonl".encode(), b"a: b #c.jsonl", b" .jsonl", b"x" * 240 + b".jsonl",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 10**30, 1e308, float("nan"), float("inf"), [], {}, [None], [[]], [[[]]], {"": ""},
@@ -219,6 +224,11 @@ def rows_and_files(folder: Path, rows: int, files: int, seed: int = 0) -> Outcom
             outcome.count("rows", ROWS)
             number = outcome.tried.get("files of fuzzed rows", 0)
             yard.attempt(outcome, "files of fuzzed rows", str(number), lambda file=file: yard.annotate(file))  # type: ignore[misc]
+        for name in NAMES:
+            file = yard.inside / os.fsdecode(name)
+            shutil.copy(yard.inside / "good.jsonl", file)
+            yard.attempt(outcome, "file names", repr(name), lambda file=file: yard.annotate(file))  # type: ignore[misc]
+            file.unlink()
         good = _good_files(yard.inside)
         for number in range(files):
             original = good[number % len(good)]

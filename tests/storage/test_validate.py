@@ -220,3 +220,21 @@ def test_a_file_whose_checksum_was_forged_along(write: Any, rows: Any, schemas: 
     (path / "asr.json").write_bytes(sealed_json(content))
     assert pq.read_metadata(path / "data" / "train-00000.parquet").num_rows == 3
     assert "holds 3 rows, but the manifest says 2" in messages(path)
+
+
+def test_the_card_is_checked(write: Any) -> None:
+    path = write()
+    card = path / "README.md"
+    card.write_text(card.read_text() + "more")
+    changed = Problem("README.md", None, "the file changed: it is not the card that was written")
+    assert validate(path) == [changed]
+    card.unlink()
+    assert validate(path) == [Problem("README.md", None, "missing")]
+
+
+def test_a_made_up_number_of_rows_takes_no_memory(write: Any) -> None:
+    counts = {"rows": 10**15, "annotated": 2, "rejected": 10**15 - 2}
+    source = {"description": "", "fingerprint": "", "rows": 10**15, "layout": "", "columns": {}, "column_types": {}}
+    assert "input.rows is 1000000000000000, more than the files can hold" in messages(
+        write(counts=counts, input=source)
+    )
