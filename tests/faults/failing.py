@@ -45,7 +45,7 @@ def disk_full(lab: Lab, steps: int, mount: Path) -> Outcome:
     with timed(outcome):
         expected = undisturbed(lab, ("run",))["run"]
         command = (*lab.run, "-o", "mount/out")
-        for option, enough, room in (("size", 120 * PAGE, "16m"), ("nr_inodes", 60, "10k")):
+        for option, enough, room in (("size", 48 * PAGE, "16m"), ("nr_inodes", 60, "10k")):
             for step in range(steps):
                 amount = enough * (step + 1) // steps
                 amount = max(amount // PAGE, 1) * PAGE if option == "size" else max(amount, 3)

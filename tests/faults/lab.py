@@ -120,9 +120,9 @@ class Lab:
 
     def close(self) -> None:
         """End the process that forks."""
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.close()
-        self._zygote.wait()
+        with self._zygote as process:
+            assert process.stdin is not None
+            process.stdin.close()
 
     def fresh(self, *argv: str) -> Ended:
         """``asr-annotate`` as a user starts it, with a new interpreter."""

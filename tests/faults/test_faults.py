@@ -54,16 +54,16 @@ def test_corrupt_files_of_an_unfinished_output(lab: Lab) -> None:
 
 
 def test_faulty_scorers(tmp_path: Path) -> None:
-    check(scoring.faulty_scorers(tmp_path, rows=4))
+    check(scoring.faulty_scorers(tmp_path, rows=3))
 
 
 def test_rows_by_hypothesis(tmp_path: Path) -> None:
-    check(hostile.any_rows(tmp_path, 50))
+    check(hostile.any_rows(tmp_path, 25))
 
 
 def test_hostile_rows_and_files(tmp_path: Path) -> None:
-    assert check(hostile.rows_and_files(tmp_path, rows=400, files=60))["rows"] == 400
+    assert check(hostile.rows_and_files(tmp_path, rows=200, files=42))["rows"] == 200
 
 
 def test_hostile_settings_and_manifests(tmp_path: Path) -> None:
-    check(hostile.settings_and_manifests(tmp_path, 60))
+    check(hostile.settings_and_manifests(tmp_path, 40))
