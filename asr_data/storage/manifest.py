@@ -15,10 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage.commit import FileRecord
+from asr_data.storage.seal import parse_json, sealed_json, unsealed
 from asr_data.types import RewardForm, Side
 from asr_data_schemas import CONTRACT_VERSION, data_schema, row_schema
 
 MANIFEST_NAME: Final = "asr.json"
+CARD_NAME: Final = "README.md"
 
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
@@ -138,6 +140,7 @@ class Manifest(_Part):
         counts: rows in and out.
         files: every Parquet file of the directory.
         versions: package to version, of all that can change bytes.
+        card_sha256: SHA-256 of ``README.md``; None before the directory is finished.
         plan: what was asked for; resuming compares it.
     """
 
@@ -157,6 +160,7 @@ class Manifest(_Part):
     counts: Counts
     files: tuple[FileRecord, ...]
     versions: dict[str, str] = {}
+    card_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     plan: dict[str, JsonValue] = {}
 
     @property
@@ -177,31 +181,29 @@ class Manifest(_Part):
 
     def to_bytes(self) -> bytes:
         """The content of ``asr.json``."""
-        return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+        return sealed_json(self.model_dump(mode="json"))
 
 
 def load_manifest(directory: Path) -> Manifest:
     """Reads ``directory/asr.json``.
 
     Raises:
-        CorruptFileError: it is missing, is not JSON, or does not describe an output of this contract version.
+        CorruptFileError: it is missing, not what was written, or does not describe an output of this contract version.
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():
         raise CorruptFileError(
             f"{path}: missing; {directory} is not a finished output of asr-annotate ({MANIFEST_NAME} is written last)"
         )
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: is not JSON: {error}") from error
+    data = path.read_bytes()
+    content = parse_json(path, data)
     version = content.get("contract_version") if isinstance(content, dict) else None
     if version != CONTRACT_VERSION:
         raise CorruptFileError(
             f"{path}: contract_version is {version!r}, but this package reads version {CONTRACT_VERSION}"
         )
     try:
-        return Manifest.model_validate(content)
+        return Manifest.model_validate(unsealed(path, data))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise CorruptFileError(f"{path}: {problems}") from error

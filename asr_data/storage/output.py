@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,20 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage.commit import check_file, commit_bytes, commit_copy, commit_parquet, reached
-from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.commit import (
+    check_file,
+    commit_bytes,
+    commit_copy,
+    commit_parquet,
+    explained,
+    file_sha256,
+    reached,
+)
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import plain_plan, plan_differences
 from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
 
-CARD_NAME: Final = "README.md"
+FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
 """A table to be written: its schema and its rows, in batches."""
@@ -73,6 +83,7 @@ class OutputDirectory:
         asked = plain_plan(plan)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
             return cls._reopen(path, asked, part)
+        _refuse_links(path)
         work = WorkState(path)
         work.lock()
         found = _inspect(path)  # again: until now others could write
@@ -94,7 +105,7 @@ class OutputDirectory:
     def _reopen(cls, path: Path, asked: dict[str, JsonValue], part: PartRecord | None) -> OutputDirectory:
         manifest = load_manifest(path)
         _require_same_plan(path, manifest.plan, _with_part(asked, part))
-        _check_finished(path, manifest)
+        _require_undamaged(path, manifest)
         return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
 
     @property
@@ -167,7 +178,8 @@ class OutputDirectory:
     def work_path(self, name: str) -> Path:
         """A path for an intermediate file; it lasts until :meth:`finish`. Its folder exists."""
         path = self._work.path / "intermediate" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self, manifest: Manifest, card: str) -> Manifest:
@@ -188,9 +200,10 @@ class OutputDirectory:
         for record in manifest.files:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
-        manifest = manifest.model_copy(update={"plan": self.plan})
+        described = card.encode()
+        manifest = manifest.model_copy(update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()})
         self._work.claim([CARD_NAME])
-        commit_bytes(self.path / CARD_NAME, card.encode())
+        commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
         commit_bytes(self.path / MANIFEST_NAME, manifest.to_bytes())
         reached("finished", self.path / MANIFEST_NAME)
@@ -224,9 +237,21 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty directory"
+            f"{path}: holds {listed}, which asr-annotate did not write, or of which {MANIFEST_NAME} is lost; the "
+            "output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
+
+
+def _refuse_links(path: Path) -> None:
+    """Through a link to a folder we would write, and remove, outside of the directory."""
+    ours = [path / name for name in (WORK_NAME, *FOLDERS)]
+    inside = [Path(root, name) for root, folders, files in os.walk(path / WORK_NAME) for name in (*folders, *files)]
+    links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
+    if links:
+        raise OutputExistsError(
+            f"{links[0]}: is a link, which asr-annotate did not make; the output must lie in {path}"
+        )
 
 
 def _removable(path: Path) -> list[str]:
@@ -235,6 +260,23 @@ def _removable(path: Path) -> list[str]:
         return []
     files = [record.path for record in load_manifest(path).files if record.path.endswith(".parquet")]
     return [MANIFEST_NAME, CARD_NAME, *files]
+
+
+def _require_undamaged(path: Path, manifest: Manifest) -> None:
+    """A finished output that is resumed is checked: who asks for it again wants to know that it is there."""
+    card = path / CARD_NAME
+    sound = card.is_file() and file_sha256(card) == manifest.card_sha256
+    damage = [] if sound else [f"{card}: missing, or not the card that was written"]
+    for record in manifest.files:
+        try:
+            check_file(path, record)
+        except CorruptFileError as error:
+            damage.append(str(error))
+    if damage:
+        raise CorruptFileError(
+            f"{path}: is finished, but not what was written; pass --overwrite to make it again:\n  "
+            + "\n  ".join(damage)
+        )
 
 
 def _with_part(plan: Mapping[str, JsonValue], part: PartRecord | None) -> dict[str, JsonValue]:
@@ -247,20 +289,4 @@ def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mappi
         raise OutputExistsError(
             f"{path}: holds an output that was begun with other settings, so it cannot be gone on with; repeat them, "
             "give another directory, or pass --overwrite to replace it:\n  " + "\n  ".join(differences)
-        )
-
-
-def _check_finished(path: Path, manifest: Manifest) -> None:
-    problems = []
-    for record in manifest.files:
-        try:
-            check_file(path, record)
-        except CorruptFileError as error:
-            problems.append(str(error))
-    if not (path / CARD_NAME).is_file():
-        problems.append(f"{path / CARD_NAME}: missing")
-    if problems:
-        raise CorruptFileError(
-            f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "
-            + "\n  ".join(problems)
         )

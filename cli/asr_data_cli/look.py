@@ -166,10 +166,9 @@ def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> 
 
 
 def _view(annotated: AnnotatedDirectory, record: dict[str, Any]) -> RowView:
-    from asr_data.rows import Layout, normalise
+    from asr_data.rows import normalise, recorded_layout
     from asr_data.view.model import row_view
 
     manifest = annotated.manifest
-    layout = Layout.model_validate(manifest.plan["layout"])
-    row = normalise(record[f"{manifest.prefix}asr_row"], record, layout)
+    row = normalise(record[f"{manifest.prefix}asr_row"], record, recorded_layout(manifest.plan, manifest.sides))
     return row_view(row, record, prefix=manifest.prefix)
