@@ -30,9 +30,11 @@ from asr_data.scoring.config import read_config
 from asr_data.storage import open_output, validate
 from asr_data.storage.seal import sealed_json
 from asr_data.text import Tokenizer, load_tokenizer
+from asr_data.view.gold import gold_reader
+from asr_data.view.model import row_views
+from asr_data.view.reading import first_rows
 from asr_data.view.terminal import show_rows
 from asr_data_cli import settings
-from asr_data_cli.look import first_rows
 from tests.faults.lab import Outcome, save_tokenizer, timed, write_pairs
 from tests.faults.scoring import Faulty
 
@@ -151,7 +153,8 @@ def show(directory: Path) -> str:
     text = io.StringIO()
     annotated = open_output(directory)
     if annotated.manifest.stage == "masked":
-        show_rows(Console(file=text, width=100), first_rows(annotated, 5))
+        views = row_views(annotated, first_rows(annotated, 5), gold_reader(annotated))
+        show_rows(Console(file=text, width=100), views)
     shown = text.getvalue()
     obeyed = {c for c in shown if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c in "\u202e\u2066\u2028"}
     if obeyed:
