@@ -12,7 +12,7 @@ import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
-from asr_data.errors import ConfigError, StorageError
+from asr_data.errors import ConfigError, CorruptFileError, StorageError
 from asr_data.pipeline import aligning, logprobs, masking
 from asr_data.pipeline import scoring as scoring_stage
 from asr_data.pipeline.aligning import BATCH_ROWS, AlignStage
@@ -24,7 +24,7 @@ from asr_data.pipeline.summary import Progress, Silent, Summary, side_statistics
 from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import FileRecord, check_collisions, check_file, dataset_card, open_output, run_id
+from asr_data.storage import FileRecord, check_collisions, dataset_card, open_output, run_id
 from asr_data.storage.manifest import Counts, InputRecord, Manifest, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory, read_batches
@@ -368,12 +368,17 @@ class _FinishedShards:
     """The shards of a finished directory, each checked by SHA-256 when it is first read."""
 
     def __init__(self, directory: AnnotatedDirectory) -> None:
-        self._path = directory.path
-        self._checked: set[str] = set()
+        self._directory = directory
         self._rows = directory.manifest.files_of("data")
         self._scores = directory.manifest.files_of("scores")
         self._logprobs = directory.manifest.files_of("logprobs")
         self.shards = len(self._rows)
+        referred = self.shards if directory.manifest.reference is not None else 0
+        if (len(self._scores), len(self._logprobs)) != (self.shards, referred):
+            raise CorruptFileError(
+                f"{directory.path}: the manifest lists {self.shards} files in data/, {len(self._scores)} in scores/, "
+                f"and {len(self._logprobs)} in logprobs/"
+            )
 
     def rows(self, index: int) -> Iterator[pa.RecordBatch]:
         """See :class:`asr_data.pipeline.aligning.ScoredShards`."""
@@ -388,7 +393,4 @@ class _FinishedShards:
         return self._read(self._logprobs[index])
 
     def _read(self, record: FileRecord) -> Iterator[pa.RecordBatch]:
-        if record.path not in self._checked:
-            check_file(self._path, record)
-            self._checked.add(record.path)
-        return read_batches(self._path / record.path, BATCH_ROWS)
+        return read_batches(self._directory.checked(record), BATCH_ROWS)
