@@ -28,6 +28,18 @@ def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = No
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of one Parquet file, without metadata.
+
+    Raises:
+        CorruptFileError: it cannot be read as Parquet.
+    """
+    try:
+        return pq.read_schema(path).remove_metadata()
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+
+
 class AnnotatedDirectory:
     """A finished output directory. Made by :func:`open_output`.
 
@@ -51,11 +63,7 @@ class AnnotatedDirectory:
         records = self.manifest.files_of(config)
         if not records:
             raise CorruptFileError(f"{self.path}: the manifest lists no files in {config}/")
-        path = self.checked(records[0])
-        try:
-            return pq.read_schema(path)
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+        return read_schema(self.checked(records[0]))
 
     def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The annotated rows in input order, ``batch_rows`` at most at a time.
@@ -95,19 +103,14 @@ class AnnotatedDirectory:
         Raises:
             CorruptFileError: it is not.
         """
+        path = self.path / record.path
         if self._verify and record.path not in self._verified:
-            found = _columns(check_file(self.path, record))
+            check_file(self.path, record)
+            found = {field.name: type_name(field.type) for field in read_schema(path)}
             if found != self.manifest.columns_of(record):
-                raise CorruptFileError(f"{self.path / record.path}: its columns are not those of the manifest: {found}")
+                raise CorruptFileError(f"{path}: its columns are not those of the manifest: {found}")
             self._verified.add(record.path)
-        return self.path / record.path
-
-
-def _columns(path: Path) -> dict[str, str]:
-    try:
-        return {field.name: type_name(field.type) for field in pq.read_schema(path)}
-    except (OSError, pa.ArrowException) as error:
-        raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+        return path
 
 
 def open_output(path: Path, *, verify: bool = True) -> AnnotatedDirectory:
