@@ -162,7 +162,8 @@ def mask(
     # The manifest's own records keep the order of columns, which its canonical plan does not.
     recorded = ("input", "scorer", "scoring", "output", "reference")
     records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
-    records["layout"] = recorded_layout(manifest.plan, manifest.sides).model_dump(mode="json")
+    layout = recorded_layout(manifest.plan, manifest.sides)
+    records["layout"] = layout.model_dump(mode="json")
     plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask)
     if manifest.reference is None:
         plan.pop("reference", None)
@@ -179,7 +180,7 @@ def mask(
         added = asr_data_schemas.data_schema(manifest.sides, manifest.prefix, reference="reference" in plan)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
-        layout, index_column = Layout.model_validate(plan["layout"]), f"{manifest.prefix}asr_row"
+        index_column = f"{manifest.prefix}asr_row"
         between = ShardNames.intermediate(directory, manifest.output.split)
         align = AlignStage(shards, layout, policy, manifest.scorer.form, index_column=index_column)
         align.work(directory, between, range(shards.shards), manifest.input.rows, progress)

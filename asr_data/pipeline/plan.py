@@ -75,6 +75,11 @@ def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     return TokenizerRecord(name=_encodable(tokenizer.name), fingerprint=tokenizer.fingerprint)
 
 
+def _encodable(name: str) -> str:
+    """File names may hold bytes that are no UTF-8; no JSON file does."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def part_record(plan: Mapping[str, Any], part: Part) -> PartRecord:
     """What a part keeps beside the plan."""
     return PartRecord(
@@ -82,8 +87,3 @@ def part_record(plan: Mapping[str, Any], part: Part) -> PartRecord:
         input=InputRecord.model_validate(plan["input"]),
         scorer=ScorerRecord.model_validate(plan["scorer"]),
     )
-
-
-def _encodable(name: str) -> str:
-    """File names may hold bytes that are no UTF-8; no JSON file does."""
-    return name.encode("utf-8", "backslashreplace").decode()

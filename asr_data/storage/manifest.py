@@ -17,7 +17,7 @@ from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
 from asr_data.types import RewardForm, Side
-from asr_data_schemas import CONTRACT_VERSION, data_schema, row_schema
+from asr_data_schemas import CONTRACT_VERSION, REJECTS_SCHEMA, data_schema, logprobs_schema, row_schema, scores_schema
 
 MANIFEST_NAME: Final = "asr.json"
 CARD_NAME: Final = "README.md"
@@ -155,7 +155,7 @@ class Manifest(_Part):
     scoring: ScoringConfig = ScoringConfig()
     mask: MaskConfig | None = None
     output: OutputConfig = OutputConfig()
-    sides: tuple[Side, ...]
+    sides: Annotated[tuple[Side, ...], Field(min_length=1)]
     statistics: dict[str, FiniteFloat] = {}
     counts: Counts
     files: tuple[FileRecord, ...]
@@ -174,6 +174,14 @@ class Manifest(_Part):
         with_reference = self.reference is not None
         schema = data_schema(self.sides, self.prefix, reference=with_reference) if masked else row_schema(self.prefix)
         return {field.name: type_name(field.type) for field in schema}
+
+    def columns_of(self, record: FileRecord) -> dict[str, str]:
+        """The columns of one of the files and their Arrow types, in order."""
+        config = record.path.partition("/")[0]
+        if config == "data":
+            return self.input.column_types | self.added_columns()
+        schemas = {"scores": scores_schema(self.sides), "logprobs": logprobs_schema(self.sides)}
+        return {field.name: type_name(field.type) for field in schemas.get(config, REJECTS_SCHEMA)}
 
     def files_of(self, config: Literal["data", "scores", "logprobs", "rejects"]) -> tuple[FileRecord, ...]:
         """The files in one of the folders, in row order."""

@@ -26,7 +26,7 @@ from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_m
 from asr_data.storage.plan import plain_plan, plan_differences
 from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
 
-FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
+_FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
 """A table to be written: its schema and its rows, in batches."""
@@ -81,9 +81,9 @@ class OutputDirectory:
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
         asked = plain_plan(plan)
+        _refuse_links(path)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
             return cls._reopen(path, asked, part)
-        _refuse_links(path)
         work = WorkState(path)
         work.lock()
         found = _inspect(path)  # again: until now others could write
@@ -105,7 +105,7 @@ class OutputDirectory:
     def _reopen(cls, path: Path, asked: dict[str, JsonValue], part: PartRecord | None) -> OutputDirectory:
         manifest = load_manifest(path)
         _require_same_plan(path, manifest.plan, _with_part(asked, part))
-        _require_undamaged(path, manifest)
+        _check_finished(path, manifest)
         return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
 
     @property
@@ -245,7 +245,7 @@ def _inspect(path: Path) -> str:
 
 def _refuse_links(path: Path) -> None:
     """Through a link to a folder we would write, and remove, outside of the directory."""
-    ours = [path / name for name in (WORK_NAME, *FOLDERS)]
+    ours = [path / name for name in (WORK_NAME, *_FOLDERS)]
     inside = [Path(root, name) for root, folders, files in os.walk(path / WORK_NAME) for name in (*folders, *files)]
     links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
     if links:
@@ -262,23 +262,6 @@ def _removable(path: Path) -> list[str]:
     return [MANIFEST_NAME, CARD_NAME, *files]
 
 
-def _require_undamaged(path: Path, manifest: Manifest) -> None:
-    """A finished output that is resumed is checked: who asks for it again wants to know that it is there."""
-    card = path / CARD_NAME
-    sound = card.is_file() and file_sha256(card) == manifest.card_sha256
-    damage = [] if sound else [f"{card}: missing, or not the card that was written"]
-    for record in manifest.files:
-        try:
-            check_file(path, record)
-        except CorruptFileError as error:
-            damage.append(str(error))
-    if damage:
-        raise CorruptFileError(
-            f"{path}: is finished, but not what was written; pass --overwrite to make it again:\n  "
-            + "\n  ".join(damage)
-        )
-
-
 def _with_part(plan: Mapping[str, JsonValue], part: PartRecord | None) -> dict[str, JsonValue]:
     return {**plan, **({} if part is None else part.part.model_dump())}
 
@@ -289,4 +272,21 @@ def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mappi
         raise OutputExistsError(
             f"{path}: holds an output that was begun with other settings, so it cannot be gone on with; repeat them, "
             "give another directory, or pass --overwrite to replace it:\n  " + "\n  ".join(differences)
+        )
+
+
+def _check_finished(path: Path, manifest: Manifest) -> None:
+    problems = []
+    for record in manifest.files:
+        try:
+            check_file(path, record)
+        except CorruptFileError as error:
+            problems.append(str(error))
+    card = path / CARD_NAME
+    if not card.is_file() or file_sha256(card) != manifest.card_sha256:
+        problems.append(f"{card}: missing, or not the card that was written")
+    if problems:
+        raise CorruptFileError(
+            f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "
+            + "\n  ".join(problems)
         )

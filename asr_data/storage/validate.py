@@ -20,7 +20,7 @@ from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_m
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
+from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
 _BATCH_ROWS: Final = 1_000
 _CONFIGS: Final = ("data", "scores", "rejects")
@@ -146,7 +146,7 @@ def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterat
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
     if rows != record.rows:
         yield Problem(record.path, None, f"holds {rows} rows, but the manifest says {record.rows}")
-    wanted = _column_types(record, manifest)
+    wanted = manifest.columns_of(record)
     found = {column.name: type_name(column.type) for column in schema}
     if list(found) != list(wanted) or len(schema) != len(wanted):
         raise _UnreadableSchemaError(f"columns are {schema.names}, but must be {list(wanted)}")
@@ -154,15 +154,6 @@ def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterat
     if wrong:
         listed = ", ".join(f"{name} is {found[name]}, must be {wanted[name]}" for name in wrong)
         raise _UnreadableSchemaError(f"column types are not the contract's: {listed}")
-
-
-def _column_types(record: FileRecord, manifest: Manifest) -> dict[str, str]:
-    config = record.path.partition("/")[0]
-    if config == "data":
-        return manifest.input.column_types | manifest.added_columns()
-    schemas = {"scores": scores_schema(manifest.sides), "logprobs": logprobs_schema(manifest.sides)}
-    schema = schemas.get(config, REJECTS_SCHEMA)
-    return {column.name: type_name(column.type) for column in schema}
 
 
 def _row_problems(

@@ -32,10 +32,11 @@ from asr_data.storage.manifest import InputRecord, ScorerRecord
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
 
 WORK_NAME: Final = ".asr-work"
-_PATIENCE: Final = 60.0
-"""Seconds that a new run waits for the workers of one that died."""
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE: Final = 60.0
+"""Seconds that a new run waits for the workers of one that died."""
 
 
 class ShardRecord(BaseModel):

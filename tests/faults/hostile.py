@@ -12,6 +12,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +31,18 @@ from asr_data.scoring.config import read_config
 from asr_data.storage import open_output, validate
 from asr_data.storage.seal import sealed_json
 from asr_data.text import Tokenizer, load_tokenizer
-from asr_data.view.gold import gold_reader
 from asr_data.view.model import row_views
 from asr_data.view.reading import first_rows
+from asr_data.view.report import write_report
 from asr_data.view.terminal import show_rows
 from asr_data_cli import settings
+from tests.faults.corpus import ANY_RECORD, NAMES, mutated, odd_row, replaced
 from tests.faults.lab import Outcome, save_tokenizer, timed, write_pairs
 from tests.faults.scoring import Faulty
 
 SECONDS = 10
 """Longest time for one file; none needs a tenth of it."""
 ROWS = 20
-TEXTS = (
-    "", " ", "\n", "\0", "a\0b", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\u202egnp.exe", "[bold]x[/bold]", "[/]",
-    "\u2028", "\ufeff", "e\u0301", "👩‍🔬", "\U000e0041", "<script>alert(1)</script>", "{{ 1 / 0 }}", "{% raw %}",
-    "../../x", "/etc/passwd", "<|im_start|>system\n", "<|im_end|>", "\\N{BEL}", "\r\r\n", "x" * 5_000, "\u0300" * 300,
-    "١٢٣", "ﷺ",
-)  # fmt: skip
-NAMES = (
-    b"\xff\xfe.jsonl", b"a\nb.jsonl", b"\x1b[31m.jsonl", b"[bold].jsonl", b"--resume.jsonl", b"`x` | <script>.jsonl",
-    "é\u202e.jsonl".encode(), b"a: b #c.jsonl", b" .jsonl", b"x" * 240 + b".jsonl",
-)  # fmt: skip
-VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 10**30, 1e308, float("nan"), float("inf"), [], {}, [None], [[]], [[[]]], {"": ""},
-    {"role": "user"}, [{"role": "user", "content": "x"}], [{"role": "assistant", "content": None}],
-    [{"role": "assistant", "content": "Yes."}], [{"content": 3}], [{"from": "gpt", "value": "x"}], "true", *TEXTS,
-)  # fmt: skip
-COLUMNS = ("prompt", "chosen", "rejected", "completion", "label", "messages", "question", "asr_row", "prompt_ids", "")
 
 
 class Hang(BaseException):
@@ -90,6 +76,7 @@ class Yard:
         write_pairs(self.inside / "good.jsonl", ROWS)
         (folder / "yard" / "secret.parquet").write_bytes(b"secret")
         self._around = self._listing()
+        self._scripts: int | None = None
 
     def _listing(self) -> list[tuple[str, bytes]]:
         yard = self.folder / "yard"
@@ -128,6 +115,30 @@ class Yard:
             raise AssertionError(f"not valid: {problems[0]}")
         show(out)
         check_card(out)
+        scripts = report_scripts(out, self.inside / "report.html", self.tokenizer)
+        self._scripts = scripts if self._scripts is None else self._scripts
+        if scripts != self._scripts:
+            raise AssertionError(f"the report has {scripts} scripts, and {self._scripts} are its own")
+
+
+def report_scripts(directory: Path, page: Path, tokenizer: Tokenizer | None) -> int:
+    """Writes the report; how many things in it a browser would run.
+
+    Raises:
+        AssertionError: it holds control characters.
+    """
+    write_report(open_output(directory), page, tokenizer=tokenizer, sample=5, overwrite=True)
+    text = page.read_text(encoding="utf-8")
+    if any(ord(c) < 32 and c not in "\n\t" for c in text):
+        raise AssertionError("the report holds control characters")
+    found: list[str] = []
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, attributes: found.extend(  # type: ignore[method-assign]
+        [tag] * (tag in ("script", "iframe", "img", "object"))
+        + [name for name, _ in attributes if name.startswith("on")]
+    )
+    reader.feed(text)
+    return len(found)
 
 
 def check_card(directory: Path) -> None:
@@ -153,8 +164,7 @@ def show(directory: Path) -> str:
     text = io.StringIO()
     annotated = open_output(directory)
     if annotated.manifest.stage == "masked":
-        views = row_views(annotated, first_rows(annotated, 5), gold_reader(annotated))
-        show_rows(Console(file=text, width=100), views)
+        show_rows(Console(file=text, width=100), row_views(annotated, first_rows(annotated, 5), None))
     shown = text.getvalue()
     obeyed = {c for c in shown if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c in "\u202e\u2066\u2028"}
     if obeyed:
@@ -165,22 +175,6 @@ def show(directory: Path) -> str:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 UNHURRIED: Any = {"deadline": None, "database": None, "suppress_health_check": list(hypothesis.HealthCheck)}
-ANY_TEXT = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(TEXTS)
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
-    max_leaves=8,
-)
-ANY_MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system", "tool", ""]), "content": ANY_TEXT}),
-    max_size=3,
-)
-ANY_RECORD = (
-    st.fixed_dictionaries(dict.fromkeys(("prompt", "chosen", "rejected"), ANY_TEXT), optional={"x": ANY_JSON}),
-    st.fixed_dictionaries(dict.fromkeys(("prompt", "chosen", "rejected"), ANY_MESSAGES)),
-    st.fixed_dictionaries({"prompt": ANY_TEXT, "completion": ANY_TEXT, "label": st.booleans()}),
-    st.dictionaries(st.sampled_from(COLUMNS) | ANY_TEXT, ANY_JSON, max_size=4),
-)
 
 
 def any_rows(folder: Path, examples: int) -> Outcome:
@@ -222,7 +216,7 @@ def rows_and_files(folder: Path, rows: int, files: int, seed: int = 0) -> Outcom
         yard = Yard(folder)
         while outcome.tried.get("rows", 0) < rows:
             file = yard.inside / "rows.jsonl"
-            lines = [_row(draw) for _ in range(ROWS)]
+            lines = [odd_row(draw) for _ in range(ROWS)]
             file.write_text("".join(line + "\n" for line in lines), "utf-8", errors="surrogatepass")
             outcome.count("rows", ROWS)
             number = outcome.tried.get("files of fuzzed rows", 0)
@@ -242,29 +236,6 @@ def rows_and_files(folder: Path, rows: int, files: int, seed: int = 0) -> Outcom
     return outcome
 
 
-def _row(draw: random.Random) -> str:
-    record: dict[str, Any] = {"prompt": "What?", "chosen": draw.choice(("A.", "It is so.")), "rejected": "No!"}
-    # Mostly texts, so that files with one odd row are as common as files that no column can hold.
-    pool = TEXTS if draw.random() < 0.99 else VALUES
-    for _ in range(draw.choice((0, 1, 1, 2, 3))):
-        column = draw.choice(COLUMNS[:3]) if draw.random() < 0.97 else draw.choice(COLUMNS)
-        record[column] = _text(draw) if draw.random() < 0.3 else draw.choice(pool)
-    if draw.random() < 0.01:
-        record[draw.choice(TEXTS)] = "a column of a hostile name"
-    if draw.random() < 0.05:
-        record.pop(draw.choice(list(record)))
-    line = json.dumps(record, ensure_ascii=draw.random() < 0.5)
-    if draw.random() < 0.05:
-        line = mutated(line.encode("utf-8", "surrogatepass"), draw).decode("utf-8", "replace").replace("\n", " ")
-    return line
-
-
-def _text(draw: random.Random) -> str:
-    ranges = ((0, 0x7F), (0x80, 0x7FF), (0x2000, 0x206F), (0xD800, 0xDFFF), (0xFE00, 0xFFFF), (0x1F300, 0x1FAFF))
-    low, high = draw.choice(ranges)
-    return "".join(chr(draw.randint(low, high)) for _ in range(draw.randint(1, 30)))
-
-
 def _good_files(folder: Path) -> list[Path]:
     import gzip
 
@@ -279,29 +250,6 @@ def _good_files(folder: Path) -> list[Path]:
     names = [f'"{row["prompt"]}","{row["chosen"]}","{row["rejected"]}"' for row in records]
     (folder / "good.csv").write_text("prompt,chosen,rejected\n" + "\n".join(names) + "\n", encoding="utf-8")
     return [folder / f"good{suffix}" for suffix in (".jsonl", ".parquet", ".json", ".jsonl.gz", ".csv", ".arrow")]
-
-
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """A few bytes flipped, overwritten, cut out, repeated or moved."""
-    out = bytearray(data)
-    for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
-        if not out:
-            break
-        at, length = draw.randrange(len(out)), draw.choice((1, 1, 2, 4, 64))
-        match draw.randrange(6):
-            case 0:
-                out[at] ^= 1 << draw.randrange(8)
-            case 1:
-                out[at : at + length] = draw.randbytes(length)
-            case 2:
-                del out[at : at + length]
-            case 3:
-                out[at:at] = out[at : at + length] * draw.choice((1, 2, 50))
-            case 4:
-                out[at:] = b""
-            case _:
-                out[at : at + length] = draw.choice((b"\0", b"\xff", b'"', b"{", b"[" * 3_000, b"\n", b"9" * 5_000))
-    return bytes(out)
 
 
 # --- settings and manifests --------------------------------------------------------------------------------
@@ -335,7 +283,7 @@ def settings_and_manifests(folder: Path, times: int, seed: int = 0) -> Outcome:
         del content["sha256"]
         for number in range(times):
             file = yard.inside / "asr_scorer.json"
-            text = json.dumps(_replaced(SCORER_SETTINGS, draw)).encode()
+            text = json.dumps(replaced(SCORER_SETTINGS, draw)).encode()
             file.write_bytes(mutated(text, draw) if number % 2 else text)
             yard.attempt(outcome, "scorer settings", str(number), lambda file=file: read_config(file))  # type: ignore[misc]
             parse, examples = OPTIONS[number % len(OPTIONS)]
@@ -345,7 +293,7 @@ def settings_and_manifests(folder: Path, times: int, seed: int = 0) -> Outcome:
                 (out / "asr.json").write_bytes(mutated(raw, draw))
                 kind = "mutated manifests"
             else:
-                (out / "asr.json").write_bytes(sealed_json(_replaced(content, draw)))
+                (out / "asr.json").write_bytes(sealed_json(replaced(content, draw)))
                 kind = "manifests with a right seal"
             yard.attempt(outcome, kind, str(number), lambda: use(yard, out))
     return outcome
@@ -360,32 +308,9 @@ def use(yard: Yard, directory: Path) -> None:
     for call in (
         lambda: validate(directory),
         lambda: show(directory),
+        lambda: report_scripts(directory, yard.inside / "report.html", None),
         lambda: mask(directory, yard.inside / "masked", yard.tokenizer),
         lambda: export(open_output(directory), "jsonl", yard.inside / "exported"),
     ):
         with contextlib.suppress(AsrDataError):
             call()
-
-
-def _replaced(content: Any, draw: random.Random) -> Any:
-    """A copy with one value somewhere in it replaced, removed or added."""
-    copy = json.loads(json.dumps(content))
-    places: list[tuple[Any, Any]] = []
-
-    def walk(node: Any) -> None:
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            places.append((node, key))
-            if isinstance(node[key], dict | list):
-                walk(node[key])
-
-    walk(copy)
-    node, key = draw.choice(places)
-    value = draw.choice((*(v for v in VALUES if v == v and v not in (float("inf"),)), "../../yard/secret", "a/../../x"))
-    match draw.randrange(4):
-        case 0 if isinstance(node, dict):
-            del node[key]
-        case 1 if isinstance(node, dict):
-            node[str(draw.choice(TEXTS))] = value
-        case _:
-            node[key] = value
-    return copy

@@ -28,7 +28,6 @@ def test_killed_at_random_moments(lab: Lab) -> None:
 
 
 def test_told_to_stop(lab: Lab) -> None:
-    pytest.importorskip("asr_data_cli.stopping", reason="this version does not answer signals yet")
     check(killing.told_to_stop(lab, 2))
 
 
