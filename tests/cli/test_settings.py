@@ -136,7 +136,7 @@ def test_all_errors_at_once() -> None:
 def test_batch_tokens() -> None:
     assert settings.batch_tokens("auto") == "auto"
     assert settings.batch_tokens("4096") == 4096
-    for text in ("0", "-1", "1.5", "many", "²"):
+    for text in ("0", "-1", "1.5", "many", "²", "9" * 5_000):
         with pytest.raises(ConfigError, match="--batch-tokens"):
             settings.batch_tokens(text)
 
