@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.segments import processor
+from benchmarks.machine import processor
 
 SIDES = {
     "trl": "TRL's DPOTrainer, all tokens",
