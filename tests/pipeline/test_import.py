@@ -33,11 +33,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Beside the stages.
     "sample": set(),
     "evaluation": {"segments", "masks"},
-    "view": {"text"},
+    "view": {"rows", "text", "segments", "masks", "storage", "asr_data_schemas"},
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
-    "export": {"rows", "text", "storage"},
+    "export": {"rows", "text", "storage", "asr_data_schemas"},
     "hub": {"storage"},
+    "judging": {"rows", "storage", "evaluation", "asr_data_schemas"},
     "training": {"text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
     "asr_data": {"pipeline", "scoring", "segments"},
