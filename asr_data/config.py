@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Settings(BaseModel):
@@ -28,7 +28,9 @@ class SchmittConfig(_Settings):
 
     kind: Literal["schmitt"] = "schmitt"
     delta: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """Half-width of the dead band; ``auto`` is the noise σ."""
+    """Half-width of the dead band."""
+    k: Annotated[float, Field(gt=0)] = 1.0
+    """With ``delta="auto"``: delta is ``k`` σ, the noise."""
 
 
 class BoundaryWeights(_Settings):
@@ -45,9 +47,10 @@ class OptimalConfig(_Settings):
     """The exact minimiser of paper eq. 14."""
 
     kind: Literal["optimal"] = "optimal"
-    penalty: Annotated[float, Field(ge=0)] | Literal["paper", "bic"] = "bic"
+    penalty: Annotated[float, Field(ge=0)] | Literal["paper", "bic"] = "paper"
     """``c²``: ``paper`` is σ², ``bic`` is 2σ² ln n."""
-    boundary: BoundaryWeights | None = None
+    boundary: BoundaryWeights | None = BoundaryWeights(inside_word=50, word=50, clause=50)
+    """Chosen by human spans (docs/evidence.md). None, as a factor of 1 everywhere, lets segments start at any token."""
 
 
 class StepConfig(_Settings):
@@ -120,7 +123,7 @@ BaselineConfig: TypeAlias = Annotated[
 class MaskConfig(_Settings):
     """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo."""
 
-    segmenter: SegmenterConfig = SchmittConfig()
+    segmenter: SegmenterConfig = OptimalConfig()
     baseline: BaselineConfig = PairBaseline()
     reward: Literal["value", "delta"] = "value"
     sequence_reward: Literal["mean", "last", "sum", "scorer"] = "mean"
@@ -149,3 +152,25 @@ class OutputConfig(_Settings):
     prefix: str = ""
     """Put before every added column, where an input column has the same name."""
     split: str = "train"
+
+
+class Part(_Settings):
+    """One of several jobs that share a data set: its share of the shards is the same wherever it is computed."""
+
+    num_shards: Annotated[int, Field(ge=1)]
+    """How many jobs."""
+    shard_index: Annotated[int, Field(ge=0)]
+    """Which of them, from 0."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Part:
+        if self.shard_index >= self.num_shards:
+            raise ValueError(
+                f"shard_index is {self.shard_index}, but of {self.num_shards} jobs the last one is "
+                f"{self.num_shards - 1}"
+            )
+        return self
+
+    def files(self, total: int) -> range:
+        """Which of an output's ``total`` files this job makes: consecutive ones, shares as equal as can be."""
+        return range(total * self.shard_index // self.num_shards, total * (self.shard_index + 1) // self.num_shards)

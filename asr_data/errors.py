@@ -5,6 +5,7 @@
     │   └── MissingDependencyError   an extra that is not installed; names the command
     ├── InputError               a data set that cannot be read or understood     (exit code 1)
     ├── ScorerError              a reward model that cannot be loaded or run      (exit code 1)
+    ├── JudgeError               a judge that cannot be asked                     (exit code 1)
     ├── StorageError             an output directory that cannot be written or read
     │   ├── OutputExistsError    it is there already, or is not ours
     │   └── CorruptFileError     a file whose content is not what the manifest says
@@ -37,6 +38,10 @@ class InputError(AsrDataError):
 
 class ScorerError(AsrDataError):
     """A reward model that cannot be loaded or run."""
+
+
+class JudgeError(AsrDataError):
+    """A judge that cannot be asked, or requests that failed for good."""
 
 
 class StorageError(AsrDataError):

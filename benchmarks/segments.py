@@ -10,17 +10,16 @@ import argparse
 import datetime
 import importlib.metadata
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import ruptures
 
 from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, split
 from asr_data.types import Float32, Int64
+from benchmarks.machine import processor
 
 SEGMENT_LENGTH = 25
 
@@ -64,16 +63,6 @@ def ruptures_tokens_per_second(
                 ruptures.Pelt(model="l2", min_size=1, jump=1).fit(row).predict(pen=penalty)
 
     return sum(row.size for row in rows) / best_seconds(run, 1)
-
-
-def processor() -> str:
-    """Return the processor's name as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -53,10 +53,15 @@ def tree_mask(depth: Tensor, end: Tensor, dtype: torch.dtype, window: int | None
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
+_ALIGNED = {"cuda": 16}
+"""Rows as wide as a multiple of these: a mask of another width is copied in every layer."""
+
+
 def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     """Hidden states ``[rows, width, hidden]`` of trees side by side."""
     parameter = next(backbone.parameters())
-    width = max(sum(len(tree.ids) for tree in row) for row in rows)
+    aligned = _ALIGNED.get(parameter.device.type, 1)
+    width = -(-max(sum(len(tree.ids) for tree in row) for row in rows) // aligned) * aligned
     ids, depth, end = (x.to(parameter.device) for x in tree_inputs(rows, width))
     if all(len(row) == 1 and row[0].is_chain for row in rows):
         # Padding stands behind what is read and causal attention never looks there: no mask, the fastest kernel.

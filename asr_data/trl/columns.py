@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
-from trl.data_utils import _tokenize, get_dataset_column_names
-from trl.trainer.utils import global_then_local_main_first
 
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect, normalise
+from asr_data.trl.helpers import column_names, one_process_first, token_ids
 from asr_data.types import Row, Side, Text
 from asr_data_schemas import data_schema
 
@@ -40,7 +39,7 @@ class Columns:
 
     def has(self, dataset: Dataset | IterableDataset, name: str) -> bool:
         """Whether annotation added this column."""
-        return self.prefix + name in get_dataset_column_names(dataset)
+        return self.prefix + name in column_names(dataset)
 
     def check(self, dataset: Dataset | IterableDataset, sides: Sequence[Side], tokenizer: Any, where: str) -> None:
         """Refuse data without our columns, or with ids of another tokenizer.
@@ -129,9 +128,9 @@ def _tokens(tokenizer: Any, row: Row, content: Text) -> list[int]:
     if isinstance(row.prompt, str):
         end = getattr(tokenizer, "tokenizer", tokenizer).eos_token
         text = f"{row.prompt}{content}"
-        return list(_tokenize(tokenizer, text if text.endswith(end) else text + end)["input_ids"])
+        return token_ids(tokenizer, text if text.endswith(end) else text + end)
     messages = [dict(message) for message in (*row.prompt, *content)]
-    return list(_tokenize(tokenizer, messages, **{"tools": None, **row.template_kwargs})["input_ids"])
+    return token_ids(tokenizer, messages, **{"tools": None, **row.template_kwargs})
 
 
 def usable(
@@ -141,7 +140,7 @@ def usable(
 
     How many are left out is logged where that is known, that is for data with a length.
     """
-    with global_then_local_main_first():
+    with one_process_first():
         left = dataset.filter(_is_usable, input_columns=list(names), fn_kwargs={"longest": longest})
     if isinstance(dataset, Dataset) and len(left) < len(dataset):
         logger.warning(

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -122,6 +123,8 @@ class AdaptiveDPOTrainer(DPOTrainer):
         given = bound(DPOTrainer, arguments, settings)
         if given.get("data_collator") is not None:
             raise ConfigError("data_collator cannot be set: the trainer's own applies the masks")
+        if (detach or share_prefix) and not hasattr(dpo_trainer, "add_fused_lm_head"):
+            raise ConfigError(f"detach and share_prefix need TRL 1.16; this is TRL {version('trl')}")
         train_dataset = given.get("train_dataset")
         self._stored = train_dataset is not None and self._columns.has(train_dataset, "chosen_ref_logp")
         given["args"] = _settings(given, stored=self._stored)

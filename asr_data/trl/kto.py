@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from datasets import Dataset, IterableDataset
 from trl import KTOConfig, KTOTrainer
-from trl.data_utils import get_dataset_column_names
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
-from trl.trainer.utils import global_then_local_main_first, pad
+from trl.trainer.utils import pad
 
 from asr_data.errors import ConfigError
 from asr_data.trl.columns import PAIR, Columns, bound, kept, logger, window
+from asr_data.trl.helpers import column_names, one_process_first
 from asr_data.types import Side
 
 
@@ -84,7 +84,7 @@ class AdaptiveKTOTrainer(KTOTrainer):
         self, dataset: Dataset | IterableDataset, processing_class: Any, args: KTOConfig, dataset_name: str
     ) -> Dataset | IterableDataset:
         """Unpaired rows of ids, masks and labels, in TRL's order, and TRL's mismatched responses beside them."""
-        names = get_dataset_column_names(dataset)
+        names = column_names(dataset)
         if "kept" in names and "completion_ids" in names:
             return dataset  # prepared already
         dataset = dataset.with_format(None)
@@ -95,7 +95,7 @@ class AdaptiveKTOTrainer(KTOTrainer):
                 f"the {dataset_name} data set has no column {self._columns.label!r}: whether a response is good"
             )
         batch_size = args.per_device_train_batch_size
-        with global_then_local_main_first():
+        with one_process_first():
             rows = dataset.map(
                 _unpaired, batched=True, remove_columns=names, fn_kwargs={"columns": self._columns, "sides": sides}
             )

@@ -7,11 +7,10 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 from trl import SFTTrainer
-from trl.data_utils import get_dataset_column_names
-from trl.trainer.utils import global_then_local_main_first
 
 from asr_data.errors import ConfigError
 from asr_data.trl.columns import Columns, bound
+from asr_data.trl.helpers import column_names, one_process_first
 from asr_data.types import Side
 
 
@@ -66,12 +65,12 @@ class AdaptiveRSTrainer(SFTTrainer):
         dataset_name: str,
     ) -> Dataset | IterableDataset:
         """Masks as labels; what follows (truncation, packing) is TRL's."""
-        names = get_dataset_column_names(dataset)
+        names = column_names(dataset)
         if not {"input_ids", "labels"} <= set(names):
             dataset = dataset.with_format(None)
             side: Side = "chosen" if self._columns.has(dataset, "chosen_ids") else "completion"
             self._columns.check(dataset, [side], processing_class, dataset_name)
-            with global_then_local_main_first():
+            with one_process_first():
                 if side == "completion":
                     dataset = dataset.filter(self._columns.verdict)
                 dataset = dataset.map(

@@ -25,8 +25,11 @@ Clock = Callable[[], float]
 class Reporter(Protocol):
     """What the library reports to; both classes below are one."""
 
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
-        """Cumulative counts of a stage; ``total`` below 1 means that the number of rows is unknown."""
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
+        """Cumulative counts of a stage; ``total`` below 1 means that the number of rows is unknown.
+
+        ``unit`` names what is counted, where it is not rows; ``note`` stands after the counts.
+        """
         ...
 
     def message(self, text: str) -> None:
@@ -46,14 +49,16 @@ class Rate:
     first_rows: int
     first_tokens: int
 
-    def status(self, now: float, rows: int, total: int, tokens: int) -> str:
+    def status(self, now: float, rows: int, total: int, tokens: int, unit: str = "rows", note: str = "") -> str:
         """``1,200 / 2,312 rows  3,100 tokens/s  5 min left``, as far as it is known."""
-        parts = [f"{rows:,} / {total:,} rows" if total > 0 else f"{rows:,} rows"]
+        parts = [f"{rows:,} / {total:,} {unit}" if total > 0 else f"{rows:,} {unit}"]
         elapsed, new_rows, new_tokens = now - self.began, rows - self.first_rows, tokens - self.first_tokens
         if elapsed > 0 and new_tokens > 0:
             parts.append(f"{new_tokens / elapsed:,.0f} tokens/s")
         if elapsed > 0 and new_rows > 0 and total > rows:
             parts.append(f"{duration((total - rows) * elapsed / new_rows)} left")
+        if note:
+            parts.append(note)
         return "  ".join(parts)
 
 
@@ -68,7 +73,7 @@ class LineProgress:
         self._written = 0.0
         self._last = ""
 
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
         """Write a line if it is time for one."""
         now = self._clock()
         if stage != self._stage:
@@ -76,7 +81,7 @@ class LineProgress:
         is_complete = 0 < total == rows
         if now - self._written < LINE_SECONDS and not is_complete:
             return
-        line = f"{stage} {self._rate.status(now, rows, total, tokens)}"
+        line = f"{stage} {self._rate.status(now, rows, total, tokens, unit, note)}"
         if line != self._last:
             self._write(line)
         self._written, self._last = now, line
@@ -94,14 +99,14 @@ class BarProgress:
         self._clock = clock
         self._tasks: dict[str, tuple[TaskID, Rate]] = {}
 
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
         """Move the stage's bar."""
         now = self._clock()
         if stage not in self._tasks:
             task = self._bar.add_task(visible(stage), total=None, status="")
             self._tasks[stage] = (task, Rate(now, rows, tokens))
         task, rate = self._tasks[stage]
-        status = rate.status(now, rows, total, tokens)
+        status = rate.status(now, rows, total, tokens, unit, note)
         self._bar.update(task, completed=rows, total=total if total > 0 else None, status=status)
 
     def message(self, text: str) -> None:

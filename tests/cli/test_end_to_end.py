@@ -89,7 +89,19 @@ def test_run_score_mask_validate_and_inspect(command: Callable[..., Result]) -> 
     assert command("run", pairs, "-o", "out", "--segmenter", "optimal", "--shard-rows", 2, "--resume").exit_code == 0
     written = command("report", "out", "-o", "report.html")
     assert written.exit_code == 0, written.output
-    assert written.output.split() == ["rows", "3", "of", "3", "are", "shown", "size", "1.0", "MB", "output", "report.html"]
+    assert written.output.split() == [
+        "rows",
+        "3",
+        "of",
+        "3",
+        "are",
+        "shown",
+        "size",
+        "1.0",
+        "MB",
+        "output",
+        "report.html",
+    ]
 
 
 def test_a_changed_file_is_found(command: Callable[..., Result]) -> None:
@@ -212,7 +224,9 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
         assert_clear_error(command("run", path, "-o", "file", *flags), 1, "file: is a file")
     assert [entry.name for entry in Path("photos").iterdir()] == ["cat.jpg"]
     assert command("run", path, "-o", "out").exit_code == 0
-    assert_clear_error(command("run", path, "-o", "out"), 1, "--resume.*--overwrite")
+    again = command("run", path, "-o", "out")
+    assert (again.exit_code, "out is complete already" in again.output) == (0, True)
+    assert_clear_error(command("run", path, "-o", "out", "--end-token", "mask"), 1, "mask.end_token.*mask")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")
     assert command("run", path, "-o", "out", "--overwrite", "--end-token", "mask").exit_code == 0

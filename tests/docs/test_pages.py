@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
@@ -14,10 +15,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from asr_data.config import MaskConfig
+from asr_data.judging import Judge
+from asr_data.judging.output import FILES, PAIRS_SCHEMA, VERDICTS_SCHEMA
 from asr_data.scoring.config import HeadConfig, PromptConfig, ScorerKind, StepConfig, TokenHeadConfig
 from asr_data.scoring.presets import all_presets
 from asr_data_schemas import REJECT_CODES
 from asr_data_schemas.docs import contract_page
+from tests.docs.api_page import api_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -32,6 +36,27 @@ def test_the_contract_page_is_what_the_schemas_say() -> None:
     assert (DOCS / "contract.md").read_text(encoding="utf-8") == contract_page(), (
         "run: python -m asr_data_schemas.docs > docs/contract.md"
     )
+
+
+def test_the_python_page_is_what_the_modules_say() -> None:
+    assert (DOCS / "api.md").read_text(encoding="utf-8") == api_page(), (
+        "run: python -m tests.docs.api_page > docs/api.md"
+    )
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    missing = [page.name for page in DOCS.glob("*.md") if page.name != "README.md" and f"]({page.name})" not in index]
+    assert missing == []
+
+
+def test_the_example_judges_are_valid_and_every_field_is_explained() -> None:
+    (panel,) = (block for block in blocks("judge.md", "json") if block.startswith("["))
+    judges = [Judge.model_validate(judge) for judge in json.loads(panel)]
+    assert [judge.title for judge in judges] == ["MODEL", "big"]
+    text = (DOCS / "judge.md").read_text(encoding="utf-8")
+    names = {*Judge.model_fields, *PAIRS_SCHEMA.names, *VERDICTS_SCHEMA.names, *FILES}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
 
 def test_the_example_scorers_are_valid() -> None:

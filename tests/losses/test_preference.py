@@ -153,6 +153,19 @@ def test_kto_gradients() -> None:
     assert logps.grad[MASK].all()
 
 
+def test_kto_of_all_tokens_and_of_none() -> None:
+    desirable = torch.tensor([True, False])
+    ratio = (numbers(0) - numbers(1)).sum(1)
+    plain = ((1 - (0.1 * ratio[0]).sigmoid()) + (1 - (-0.1 * ratio[1]).sigmoid())) / 2
+    assert adaptive_kto_loss(numbers(0), numbers(1), ALL, desirable).item() == pytest.approx(plain.item())
+    logps = numbers(0).requires_grad_()
+    loss = adaptive_kto_loss(logps, numbers(1), NONE, desirable)
+    loss.backward()
+    assert loss.item() == 0
+    assert logps.grad is not None
+    assert not logps.grad.any()
+
+
 def test_kto_no_gradient_through_the_kl() -> None:
     kl = torch.tensor(0.2, requires_grad=True)
     loss = adaptive_kto_loss(KTO_LOGPS.clone().requires_grad_(), KTO_REFERENCE, KTO_MASK, torch.ones(3).bool(), kl=kl)

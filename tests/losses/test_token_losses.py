@@ -92,6 +92,14 @@ def test_nothing_kept_is_zero_with_a_gradient_of_zero(which: str) -> None:
     assert not logps.grad.any()
 
 
+def test_all_true_masks_give_the_unmasked_losses() -> None:
+    every = torch.ones(2, 3, dtype=torch.bool)
+    assert float(adaptive_rs_loss(LOGPS, every)) == pytest.approx(float(-LOGPS.mean()))
+    ratio = (LOGPS - REFERENCE).exp()
+    surrogate = torch.min(ratio * ADVANTAGES[:, None], ratio.clamp(0.8, 1.2) * ADVANTAGES[:, None])
+    assert float(adaptive_ppo_loss(LOGPS, REFERENCE, ADVANTAGES, every)) == pytest.approx(float(-surrogate.mean()))
+
+
 def test_masked_tokens_far_from_the_old_policy_do_no_harm() -> None:
     logps = torch.tensor([[-1.0, -1.0]], requires_grad=True)
     old = torch.tensor([[-1.0, -1e6]])

@@ -151,3 +151,28 @@ def assert_same_gradients(model: Any, other: Any) -> None:
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-6 * max(1.0, largest), rtol=0, msg=lambda text, name=name: name + text
         )
+
+
+def hidden_gradient(trainer: Any, batch: dict[str, Any]) -> Any:
+    """|∂loss/∂h| of the states that the head reads, ``[sequences, time]``, moved to the token that is predicted."""
+    states: list[Any] = []
+
+    def keep(module: Any, arguments: Any, output: Any) -> None:
+        if output.last_hidden_state.requires_grad:
+            output.last_hidden_state.retain_grad()
+            states.append(output.last_hidden_state)
+
+    handle = trainer.model.base_model.register_forward_hook(keep)
+    trainer.compute_loss(trainer.model, batch).backward()
+    handle.remove()
+    return states[0].grad.abs().sum(-1).roll(1, dims=1)
+
+
+def assert_gradient_where_kept(gradient: Any, row: dict[str, Any], side: str) -> None:
+    """Exactly zero in the prompt, at masked tokens and behind the response; not zero at the kept ones."""
+    import torch
+
+    first, mask = len(row["prompt_ids"]), torch.tensor(row[f"{side}_mask"])
+    assert torch.equal(gradient[first : first + len(mask)] > 0, mask)
+    assert not gradient[:first].any()
+    assert not gradient[first + len(mask) :].any()

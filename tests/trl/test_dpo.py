@@ -16,9 +16,19 @@ from transformers import AutoModelForCausalLM
 
 from asr_data.errors import ConfigError
 
-from .conftest import assert_same_gradients, masked_logp, messages, plain, token_logps
+from .conftest import (
+    assert_gradient_where_kept,
+    assert_same_gradients,
+    hidden_gradient,
+    masked_logp,
+    messages,
+    plain,
+    token_logps,
+)
 
 trl = pytest.importorskip("trl", reason="needs trl: pip install 'asr-data[train]'")
+
+from trl.trainer import dpo_trainer  # noqa: E402
 
 from asr_data.trl import AdaptiveDPOTrainer  # noqa: E402
 from asr_data.trl.dpo import AdaptivePreferenceCollator  # noqa: E402
@@ -31,11 +41,16 @@ pytestmark = [
 ]
 
 
+FUSED = hasattr(dpo_trainer, "add_fused_lm_head")
+
+
 @pytest.fixture
 def make(policy: Path, tokenizer: Any, pairs: Dataset, common: dict[str, Any]) -> Callable[..., AdaptiveDPOTrainer]:
     """A trainer whose policy differs from its reference."""
 
     def make(config: dict[str, Any] | None = None, **settings: Any) -> AdaptiveDPOTrainer:
+        if not FUSED and (settings.get("detach") or settings.get("share_prefix")):
+            pytest.skip("needs TRL 1.16 or later: pip install 'trl>=1.16'")
         settings.setdefault("model", AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32))
         settings.setdefault("train_dataset", pairs)
         args = trl.DPOConfig(**common, **(config or {}))
@@ -106,21 +121,6 @@ def test_the_masks_change_the_loss(make: Callable[..., Any], pair_rows: list[dic
     assert abs(loss_of(make()) - loss_of(make(train_dataset=Dataset.from_list(every)))) > 1e-3
 
 
-def hidden_gradient(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """|∂loss/∂h| of the states that the head reads, ``[sequences, time]``, moved to the token that is predicted."""
-    states: list[torch.Tensor] = []
-
-    def keep(module: Any, arguments: Any, output: Any) -> None:
-        if output.last_hidden_state.requires_grad:
-            output.last_hidden_state.retain_grad()
-            states.append(output.last_hidden_state)
-
-    handle = trainer.model.base_model.register_forward_hook(keep)
-    trainer.compute_loss(trainer.model, batch).backward()
-    handle.remove()
-    return states[0].grad.abs().sum(-1).roll(1, dims=1)
-
-
 @pytest.mark.parametrize("detach", [False, True])
 def test_masked_tokens_have_no_gradient(
     detach: bool, make: Callable[..., Any], pair_rows: list[dict[str, Any]]
@@ -129,12 +129,8 @@ def test_masked_tokens_have_no_gradient(
     [batch] = trainer.get_eval_dataloader(trainer.train_dataset)
     gradient = hidden_gradient(trainer, batch)
     for place, row in enumerate(pair_rows):
-        for side, at in (("chosen", place), ("rejected", place + len(pair_rows))):
-            first, mask = len(row["prompt_ids"]), torch.tensor(row[f"{side}_mask"])
-            own = gradient[at, first : first + len(mask)]
-            assert torch.equal(own > 0, mask)
-            assert not gradient[at, :first].any()
-            assert not gradient[at, first + len(mask) :].any()
+        assert_gradient_where_kept(gradient[place], row, "chosen")
+        assert_gradient_where_kept(gradient[place + len(pair_rows)], row, "rejected")
 
 
 def test_detach_has_the_full_margin_and_the_masked_gradient(
@@ -444,6 +440,15 @@ def test_settings_that_are_refused(make: Callable[..., Any]) -> None:
         make({"loss_type": ["sft"]})
 
 
+@pytest.mark.parametrize("setting", ["detach", "share_prefix"])
+def test_older_versions_of_trl_refuse_what_they_cannot_do(
+    setting: str, policy: Path, pairs: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(dpo_trainer, "add_fused_lm_head", raising=False)
+    with pytest.raises(ConfigError, match=r"need TRL 1\.16; this is TRL 1\."):
+        AdaptiveDPOTrainer(str(policy), train_dataset=pairs, **{setting: True})
+
+
 def test_plain_texts_and_transcripts_are_checked_as_annotation_read_them(
     make: Callable[..., Any], tokenizer: Any, pair_rows: list[dict[str, Any]]
 ) -> None:
@@ -497,6 +502,7 @@ def test_shared_prefixes_with_a_precomputed_reference(make: Callable[..., Any]) 
     torch.testing.assert_close(loss_of(shared), loss_of(plainly), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.skipif(not FUSED, reason="needs TRL 1.16 or later: pip install 'trl>=1.16'")
 def test_trl_is_left_as_it_was(make: Callable[..., Any]) -> None:
     from trl.trainer import dpo_trainer
     from trl.trainer.utils import add_fused_lm_head

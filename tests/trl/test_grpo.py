@@ -13,7 +13,7 @@ from datasets import Dataset
 from asr_data.errors import ConfigError
 from asr_data.scoring.protocol import ScorerInfo
 from asr_data.scoring.rule import RuleScorer
-from tests.trl.conftest import messages
+from tests.trl.conftest import assert_same_gradients, messages, plain, token_logps
 
 # TRL 1.16 asks transformers 5.23 by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -82,6 +82,31 @@ def test_each_completion_keeps_the_half_that_fits_its_advantage(make: Callable[.
             start = end
         assert start == len(text)
         assert not kept[len(row) - 1 :].any()  # the end token, and padding
+
+
+def test_loss_and_gradients_are_the_masked_ones(make: Callable[..., Any]) -> None:
+    trainer = make(mask={"segmenter": "token"})
+    output = sampled(trainer)
+    advantages = output["advantages"] = torch.tensor([1.0, -0.5, 2.0, -1.0])
+    kept = (output["completion_mask"] * output["tool_mask"]).bool()
+    assert 0 < int(kept.sum()) < int(output["completion_mask"].sum())
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, output)
+    loss.backward()
+    other = plain(trainer.model)
+    other.zero_grad()
+    terms = []
+    for i, mask in enumerate(kept):
+        prompt = output["prompt_ids"][i][output["prompt_mask"][i].bool()].tolist()
+        completion = output["completion_ids"][i][output["completion_mask"][i].bool()].tolist()
+        logps = token_logps(other, prompt + completion)[len(prompt) :]
+        ratio = (logps - logps.detach()).exp()  # 1: the policy is the one that sampled
+        terms.append((ratio * advantages[i] * mask[: len(completion)]).sum())
+    expected = -torch.stack(terms).sum() / kept.sum()
+    expected.backward()
+    torch.testing.assert_close(loss.detach(), expected.detach(), atol=1e-6, rtol=1e-6)
+    assert_same_gradients(trainer.model, other)
 
 
 def test_what_is_masked_has_no_part_in_the_loss(make: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from asr_data.errors import ConfigError
 
-from .conftest import assert_same_gradients, masked_logp, plain
+from .conftest import assert_gradient_where_kept, assert_same_gradients, hidden_gradient, masked_logp, plain
 from .test_rejection_sampling import unpaired
 
 trl = pytest.importorskip("trl", reason="needs trl: pip install 'asr-data[train]'")
@@ -82,6 +82,14 @@ def test_loss_and_gradients_are_the_masked_ones(
     expected.backward()
     torch.testing.assert_close(loss_of(trainer), expected.detach(), atol=1e-6, rtol=1e-6)
     assert_same_gradients(trainer.model, other)
+
+
+def test_masked_tokens_have_no_gradient(make: Callable[..., Any], pair_rows: list[dict[str, Any]]) -> None:
+    trainer = make()
+    [batch] = trainer.get_eval_dataloader(trainer.train_dataset)
+    rows = [row for row in unpaired(pair_rows) if any(row["completion_mask"])]
+    for gradient, row in zip(hidden_gradient(trainer, batch), rows, strict=True):
+        assert_gradient_where_kept(gradient, row, "completion")
 
 
 def test_pairs_and_unpaired_rows_are_the_same_data(

@@ -13,7 +13,14 @@ from transformers import AutoModelForCausalLM
 
 from asr_data.errors import ConfigError
 
-from .conftest import assert_same_gradients, masked_logp, plain, token_logps
+from .conftest import (
+    assert_gradient_where_kept,
+    assert_same_gradients,
+    hidden_gradient,
+    masked_logp,
+    plain,
+    token_logps,
+)
 
 trl = pytest.importorskip("trl", reason="needs trl: pip install 'asr-data[train]'")
 
@@ -70,6 +77,13 @@ def test_loss_and_gradients_are_the_masked_ones(make: Callable[..., Any], pair_r
     expected.backward()
     torch.testing.assert_close(loss_of(trainer), expected.detach(), atol=1e-6, rtol=1e-6)
     assert_same_gradients(trainer.model, other)
+
+
+def test_masked_tokens_have_no_gradient(make: Callable[..., Any], pair_rows: list[dict[str, Any]]) -> None:
+    trainer = make()
+    [batch] = trainer.get_eval_dataloader(trainer.train_dataset)
+    for gradient, row in zip(hidden_gradient(trainer, batch), pair_rows, strict=True):
+        assert_gradient_where_kept(gradient, row, "chosen")
 
 
 def test_labels_by_hand(make: Callable[..., Any], pair_rows: list[dict[str, Any]]) -> None:

@@ -13,6 +13,8 @@ from asr_data.errors import ConfigError
 from asr_data.trl.shared_prefix import share_prefixes
 
 trl_utils = pytest.importorskip("trl.trainer.utils", reason="needs trl: pip install 'asr-data[train]'")
+if not hasattr(trl_utils, "add_fused_lm_head"):
+    pytest.skip("needs TRL 1.16 or later: pip install 'trl>=1.16'", allow_module_level=True)
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,
@@ -105,6 +107,17 @@ def test_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch()
     shared(**given, fused_lm_head=True)
     assert seen[0] < given["attention_mask"].sum()
+
+
+def test_logits_are_computed_where_a_token_is_trained_on_and_nowhere_else() -> None:
+    shared = language_model()
+    share_prefixes(shared)
+    rows: list[int] = []
+    shared.lm_head.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    given = batch()
+    with torch.no_grad():
+        shared(**given, fused_lm_head=True)
+    assert sum(rows) == int((given["labels"][:, 1:] != -100).sum()) < int(given["attention_mask"].sum())
 
 
 def test_nothing_to_predict_is_a_differentiable_zero() -> None:

@@ -97,7 +97,7 @@ def test_dead_band(annotate: Any, segmenter: SegmenterConfig, noise: Any, expect
 
 def test_baseline_and_band_explain_every_cut(annotate: Any) -> None:
     """Eq. 15 again, token by token, from the columns and what was found for them."""
-    annotated = annotate()
+    annotated = annotate(mask=MaskConfig(segmenter=SchmittConfig(k=0.75)))
     rows = first_rows(annotated, 9)
     cuts = 0
     for one, decided in zip(rows, decisions(annotated, rows), strict=True):

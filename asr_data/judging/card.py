@@ -1,0 +1,121 @@
+"""``README.md`` of a judged directory, and the figures as the card and the terminal show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from asr_data.judging.figures import Agreement, Estimate, Figures
+from asr_data.storage import FileRecord
+from asr_data.storage.card import escaped
+
+
+def card(
+    content: Mapping[str, Any], found: Figures, files: Mapping[str, FileRecord], schemas: Mapping[str, pa.Schema]
+) -> str:
+    """The text of the card; values that come from outside are escaped.
+
+    Args:
+        content: of ``judge.json``.
+        found: its figures.
+        files: config to file.
+        schemas: config to columns.
+    """
+    judges = "\n".join(
+        f"| {escaped(judge['name'] or judge['model'])} | {escaped(judge['model'])} | {escaped(judge['endpoint'])} |"
+        for judge in content["judges"]
+    )
+    rows = [("pairs", found.pairs), ("identical answers, taken as ties", found.identical)]
+    rows += [(f"decided: {name}" if name != "undecided" else name, count) for name, count in found.decisions.items()]
+    rows += [("of these decided by the expert alone", found.by_expert)]
+    counts = "\n".join(f"| {name} | {count} |" for name, count in rows)
+    figures = "\n".join(f"| {escaped(name)} | {escaped(text)} | {count} |" for name, text, count in lines(found))
+    return f"""\
+---
+{_header(files, schemas)}---
+
+# Pairs of answers, judged
+
+Which of two answers is better, said by language models, each asked in both orders. `first` is
+{escaped(content["columns"]["first"])}, `second` is {escaped(content["columns"]["second"])}, both of
+{escaped(content["input"]["description"])}. Made by `asr-annotate judge` of asr-data
+{escaped(content["asr_data_version"])}.
+
+A judge votes for an answer if it says the same in both orders. The majority is what more than half of all judges vote
+for. Pairs without one are undecided; they are in `undecided.csv`, for an expert.
+
+| judge | model | endpoint |
+|---|---|---|
+{judges}
+
+| | pairs |
+|---|---:|
+{counts}
+
+| measured | value (95 % interval) | items |
+|---|---|---:|
+{figures}
+
+Ties count half. In the win rate over all pairs, undecided pairs do, too. Intervals resample prompts.
+"""
+
+
+def lines(found: Figures) -> list[tuple[str, str, int]]:
+    """Every figure: what it is, its value with the interval, and the number of items."""
+    rows = [_estimate("win rate of first, all pairs", found.win_rate)]
+    rows.append(_estimate("win rate of first, decided pairs", found.win_rate_decided))
+    rows += [_estimate(f"win rate of first, {name}", value) for name, value in found.criteria.items()]
+    for judge in found.judges:
+        rows.append(_estimate(f"{judge.judge}: win rate of first", judge.win_rate))
+        rows.append(_estimate(f"{judge.judge}: picks the answer shown first (no bias: 0.5)", judge.shown_first))
+        rows.append(_estimate(f"{judge.judge}: same verdict in both orders", judge.consistent))
+    rows += [_agreement(value) for value in (*found.agreement, *found.expert) if value.count]
+    return rows
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """``0.61 (0.52 to 0.70)``, or a dash."""
+    if estimate.value is None:
+        return "–"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def agreement_text(value: Agreement) -> str:
+    """``0.80, kappa 0.61``."""
+    kappa = "" if value.kappa is None else f", kappa {value.kappa:.2f}"
+    return "–" if value.share is None else f"{value.share:.2f}{kappa}"
+
+
+def _estimate(name: str, estimate: Estimate) -> tuple[str, str, int]:
+    return name, estimate_text(estimate), estimate.count
+
+
+def _agreement(value: Agreement) -> tuple[str, str, int]:
+    return f"agreement of {value.who[0]} and {value.who[1]}", agreement_text(value), value.count
+
+
+def _header(files: Mapping[str, FileRecord], schemas: Mapping[str, pa.Schema]) -> str:
+    from datasets import Features
+    from huggingface_hub import DatasetCardData
+
+    configs = [
+        {"config_name": name, "data_files": [{"split": "train", "path": record.path}]} for name, record in files.items()
+    ]
+    info = [
+        {
+            "config_name": name,
+            "features": Features.from_arrow_schema(schemas[name])._to_yaml_list(),
+            "splits": [{"name": "train", "num_bytes": record.bytes, "num_examples": record.rows}],
+            "download_size": record.bytes,
+            "dataset_size": record.bytes,
+        }
+        for name, record in files.items()
+    ]
+    header: dict[str, Any] = {
+        "tags": ["asr-data", "preference", "llm-as-a-judge"],
+        "configs": configs,
+        "dataset_info": info,
+    }
+    return f"{DatasetCardData(**header).to_yaml()}\n"

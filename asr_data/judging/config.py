@@ -1,0 +1,121 @@
+"""Who judges, and how they are asked. Keys are named by their environment variable and never held here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from asr_data.errors import ConfigError
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an endpoint is a URL such as http://localhost:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an endpoint holds no user, password or query: it is written to the output")
+    return url.rstrip("/")
+
+
+class Judge(BaseModel):
+    """One judge: a model behind an OpenAI-compatible endpoint.
+
+    Attributes:
+        model: the model's name there.
+        endpoint: base URL of the API, such as ``http://localhost:8000/v1``.
+        name: what the judge is called in results; default the model's name.
+        key_variable: environment variable that holds the API key; may be unset for servers that want none.
+        price_in, price_out: price of a million tokens sent and received, in any currency.
+        temperature: None leaves it to the server.
+        max_tokens: longest reply.
+        token_limit: the name that the server knows ``max_tokens`` by.
+        response_format: ``json_object`` or ``json_schema`` where the server can force such replies.
+        system_role: False puts the instructions into the user's message, for templates without a system role.
+        extra_body: further fields of the request.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(min_length=1)]
+    endpoint: Annotated[str, AfterValidator(_endpoint)]
+    name: str = ""
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    price_in: Annotated[float, Field(ge=0)] | None = None
+    price_out: Annotated[float, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = 0.0
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    response_format: Literal["text", "json_object", "json_schema"] = "text"
+    system_role: bool = True
+    extra_body: dict[str, JsonValue] = {}
+
+    @property
+    def title(self) -> str:
+        """The name in results."""
+        return self.name or self.model
+
+    def identity(self) -> dict[str, Any]:
+        """All that can change a verdict: neither prices nor where the key is."""
+        return self.model_dump(mode="json", exclude={"key_variable", "price_in", "price_out"})
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        """The price of so many tokens; None without prices."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+
+class Asking(BaseModel):
+    """How requests are made; changes no verdict.
+
+    Attributes:
+        concurrency: requests at once.
+        timeout: seconds for one request.
+        retries: further tries of a request that timed out or met 408, 409, 429 or 5xx, with growing waits.
+        attempts: how often a judge is asked until its reply can be read.
+        on_failure: what a request that failed for good does: ``stop`` ends the run as unfinished when all others are
+            done; ``record`` takes it as no verdict.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    retries: Annotated[int, Field(ge=0)] = 5
+    attempts: Annotated[int, Field(ge=1)] = 3
+    on_failure: Literal["stop", "record"] = "stop"
+
+
+_JUDGES = TypeAdapter(Annotated[tuple[Judge, ...], Field(min_length=1)])
+
+
+def load_judges(path: Path) -> tuple[Judge, ...]:
+    """The judges of a JSON file: a list of objects with the fields of :class:`Judge`.
+
+    Raises:
+        ConfigError: the file cannot be read, or says what no judge can be.
+    """
+    try:
+        return _JUDGES.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """Every fault of settings, in one line; values are left out, since one could be a key in the wrong place."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+
+
+def check_judges(judges: tuple[Judge, ...]) -> None:
+    """Raise ConfigError where there is no judge, or two have one name."""
+    if not judges:
+        raise ConfigError("there is no judge: name a model and an endpoint")
+    twice = [title for title, count in Counter(judge.title for judge in judges).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two judges are called {twice[0]!r}: give them different names")

@@ -1,0 +1,174 @@
+"""The judged directory: a data set of pairs and verdicts, a card, and ``judge.json``, which is written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from asr_data.errors import ConfigError, OutputExistsError
+from asr_data.judging.card import card
+from asr_data.judging.expert import PILE_NAME, write_pile
+from asr_data.judging.figures import Figures
+from asr_data.judging.journal import JOURNAL_NAME, Verdict, locked, read_plan
+from asr_data.judging.votes import Outcome
+from asr_data.storage import commit_bytes, commit_parquet
+from asr_data.storage.plan import plan_differences
+from asr_data.types import RejectedRow
+from asr_data_schemas import REJECTS_SCHEMA
+
+MANIFEST_NAME: Final = "judge.json"
+CARD_NAME: Final = "README.md"
+FILES: Final = {
+    "default": "data/train-00000.parquet",
+    "verdicts": "verdicts/train-00000.parquet",
+    "rejects": "rejects/train-00000.parquet",
+}
+"""Config of the data set to its file; ``rejects`` only where there are some."""
+
+_PAIR_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
+    ("row", pa.int64()),
+    ("prompt", pa.string()),
+    ("first", pa.string()),
+    ("second", pa.string()),
+    ("reference", pa.string()),
+    ("as_given", pa.list_(pa.string())),
+    ("swapped", pa.list_(pa.string())),
+    ("votes", pa.list_(pa.string())),
+    ("majority", pa.string()),
+    ("undecided", pa.bool_()),
+    ("expert", pa.string()),
+    ("decision", pa.string()),
+]
+PAIRS_SCHEMA: Final = pa.schema(_PAIR_COLUMNS)
+"""Config ``default``: one row per pair. The lists have one item per judge, in the order of ``judge.json``."""
+
+_VERDICT_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
+    ("row", pa.int64()),
+    ("judge", pa.string()),
+    ("order", pa.string()),
+    ("verdict", pa.string()),
+    ("safety", pa.string()),
+    ("accuracy", pa.string()),
+    ("helpfulness", pa.string()),
+    ("reason", pa.string()),
+    ("problem", pa.string()),
+    ("reply", pa.string()),
+    ("attempts", pa.int32()),
+    ("tokens_in", pa.int64()),
+    ("tokens_out", pa.int64()),
+]
+VERDICTS_SCHEMA: Final = pa.schema(_VERDICT_COLUMNS)
+"""Config ``verdicts``: one row per verdict asked for."""
+
+_BATCH = 1_000
+
+
+def prepare(path: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Makes ``path`` a directory that verdicts for ``plan`` may be added to.
+
+    Raises:
+        ConfigError: both flags at once.
+        OutputExistsError: it holds something else, or verdicts that no flag allows to touch, or of another plan.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
+    if path.exists() and not path.is_dir():
+        raise OutputExistsError(f"{path}: is a file; the output must be a directory")
+    path.mkdir(parents=True, exist_ok=True)
+    before = read_plan(path / JOURNAL_NAME)
+    if before is None:
+        others = sorted(entry.name for entry in path.iterdir() if entry.name != JOURNAL_NAME)
+        if others:
+            raise OutputExistsError(f"{path}: holds {others[0]} and no verdicts; the output must be a new directory")
+    elif overwrite:
+        with locked(path / JOURNAL_NAME):
+            for name in (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
+                (path / name).unlink(missing_ok=True)  # the journal last: until then the directory is ours
+    elif not resume:
+        raise OutputExistsError(
+            f"{path}: holds verdicts already; pass --resume to go on with them, or --overwrite to throw them away"
+        )
+    elif differences := plan_differences(before, json.loads(json.dumps(plan))):
+        raise OutputExistsError(
+            f"{path}: cannot be resumed, because its verdicts are for other settings; repeat them, or pass "
+            "--overwrite to throw the verdicts away:\n  " + "\n  ".join(differences)
+        )
+
+
+def unfinish(path: Path) -> None:
+    """Takes ``judge.json`` away: what it says of the other files is about to become untrue."""
+    (path / MANIFEST_NAME).unlink(missing_ok=True)
+
+
+def finish(
+    path: Path,
+    content: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    verdicts: Iterable[Verdict],
+    rejects: Sequence[RejectedRow],
+    found: Figures,
+) -> None:
+    """Writes everything that follows from the journal.
+
+    Args:
+        path: the directory.
+        content: what ``judge.json`` says beside figures and files.
+        outcomes: the pairs in input order.
+        verdicts: in order of row, judge and order.
+        rejects: input rows that are no pair.
+        found: the figures.
+    """
+    unfinish(path)
+    tables = {
+        "default": (PAIRS_SCHEMA, map(_pair_record, outcomes)),
+        "verdicts": (VERDICTS_SCHEMA, (verdict.model_dump() for verdict in verdicts)),
+    }
+    if rejects:
+        records = ({"asr_row": row.index, "code": row.code, "message": row.message} for row in rejects)
+        tables["rejects"] = (REJECTS_SCHEMA, records)
+    else:
+        (path / FILES["rejects"]).unlink(missing_ok=True)
+    files = {
+        name: commit_parquet(path / FILES[name], _batches(records, schema), schema, root=path)
+        for name, (schema, records) in tables.items()
+    }
+    write_pile(path, outcomes)
+    described = {
+        **content,
+        "figures": asdict(found),
+        "files": [record.model_dump() for record in files.values()],
+    }
+    schemas = {name: schema for name, (schema, _) in tables.items()}
+    commit_bytes(path / CARD_NAME, card(described, found, files, schemas).encode())
+    commit_bytes(path / MANIFEST_NAME, (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _pair_record(outcome: Outcome) -> dict[str, Any]:
+    pair = outcome.pair
+    return {
+        "row": pair.index,
+        "prompt": pair.prompt,
+        "first": pair.first,
+        "second": pair.second,
+        "reference": pair.reference,
+        "as_given": outcome.as_given,
+        "swapped": outcome.swapped,
+        "votes": outcome.votes,
+        "majority": outcome.majority,
+        "undecided": outcome.majority is None,
+        "expert": outcome.expert,
+        "decision": outcome.decision,
+    }
+
+
+def _batches(records: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    iterator = iter(records)
+    while group := list(islice(iterator, _BATCH)):
+        arrays = [pa.array([record[field.name] for record in group], type=field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,0 +1,181 @@
+"""The asking of one run: which verdicts are missing, many requests at once, every reply into the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from asr_data.errors import JudgeError
+from asr_data.judging.asking import Answer, Client, RequestFailedError
+from asr_data.judging.config import Asking
+from asr_data.judging.journal import Journal, Key, Verdict
+from asr_data.judging.pairs import Pair, Pairs
+from asr_data.judging.prompt import messages
+from asr_data.judging.verdict import ORDERS, Order
+from asr_data.types import RejectedRow
+
+STAGE: Final = "judge"
+FAILURES_IN_A_ROW: Final = 5
+"""So many failed requests without one that succeeds end the run: the judge is down, or its settings are wrong."""
+
+
+class Progress(Protocol):
+    """Told how far the judging is."""
+
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str, note: str) -> None:
+        """Cumulative counts: verdicts there, of how many, and tokens of this run; ``note`` is the cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    pair: Pair
+    client: Client
+    order: Order
+
+    @property
+    def key(self) -> Key:
+        return self.pair.index, self.client.judge.title, self.order
+
+    def messages(self) -> list[dict[str, str]]:
+        pair = self.pair
+        shown = (pair.first, pair.second) if self.order == "as_given" else (pair.second, pair.first)
+        return messages(pair.prompt, *shown, pair.reference, system_role=self.client.judge.system_role)
+
+
+@dataclass(slots=True)
+class Session:
+    """What is known, what failed, and how far it is.
+
+    Attributes:
+        journal: takes every verdict.
+        clients: judge to its client.
+        asking: how requests are made.
+        verdicts: of the journal; grows.
+        progress: told after every verdict.
+        total, done: verdicts that there will be, and that there are.
+        tokens: sent and received by this run.
+        cost: of all verdicts in the journal; None where a judge has no prices.
+        failed: requests that failed for good, and why.
+        answered: judges that have given a verdict: what such a judge refuses is the fault of the pair.
+        in_a_row: judge to the number of other failures since its last success.
+    """
+
+    journal: Journal
+    clients: Mapping[str, Client]
+    asking: Asking
+    verdicts: dict[Key, Verdict]
+    progress: Progress | None
+    total: int = 0
+    done: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    failed: list[tuple[_Task, str]] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    in_a_row: Counter[str] = field(default_factory=Counter)
+
+    def count(self, pairs: Pairs) -> None:
+        """Find how many verdicts there will be, how many there are, and what these cost."""
+        for pair in pairs:
+            if isinstance(pair, Pair) and not pair.is_identical:
+                keys = [(pair.index, name, order) for name in self.clients for order in ORDERS]
+                self.total += len(keys)
+                self.done += sum(key in self.verdicts for key in keys)
+        if all(client.judge.cost(0, 0) is not None for client in self.clients.values()):
+            self.cost = 0.0
+        for verdict in self.verdicts.values():
+            self._add_cost(verdict)
+            self.answered.add(verdict.judge)
+
+    async def ask_all(self, pairs: Pairs) -> None:
+        """Ask for every verdict that is not there yet.
+
+        Raises:
+            JudgeError: requests failed for good.
+        """
+        tasks = self._tasks(pairs)
+        self._tell()
+        workers = [asyncio.ensure_future(self._work(tasks)) for _ in range(self.asking.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            for client in self.clients.values():
+                await client.close()
+        if self.failed and self.asking.on_failure == "stop":
+            raise JudgeError(
+                f"{len(self.failed)} of {self.total} requests failed for good; {_row(self.failed[0])}. The verdicts "
+                "so far are kept: the same command with --resume asks for the others again, and --on-failure record "
+                "takes those that fail as no verdict"
+            )
+        for task, problem in self.failed:
+            self._record(task, Answer(problem=problem))
+
+    def _tasks(self, pairs: Pairs) -> Iterator[_Task]:
+        for pair in pairs:
+            if isinstance(pair, RejectedRow) or pair.is_identical:
+                continue
+            for client in self.clients.values():
+                for order in ORDERS:
+                    task = _Task(pair, client, order)
+                    if task.key not in self.verdicts:
+                        yield task
+
+    async def _work(self, tasks: Iterator[_Task]) -> None:
+        for task in tasks:  # shared by all workers
+            name = task.client.judge.title
+            try:
+                answer = await task.client.ask(task.messages(), task.order)
+            except RequestFailedError as failure:
+                self.failed.append((task, str(failure)))
+                self.in_a_row[name] += not (failure.is_refusal and name in self.answered)
+                if self.in_a_row[name] >= FAILURES_IN_A_ROW:
+                    raise JudgeError(
+                        f"{self.in_a_row[name]} requests in a row failed for good; {_row(self.failed[-1])}. The "
+                        "verdicts so far are kept: the same command with --resume goes on"
+                    ) from failure
+                continue
+            self.in_a_row[name] = 0
+            self.answered.add(name)
+            self._record(task, answer)
+
+    def _record(self, task: _Task, answer: Answer) -> None:
+        opinion = answer.opinion
+        said: dict[str, Any] = {}
+        if opinion is not None:
+            said = {"verdict": opinion.verdict, "reason": opinion.reason, **opinion.criteria}
+        verdict = Verdict(
+            row=task.pair.index,
+            judge=task.client.judge.title,
+            order=task.order,
+            problem=answer.problem,
+            reply=answer.reply,
+            attempts=answer.attempts,
+            tokens_in=answer.tokens_in,
+            tokens_out=answer.tokens_out,
+            **said,
+        )
+        self.journal.append(verdict)
+        self.verdicts[verdict.key] = verdict
+        self.done += 1
+        self.tokens += verdict.tokens_in + verdict.tokens_out
+        self._add_cost(verdict)
+        self._tell()
+
+    def _add_cost(self, verdict: Verdict) -> None:
+        price = self.clients[verdict.judge].judge.cost(verdict.tokens_in, verdict.tokens_out)
+        self.cost = None if self.cost is None or price is None else self.cost + price
+
+    def _tell(self) -> None:
+        if self.progress is not None and self.total:
+            expected = self.cost * self.total / self.done if self.cost and self.done else None
+            note = "" if expected is None else f"cost {self.cost:.2f} of about {expected:.2f}"
+            self.progress.update(STAGE, self.done, self.total, self.tokens, unit="verdicts", note=note)
+
+
+def _row(failed: tuple[_Task, str]) -> str:
+    return f"row {failed[0].pair.index}, {failed[1]}"

@@ -1,0 +1,64 @@
+"""From verdicts to votes, and from votes to what a pair's fate is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from asr_data.judging.journal import Key, Verdict
+from asr_data.judging.pairs import Pair
+from asr_data.judging.verdict import ORDERS, Order, Pick
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A pair and what the judges make of it.
+
+    Attributes:
+        pair: the two answers.
+        as_given, swapped: each judge's verdict in this order, in the judges' order; None where there is none.
+        votes: each judge's vote.
+        majority: what more than half of all judges vote for; None where they are undecided.
+        expert: what an expert decided, if one did.
+    """
+
+    pair: Pair
+    as_given: tuple[Pick | None, ...]
+    swapped: tuple[Pick | None, ...]
+    votes: tuple[Pick | None, ...]
+    majority: Pick | None
+    expert: Pick | None
+
+    @property
+    def decision(self) -> Pick | None:
+        """The majority; the expert's decision where there is none."""
+        return self.majority or self.expert
+
+
+def vote(as_given: Pick | None, swapped: Pick | None) -> Pick | None:
+    """A judge's vote: its verdict, if it is the same whichever answer is shown first; else it has none."""
+    return as_given if as_given == swapped else None
+
+
+def majority(votes: Sequence[Pick | None]) -> Pick | None:
+    """What more than half of all judges vote for, those without a vote included."""
+    pick, count = Counter(votes).most_common(1)[0]
+    return pick if 2 * count > len(votes) else None
+
+
+def outcome(pair: Pair, judges: Sequence[str], verdicts: Mapping[Key, Verdict], expert: Pick | None) -> Outcome:
+    """A pair's fate. Answers that are the same are a tie."""
+    if pair.is_identical:
+        nothing: tuple[Pick | None, ...] = (None,) * len(judges)
+        tie: Pick = "tie"
+        return Outcome(pair, nothing, nothing, (tie,) * len(judges), tie, expert)
+    as_given, swapped = (_in_order(pair, judges, verdicts, order) for order in ORDERS)
+    votes = tuple(vote(*both) for both in zip(as_given, swapped, strict=True))
+    return Outcome(pair, as_given, swapped, votes, majority(votes), expert)
+
+
+def _in_order(
+    pair: Pair, judges: Sequence[str], verdicts: Mapping[Key, Verdict], order: Order
+) -> tuple[Pick | None, ...]:
+    return tuple(verdicts[pair.index, name, order].verdict for name in judges)

@@ -1,0 +1,31 @@
+"""Small things that TRL has in other places, or not at all, from version to version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset, IterableDataset
+
+
+def column_names(dataset: Dataset | IterableDataset) -> list[str]:
+    """Of data that may be a stream which does not know them."""
+    names = dataset.column_names
+    return list(next(iter(dataset)) if names is None else names)
+
+
+@contextmanager
+def one_process_first() -> Iterator[None]:
+    """What is made in the cache of ``datasets`` is made once: by the main process, then by each machine's first."""
+    state = PartialState()
+    with state.main_process_first(), state.local_main_process_first():
+        yield
+
+
+def token_ids(tokenizer: Any, text: str | Sequence[Mapping[str, Any]], **template: Any) -> list[int]:
+    """Token ids of a text or of messages, as TRL's trainers make them while they prepare data."""
+    if isinstance(text, str):
+        return list(tokenizer(text=text)["input_ids"])
+    return list(tokenizer.apply_chat_template(text, tokenize=True, return_dict=True, **template)["input_ids"])

@@ -1,0 +1,239 @@
+"""``judge``: which of two answers is better, asked of language models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from asr_data.errors import ConfigError
+from asr_data.view.escape import visible
+from asr_data_cli import options as opt
+from asr_data_cli import settings
+from asr_data_cli.console import print_facts, print_warning, standard_output
+from asr_data_cli.progress import progress
+
+if TYPE_CHECKING:
+    from asr_data.judging import Judge, Judged
+
+JUDGES = "Judges"
+
+JUDGE_EXAMPLES = (
+    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --endpoint http://localhost:8000/v1 "
+    "--model MODEL",
+    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --limit 50",
+    "asr-annotate judge annotated -o judged --endpoint https://HOST/v1 --model MODEL --price-in 2.5 --price-out 10",
+    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --resume",
+)
+
+
+def judge(
+    location: opt.InputArgument,
+    output: opt.Output,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--first",
+            metavar="COLUMN",
+            help="Answers whose win rate is asked for.",
+            rich_help_panel=opt.INPUT,
+            show_default="chosen",
+        ),
+    ] = None,
+    second: Annotated[
+        str | None,
+        typer.Option(
+            "--second",
+            metavar="COLUMN",
+            help="Answers they are compared with.",
+            rich_help_panel=opt.INPUT,
+            show_default="rejected",
+        ),
+    ] = None,
+    split: opt.Split = None,
+    name: opt.Name = None,
+    revision: opt.Revision = None,
+    columns: opt.Columns = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", metavar="COLUMN", help="Correct answers, shown to the judges.", rich_help_panel=opt.INPUT
+        ),
+    ] = None,
+    expert: Annotated[
+        str | None,
+        typer.Option(
+            "--expert",
+            metavar="COLUMN",
+            help="Decisions of an expert: first, second, tie or empty.",
+            rich_help_panel=opt.INPUT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Judge only the first so many rows.", rich_help_panel=opt.INPUT),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="URL",
+            help="OpenAI-compatible API; the key is taken from OPENAI_API_KEY.",
+            rich_help_panel=JUDGES,
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME", help="Model there; may be repeated.", rich_help_panel=JUDGES),
+    ] = None,
+    price_in: Annotated[
+        float | None,
+        typer.Option("--price-in", min=0, help="Price of a million tokens sent.", rich_help_panel=JUDGES),
+    ] = None,
+    price_out: Annotated[
+        float | None,
+        typer.Option("--price-out", min=0, help="Price of a million tokens received.", rich_help_panel=JUDGES),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Longest reply.", rich_help_panel=JUDGES, show_default="1024"),
+    ] = None,
+    judges: Annotated[
+        Path | None,
+        typer.Option(
+            "--judges",
+            metavar="FILE",
+            help="JSON list of judges, where they have endpoints, keys or settings of their own.",
+            rich_help_panel=JUDGES,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests at once.", rich_help_panel=JUDGES)
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds for one request.", rich_help_panel=JUDGES)
+    ] = 120.0,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            min=0,
+            help="Further tries of a request that timed out or met 429 or 5xx, with growing waits.",
+            rich_help_panel=JUDGES,
+        ),
+    ] = 5,
+    attempts: Annotated[
+        int,
+        typer.Option("--attempts", min=1, help="How often to ask until a reply can be read.", rich_help_panel=JUDGES),
+    ] = 3,
+    on_failure: Annotated[
+        Literal["stop", "record"],
+        typer.Option(
+            "--on-failure",
+            help="A request that failed for good: leave the run unfinished, or take it as no verdict.",
+            rich_help_panel=JUDGES,
+        ),
+    ] = "stop",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the verdicts that are there, and take in undecided.csv.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw earlier verdicts away.", rich_help_panel=opt.OUTPUT)
+    ] = False,
+) -> None:
+    """Ask language models which of two answers is better, in both orders, and report the win rate.
+
+    Nothing is sent anywhere but to the endpoints named here.
+    """
+    from asr_data.judging import Asking, answers_layout
+    from asr_data.judging import judge as ask
+    from asr_data.rows import open_source
+
+    roles = settings.columns(columns or ())
+    panel = _judges(judges, endpoint, models or [], price_in, price_out, max_tokens)
+    source = open_source(location, split=split, name=name, revision=revision)
+    layout = answers_layout(source, first, second, roles)
+    console = standard_output()
+    print_facts(console, {"input": source.description, "layout": layout.describe()})
+    asking = Asking(concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure)
+    with progress() as reporter:
+        done = ask(
+            source, layout, output, panel, reference=reference, expert=expert, limit=limit, asking=asking,
+            resume=resume, overwrite=overwrite, progress=reporter,
+        )  # fmt: skip
+    print_judged(console, done)
+
+
+def _judges(
+    file: Path | None,
+    endpoint: str | None,
+    models: list[str],
+    price_in: float | None,
+    price_out: float | None,
+    max_tokens: int | None,
+) -> tuple[Judge, ...]:
+    from pydantic import ValidationError
+
+    from asr_data.judging import Judge, load_judges
+    from asr_data.judging.config import problems
+
+    given = {"price_in": price_in, "price_out": price_out, "max_tokens": max_tokens}
+    given = {field: value for field, value in given.items() if value is not None}
+    if file is not None:
+        if endpoint is not None or models or given:
+            raise ConfigError("--judges says all about the judges: give it alone, or --endpoint and --model instead")
+        return load_judges(file)
+    if endpoint is None or not models:
+        raise ConfigError("who judges? name --endpoint and --model, or a file with --judges")
+    try:
+        return tuple(Judge.model_validate({"model": model, "endpoint": endpoint, **given}) for model in models)
+    except ValidationError as error:
+        raise ConfigError(f"--endpoint, --model: {problems(error)}") from error
+
+
+def print_judged(console: Console, done: Judged) -> None:
+    """Counts, then every figure with its interval."""
+    from asr_data.judging.card import lines
+
+    found = done.figures
+    facts = {"pairs": f"{found.pairs:,}" + (f", {found.identical:,} of equal answers" if found.identical else "")}
+    facts |= {f"  {code}": f"{count:,} rejected" for code, count in sorted(done.rejects.items())}
+    decided = ", ".join(f"{count:,} {name}" for name, count in found.decisions.items())
+    facts["decided"] = decided + (f" ({found.by_expert:,} by the expert)" if found.by_expert else "")
+    missing = sum(one.missing for one in found.judges)
+    given = sum(one.verdicts for one in found.judges)
+    facts["verdicts"] = f"{given:,}, {missing:,} missing; {done.asked:,} asked for now"
+    tokens = [sum(one.tokens_in for one in found.judges), sum(one.tokens_out for one in found.judges)]
+    facts["tokens"] = f"{tokens[0]:,} sent, {tokens[1]:,} received"
+    if done.cost is not None:
+        facts["cost"] = f"{done.cost:.4f}"
+    print_facts(console, {**facts, "output": str(done.path)})
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measured")
+    table.add_column("value (95 % interval)", no_wrap=True)
+    table.add_column("items", justify="right", no_wrap=True)
+    for name, text, count in lines(found):
+        table.add_row(Text(visible(name)), text, f"{count:,}")
+    console.print(table)
+    if missing > given / 10:
+        print_warning(
+            f"{missing:,} of {given + missing:,} verdicts are missing; config verdicts, column problem, says why"
+        )
+    undecided = found.decisions["undecided"]
+    if undecided:
+        console.print(
+            f"{undecided:,} pairs are undecided: fill in the column expert of {done.path / 'undecided.csv'}, then run "
+            "the same command with --resume",
+            markup=False,
+            soft_wrap=True,
+        )

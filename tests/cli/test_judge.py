@@ -1,0 +1,109 @@
+"""``judge`` through the program: what is printed and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from asr_data_cli.app import build_app
+from tests.judging.server import JudgeServer, Status, saying
+
+pytest.importorskip("openai", reason="the package openai is missing: pip install 'asr-data[judge]'")
+
+ROWS = [
+    {"prompt": "p0", "tuned": "good!", "base": "bad"},
+    {"prompt": "p1", "tuned": "good!", "base": "[bold]bad"},
+    {"prompt": "p2", "tuned": "same", "base": "same"},
+    {"prompt": "p3", "tuned": "", "base": "bad"},
+]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    with JudgeServer() as running:
+        yield running
+
+
+def judge(*arguments: Any) -> Result:
+    words = ["judge", "answers.jsonl", "--first", "tuned", "--second", "base"]
+    return CliRunner().invoke(build_app(), [*words, "-o", "judged", *map(str, arguments)])
+
+
+def asked(server: JudgeServer) -> list[str]:
+    return ["--endpoint", server.url, "--model", "m", "--price-in", "1", "--price-out", "2"]
+
+
+def test_what_is_printed(server: JudgeServer) -> None:
+    done = judge(*asked(server), "--concurrency", "1")
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "pairs 3, 1 of equal answers" in lines
+    assert "empty_response 1 rejected" in lines
+    assert "decided 2 first, 0 second, 1 tie, 0 undecided" in lines
+    assert "verdicts 4, 0 missing; 4 asked for now" in lines
+    assert "tokens 400 sent, 40 received" in lines
+    assert "cost 0.0005" in lines
+    assert any(line.startswith("win rate of first, all pairs 0.83 (") for line in lines)
+    assert "judge 4 / 4 verdicts" in done.output
+    assert "undecided.csv" not in done.output
+
+
+def test_the_undecided_are_pointed_out(server: JudgeServer) -> None:
+    server.rule = lambda asked: saying("A")
+    done = judge(*asked(server))
+    assert "2 pairs are undecided: fill in the column expert of judged/undecided.csv" in done.output
+    assert "m: picks the answer shown first (no bias: 0.5)" in done.output
+
+
+def test_many_missing_verdicts_are_a_warning(server: JudgeServer) -> None:
+    server.rule = lambda asked: "I cannot say."
+    done = judge(*asked(server), "--attempts", "1")
+    assert done.exit_code == 0
+    assert "warning: 4 of 4 verdicts are missing; config verdicts, column problem, says why" in done.output
+
+
+def test_a_file_of_judges(server: JudgeServer) -> None:
+    panel = [{"model": "m", "endpoint": server.url, "name": f"judge [{number}]"} for number in range(3)]
+    Path("judges.json").write_text(json.dumps(panel), encoding="utf-8")
+    done = judge("--judges", "judges.json")
+    assert done.exit_code == 0, done.output
+    assert "agreement of judge [0] and judge [1]" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "who judges? name --endpoint and --model, or a file with --judges"),
+        (["--endpoint", "http://h/v1"], "who judges?"),
+        (["--endpoint", "h", "--model", "m"], "an endpoint is a URL such as http://localhost:8000/v1"),
+        (["--judges", "judges.json", "--model", "m"], "--judges says all about the judges"),
+        (["--judges", "judges.json"], "judges.json: cannot be read: No such file or directory"),
+        (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: there is no such"),
+    ],
+)
+def test_wrong_usage(options: list[str], message: str, server: JudgeServer) -> None:
+    done = judge(*options)
+    assert (done.exit_code, message in done.output) == (2, True), done.output
+    assert server.asked == []
+
+
+def test_a_failed_run_says_how_to_go_on(server: JudgeServer) -> None:
+    server.always = Status(401, "who are you?")
+    done = judge(*asked(server))
+    assert done.exit_code == 1
+    assert "who are you?; the key is taken from OPENAI_API_KEY, which is not set" in done.output
+    server.always = None
+    again = judge(*asked(server))
+    assert (again.exit_code, "pass --resume" in again.output) == (1, True)
+    assert judge(*asked(server), "--resume").exit_code == 0

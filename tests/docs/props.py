@@ -1,0 +1,108 @@
+"""What the pages speak of: small data sets and tiny models, made where a page names them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+PAIRS = [
+    ("What is 2 + 2?", "It is four. I am sure.", "It is five. I am sure."),
+    ("Name a colour.", "Blue. The sky has it.", "Seven. The sky has it."),
+    ("Où est Paris ?", "En France. 🇫🇷", "En Italie. 🇮🇹"),
+]
+
+Make = Callable[[Path], None]
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def save_pairs(path: Path) -> None:
+    """Conversations: prompt, chosen, rejected."""
+
+    def messages(role: str, content: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": content}]
+
+    rows = [
+        {
+            "prompt": messages("user", prompt),
+            "chosen": messages("assistant", chosen),
+            "rejected": messages("assistant", rejected),
+        }
+        for prompt, chosen, rejected in PAIRS
+    ]
+    _write(path, rows)
+
+
+def save_renamed_pairs(path: Path) -> None:
+    """Texts in columns with names of their own; the last row will be rejected."""
+    rows = [
+        {"question": prompt, "good": chosen, "bad": rejected} for prompt, chosen, rejected in [*PAIRS, ("q", "a", "")]
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(path)
+
+
+def save_ultrafeedback(path: Path) -> None:
+    rows = [
+        {
+            "instruction": prompt,
+            "completions": [
+                {"response": text, "overall_score": 5.0, "fine-grained_score": score}
+                for text, score in ((chosen, 4.5), (rejected, 2.0))
+            ],
+        }
+        for prompt, chosen, rejected in PAIRS
+    ]
+    _write(path, rows)
+
+
+def save_answers(path: Path) -> None:
+    """Answers of two models."""
+    _write(path, [{"prompt": prompt, "tuned": chosen, "base": rejected} for prompt, chosen, rejected in PAIRS])
+
+
+def save_judges(path: Path) -> None:
+    judge = {"endpoint": "http://localhost:8000/v1"}
+    path.write_text(json.dumps([{**judge, "model": "one"}, {**judge, "model": "two"}]), encoding="utf-8")
+
+
+def save_policy(folder: Path, tokenizer: Any) -> None:
+    """A tiny language model for ``--tokenizer`` and for training."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer.hf),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.hf.save_pretrained(folder)
+
+
+def copied(source: Path) -> Make:
+    """Makes a copy of what the session made once."""
+    return lambda path: (shutil.copytree if source.is_dir() else shutil.copy)(source, path) and None
+
+
+FILES: dict[str, Make] = {
+    "prefs.jsonl": save_pairs,
+    "pairs.jsonl": save_pairs,
+    "pairs.parquet": save_renamed_pairs,
+    "ultrafeedback.jsonl": save_ultrafeedback,
+    "answers.jsonl": save_answers,
+    "judges.json": save_judges,
+}
+"""Name on the pages to what makes it."""
