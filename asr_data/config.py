@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Settings(BaseModel):
@@ -149,3 +149,25 @@ class OutputConfig(_Settings):
     prefix: str = ""
     """Put before every added column, where an input column has the same name."""
     split: str = "train"
+
+
+class Part(_Settings):
+    """One of several jobs that share a data set: its share of the shards is the same wherever it is computed."""
+
+    num_shards: Annotated[int, Field(ge=1)]
+    """How many jobs."""
+    shard_index: Annotated[int, Field(ge=0)]
+    """Which of them, from 0."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Part:
+        if self.shard_index >= self.num_shards:
+            raise ValueError(
+                f"shard_index is {self.shard_index}, but of {self.num_shards} jobs the last one is "
+                f"{self.num_shards - 1}"
+            )
+        return self
+
+    def files(self, total: int) -> range:
+        """Which of an output's ``total`` files this job makes: consecutive ones, shares as equal as can be."""
+        return range(total * self.shard_index // self.num_shards, total * (self.shard_index + 1) // self.num_shards)

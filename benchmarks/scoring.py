@@ -58,8 +58,6 @@ def load(arguments: argparse.Namespace) -> tuple[Engine, Any]:
         return scorer.runner, scorer.tokenizer
     device = arguments.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
     decoder = random_decoder(arguments.shape, device, getattr(torch, arguments.dtype.replace("auto", "bfloat16")))
-    if arguments.attention is not None:
-        decoder.set_attn_implementation(arguments.attention)  # type: ignore[operator] # HF models
     head = torch.nn.Linear(SHAPES[arguments.shape]["hidden_size"], 1, device=device)
     readout = TokenHeadReadout(head, TokenHeadConfig(transform="raw"))
     return Engine(decoder, readout, batch_tokens=default_batch_tokens(decoder)), None
@@ -206,7 +204,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="a preference data set, or what --save wrote")
     parser.add_argument("--model", default="builtin", help="a token-head scorer")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of a scorer")
-    parser.add_argument("--attention", choices=["sdpa", "flex_attention"], help="with --shape")
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--branch-rows", type=int, default=8)
     parser.add_argument("--device", default="auto")

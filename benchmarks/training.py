@@ -86,12 +86,12 @@ def train(side: str, arguments: argparse.Namespace, folder: Path) -> None:
     elif side == "shared-all":
         masks = [f"{name}_mask" for name in texts[1:]]
         rows = rows.map(lambda row: {name: [True] * len(row[name]) for name in masks}, features=rows.features)
-    seconds: list[float] = []
+    seconds: list[tuple[float, float]] = []
     gradients: dict[str, torch.Tensor] = {}
 
     class Watch(TrainerCallback):  # type: ignore[misc] # transformers' classes are Any here
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started = time.perf_counter()
+            self.started = time.perf_counter(), time.process_time()
 
         def on_pre_optimizer_step(self, _args: Any, state: Any, _control: Any, model: Any, **__: Any) -> None:
             if state.global_step == arguments.steps:
@@ -101,7 +101,8 @@ def train(side: str, arguments: argparse.Namespace, folder: Path) -> None:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             if arguments.device == "cuda":
                 torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - self.started)
+            wall, processor_time = self.started
+            seconds.append((time.perf_counter() - wall, time.process_time() - processor_time))
 
     config = DPOConfig(
         str(folder / "out"),
@@ -153,14 +154,16 @@ def report(folder: Path) -> None:
     """The tables."""
     found = {side: json.loads((folder / f"{side}.json").read_text()) for side in SIDES}
     base = found["trl"]
-    print("| trainer | seconds a step | × TRL's | peak memory, GB | × TRL's |")
-    print("|---|---:|---:|---:|---:|")
+    print("| trainer | seconds a step | × TRL's | CPU seconds | × TRL's | peak memory, GB | × TRL's | in steps, GB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for side, title in SIDES.items():
-        step, peak = statistics.median(found[side]["seconds"]), found[side]["peak"]
-        print(
-            f"| {title} | {step:.2f} | {step / statistics.median(base['seconds']):.2f} "
-            f"| {peak / 1e9:.2f} | {peak / base['peak']:.2f} |"
-        )
+        cells = []
+        for kind in range(2):
+            mine, trl = (statistics.median(step[kind] for step in one["seconds"]) for one in (found[side], base))
+            cells += [f"{mine:.2f}", f"{mine / trl:.2f}"]
+        peak, before = found[side]["peak"], found[side]["before"]
+        cells += [f"{peak / 1e9:.2f}", f"{peak / base['peak']:.2f}", f"{(peak - before) / 1e9:.2f}"]
+        print(f"| {title} | {' | '.join(cells)} |")
     print("\n| the same loss? | largest difference of losses | gradients: ‖difference‖ ÷ ‖gradient‖ |")
     print("|---|---:|---:|")
     for side, other in EQUAL.items():

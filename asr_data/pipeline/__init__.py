@@ -3,12 +3,14 @@
     rows ──score──▶ rows + rewards over bytes ──align──▶ policy tokens + token rewards ──mask──▶ data/ scores/ rejects/
 
 Each stage works shard by shard, a shard being ``shard_rows`` consecutive input rows, and commits a shard before it
-goes on. :func:`run` does all three, :func:`score` the first, :func:`mask` the last two on a finished directory.
+goes on. :func:`run` does all three, :func:`score` the first, :func:`mask` the last two on a finished directory. The
+first two need no look at other shards, so several machines can share them (``part=``); :func:`merge` joins their parts.
 Importing this does not import torch.
 """
 
 from asr_data.pipeline.commands import mask, run, score
 from asr_data.pipeline.memory import annotate
+from asr_data.pipeline.parts import merge
 from asr_data.pipeline.summary import Progress, SideSummary, Silent, Summary
 
-__all__ = ["run", "score", "mask", "annotate", "Progress", "Silent", "Summary", "SideSummary"]
+__all__ = ["run", "score", "mask", "merge", "annotate", "Progress", "Silent", "Summary", "SideSummary"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from asr_data.errors import CorruptFileError, RowRejected
 from asr_data.masks.batch import TokenBatch
-from asr_data.pipeline.scoring import ShardNames, ragged, rejects_json
+from asr_data.pipeline.scoring import ragged, rejects_json
+from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
@@ -24,22 +25,6 @@ from asr_data.types import Bool, ByteRewards, Float32, Int32, RejectedRow, Rewar
 
 STAGE = "align"
 _WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT = 1, 2, 4, 3
-BATCH_ROWS = 1_000
-
-
-class ScoredShards(Protocol):
-    """Rows with their rewards over bytes, shard by shard."""
-
-    shards: int
-
-    def rows(self, index: int) -> Iterator[pa.RecordBatch]:
-        """Input columns and ``asr_row``, ``BATCH_ROWS`` rows at a time."""
-
-    def scores(self, index: int) -> Iterator[pa.RecordBatch]:
-        """The ``scores`` columns of the same rows in the same batches."""
-
-    def logprobs(self, index: int) -> Iterator[pa.RecordBatch]:
-        """The ``logprobs`` columns, where a reference was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +55,14 @@ class AlignStage:
         self._shards, self._layout, self._tokenizer, self._form = shards, layout, tokenizer, form
         self._index_column = index_column
 
-    def work(self, output: OutputDirectory, names: ShardNames, total: int, progress: Progress) -> None:
-        """Align every shard that is not committed yet."""
-        done = 0
-        for index in range(self._shards.shards):
+    def work(
+        self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], total: int, progress: Progress
+    ) -> None:
+        """Align those of the shards that are not committed yet."""
+        for index in shards:
             if output.committed(STAGE, index) is None:
                 self._shard(output, names, index, total, progress)
-            done += 1
-        progress.message(f"aligned {done} shards to tokenizer {self._tokenizer.name}")
+        progress.message(f"aligned {len(shards)} shards to tokenizer {self._tokenizer.name}")
 
     def _shard(self, output: OutputDirectory, names: ShardNames, index: int, total: int, progress: Progress) -> None:
         rejected: list[JsonValue] = []  # filled while the file is written, recorded after

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.pipeline.aligning import ScoredShards
-from asr_data.pipeline.scoring import ShardNames
+from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, normalise
 from asr_data.storage import ReferenceRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.text.align import AlignedRow, align
+from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32
 from asr_data_schemas import logprobs_schema
-
-if TYPE_CHECKING:  # loads torch
-    from asr_data.scoring.reference import Reference
 
 STAGE = "logprobs"
 
 
-def reference_record(reference: Reference) -> ReferenceRecord:
+class LogProbabilities(Protocol):
+    """A reference model, such as :class:`asr_data.scoring.reference.Reference`, whose attributes these are."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the class says it
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102 - the class says it
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...  # noqa: D102 - the class says it
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102 - the class says it
+
+    def log_probabilities(
+        self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
+    ) -> list[list[Float32] | None]:
+        """``log π_ref`` of each response token, for each row's responses; None where it cannot read the row."""
+        ...
+
+
+def reference_record(reference: LogProbabilities) -> ReferenceRecord:
     """What the manifest says of a reference."""
     tokenizer = TokenizerRecord(name=reference.tokenizer.name, fingerprint=reference.tokenizer.fingerprint)
     return ReferenceRecord(
@@ -36,13 +55,15 @@ def reference_record(reference: Reference) -> ReferenceRecord:
 class LogprobStage:
     """Runs the reference over scored rows; a row that it cannot read gets null."""
 
-    def __init__(self, shards: ScoredShards, layout: Layout, reference: Reference, *, index_column: str) -> None:
+    def __init__(self, shards: ScoredShards, layout: Layout, reference: LogProbabilities, *, index_column: str) -> None:
         self._shards, self._layout, self._reference = shards, layout, reference
         self._index_column = index_column
 
-    def work(self, output: OutputDirectory, names: ShardNames, total: int, progress: Progress) -> None:
-        """Every shard that is not committed yet."""
-        for index in range(self._shards.shards):
+    def work(
+        self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], total: int, progress: Progress
+    ) -> None:
+        """Those of the shards that are not committed yet."""
+        for index in shards:
             if output.committed(STAGE, index) is None:
                 rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress))
                 output.commit_shard(STAGE, index, {names.logprobs(index): rows})

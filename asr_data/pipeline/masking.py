@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from asr_data.config import MaskConfig
 from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
 from asr_data.masks.batch import MaskedBatch, TokenBatch
-from asr_data.pipeline.aligning import BATCH_ROWS, ScoredShards, token_batch
-from asr_data.pipeline.scoring import ShardNames, rejects_json
+from asr_data.pipeline.aligning import token_batch
+from asr_data.pipeline.scoring import rejects_json
+from asr_data.pipeline.shards import BATCH_ROWS, ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.output import OutputDirectory, Rows

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
+from asr_data.storage import PartRecord
 from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.text.tokenizer import Tokenizer
 
@@ -72,3 +73,12 @@ def mask_plan(scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig)
 def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     """Name and fingerprint."""
     return TokenizerRecord(name=tokenizer.name, fingerprint=tokenizer.fingerprint)
+
+
+def part_record(plan: Mapping[str, Any], part: Part) -> PartRecord:
+    """What a part keeps beside the plan."""
+    return PartRecord(
+        part=part,
+        input=InputRecord.model_validate(plan["input"]),
+        scorer=ScorerRecord.model_validate(plan["scorer"]),
+    )

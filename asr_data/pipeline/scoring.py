@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import RowRejected, ScorerError
+from asr_data.pipeline.shards import ShardNames
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
@@ -42,12 +43,11 @@ class ScoreStage:
     ) -> None:
         self._source, self._layout, self._scorer = source, layout, scorer
         self._prefix, self._run, self._shard_rows = prefix, run, shard_rows
-        self.shards = -(-source.rows // shard_rows)
         self.tokens = 0
 
-    def work(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
-        """Score every shard that is not committed yet."""
-        missing = [index for index in range(self.shards) if output.committed(STAGE, index) is None]
+    def work(self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], progress: Progress) -> None:
+        """Score those of the shards that are not committed yet."""
+        missing = [index for index in shards if output.committed(STAGE, index) is None]
         if not missing:
             return
         for shard in ahead(self._inputs(missing)):
@@ -56,8 +56,8 @@ class ScoreStage:
     def _inputs(self, missing: Sequence[int]) -> Iterator[_Shard]:
         """Shards as they are read, and tokenised where the scorer can do that apart from running its model."""
         # One pass over the input: most readers cannot jump.
-        first = missing[0]
-        inputs = read_rows(self._source, self._layout, self._shard_rows, first * self._shard_rows)
+        first, size = missing[0], self._shard_rows
+        inputs = read_rows(self._source, self._layout, size, first * size, (missing[-1] + 1) * size)
         for index, batch in enumerate(inputs, start=first):
             if index in missing:
                 rows = [row for row in batch if isinstance(row, Row)]
@@ -132,34 +132,14 @@ class _Shard:
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The items, each made in another thread while the one before it is worked on."""
     end = object()
-    with ThreadPoolExecutor(1, "read-ahead") as pool:
+    pool = ThreadPoolExecutor(1, "read-ahead")
+    try:
         following = pool.submit(next, items, end)
         while (item := following.result()) is not end:
             following = pool.submit(next, items, end)
             yield cast(T, item)
-
-
-class ShardNames:
-    """Where a stage's files lie: final (``data/…``) or intermediate."""
-
-    def __init__(self, split: str, folder: str = "") -> None:
-        self.split, self._folder = split, folder
-
-    def rows(self, index: int) -> str:
-        """The input rows, with masks once there are any."""
-        return f"{self._folder}data/{self.split}-{index:05d}.parquet"
-
-    def scores(self, index: int) -> str:
-        """The rewards over bytes."""
-        return f"{self._folder}scores/{self.split}-{index:05d}.parquet"
-
-    def logprobs(self, index: int) -> str:
-        """The reference's log-probabilities."""
-        return f"{self._folder}logprobs/{self.split}-{index:05d}.parquet"
-
-    def aligned(self, index: int) -> str:
-        """Policy tokens and token rewards."""
-        return f"{self._folder}aligned/{index:05d}.parquet"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a run that is told to stop does not wait for the next shard
 
 
 def _text(content: Text) -> str:

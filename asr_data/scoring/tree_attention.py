@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,24 +53,8 @@ def tree_mask(depth: Tensor, end: Tensor, dtype: torch.dtype, window: int | None
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-Mask: TypeAlias = Any
-"""A tensor, or FlexAttention's ``BlockMask``."""
-
-FLEX = "flex_attention"
 _ALIGNED = {"cuda": 16}
 """Rows as wide as a multiple of these: a mask of another width is copied in every layer."""
-
-
-def block_mask(depth: Tensor, end: Tensor, window: int | None = None) -> Mask:
-    """:func:`tree_mask` for FlexAttention, which leaves out blocks of 128 × 128 where nothing is seen."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        ancestor = (key <= query) & (query < end[row, key])
-        return ancestor if window is None else ancestor & (depth[row, query] - depth[row, key] < window)
-
-    rows, width = depth.shape
-    return create_block_mask(sees, rows, None, width, width, device=depth.device)
 
 
 def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
@@ -86,16 +70,10 @@ def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
 
 
-def _masks(backbone: nn.Module, depth: Tensor, end: Tensor, dtype: torch.dtype) -> Mask | dict[str, Mask]:
+def _masks(backbone: nn.Module, depth: Tensor, end: Tensor, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
     """One mask, or one for each type of layer where a decoder has several."""
     windows = _windows(backbone.config)
-    flex = getattr(backbone.config, "_attn_implementation", None) == FLEX
-    make: Callable[[int | None], Mask] = (
-        (lambda window: block_mask(depth, end, window))
-        if flex
-        else (lambda window: tree_mask(depth, end, dtype, window))
-    )
-    masks = {kind: make(window) for kind, window in windows.items()}
+    masks = {kind: tree_mask(depth, end, dtype, window) for kind, window in windows.items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 

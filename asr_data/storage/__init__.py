@@ -26,11 +26,13 @@ from asr_data.storage.manifest import (
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory, open_output
 from asr_data.storage.validate import Problem, validate
-from asr_data.storage.work import ShardRecord
+from asr_data.storage.work import PartRecord, ShardRecord, WorkState
 
 __all__ = [
     "OutputDirectory",
     "ShardRecord",
+    "PartRecord",
+    "WorkState",
     "Manifest",
     "InputRecord",
     "ScorerRecord",

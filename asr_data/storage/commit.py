@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -171,6 +172,24 @@ def commit_parquet(
     return record
 
 
+def commit_copy(source: Path, path: Path, record: FileRecord) -> None:
+    """Replaces ``path`` by a copy of ``source``, or leaves it as it was.
+
+    Raises:
+        CorruptFileError: the copy is not what was recorded.
+    """
+    with _committing(path) as temporary:
+        with source.open("rb") as original, temporary.open("wb") as file:
+            reached("created", path)
+            shutil.copyfileobj(original, file, 1 << 20)
+            reached("written", path)
+            _flush(file)
+        reached("flushed", path)
+        if file_sha256(temporary) != record.sha256:
+            raise CorruptFileError(f"{source}: changed while it was copied to {path}")
+        reached("checked", path)
+
+
 @contextmanager
 def _committing(path: Path) -> Iterator[Path]:
     """Gives the temporary name to write to; renames it when the block ends well, else removes it."""
@@ -178,7 +197,7 @@ def _committing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
-    except Exception:  # an error of ours cleans up; a kill cannot, and readers ignore what it leaves
+    except (Exception, KeyboardInterrupt):  # an error cleans up; a kill cannot, and readers ignore what it leaves
         temporary.unlink(missing_ok=True)
         raise
     temporary.replace(path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -10,10 +11,10 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage.commit import commit_bytes, commit_parquet, reached
+from asr_data.storage.commit import check_file, commit_bytes, commit_copy, commit_parquet, reached
 from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import plain_plan, plan_differences
-from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
+from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
 
 CARD_NAME: Final = "README.md"
 
@@ -28,62 +29,97 @@ class OutputDirectory:
         path: the directory.
         plan: what was asked for, as JSON values.
         is_finished: the output was complete already when it was opened; there is nothing to do.
+        is_continued: an earlier run had begun it.
     """
 
-    def __init__(self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool) -> None:
+    def __init__(
+        self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool, is_continued: bool
+    ) -> None:
         self.path = path
         self.plan = dict(plan)
-        self.is_finished = is_finished
+        self.is_finished, self.is_continued = is_finished, is_continued
         self._work = work
 
     @classmethod
     def create(
-        cls, path: Path, plan: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False
+        cls,
+        path: Path,
+        plan: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        part: PartRecord | None = None,
     ) -> OutputDirectory:
         """Opens ``path`` for writing; makes it if need be.
 
+        What an earlier run with the same plan has committed is gone on with; an output that it finished is checked
+        and left as it is.
+
         Args:
-            path: the directory. New or empty unless ``resume`` or ``overwrite`` is given.
-            plan: everything that can change the output, as JSON values; resuming compares it.
-            resume: go on with what an earlier run with the same plan has committed.
+            path: the directory. New or empty, or begun with the same plan, unless ``overwrite`` is given.
+            plan: everything that can change the output, as JSON values; going on compares it.
+            resume: says that going on is what is meant, which is so without it, too.
             overwrite: remove an earlier output first; files that are not ours stay.
+            part: only this part of the shards will be committed here.
 
         Raises:
             ConfigError: both flags at once, or a plan without a JSON form.
-            OutputExistsError: the path holds something else; an output that no flag allows to touch; one
-                begun by another plan (the message lists what differs); or another process writes to it.
+            OutputExistsError: the path holds something else; an output of another plan (the message lists what
+                differs); or another process writes to it.
+            CorruptFileError: the output is finished, but files of it are not what was written.
         """
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
         asked = plain_plan(plan)
-        found = _inspect(path)
-        if found != "new" and not (resume or overwrite):
-            raise OutputExistsError(
-                f"{path}: holds {'a finished' if found == 'finished' else 'an unfinished'} output already; "
-                "pass --resume to go on with it, or --overwrite to replace it"
-            )
-        path.mkdir(parents=True, exist_ok=True)
+        if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
+            return cls._reopen(path, asked, part)
         work = WorkState(path)
-        if found == "finished" and resume:
-            return cls._reopen(path, asked, work)
         work.lock()
+        found = _inspect(path)  # again: until now others could write
+        if found == "finished" and not overwrite:
+            work.remove()  # killed between the manifest and the clean-up
+            return cls._reopen(path, asked, part)
         work.finish_discard()  # of a run that was killed while it removed an older output
         if found != "new" and overwrite:
             work.begin_discard(_removable(path))
             work.finish_discard()
         before = work.plan()
         if before is None:
-            work.write_plan(asked)
+            work.begin(asked, part)
         else:
-            _require_same_plan(path, before, asked)
-        return cls(path, asked, work, is_finished=False)
+            _require_same_plan(path, _with_part(before, work.part()), _with_part(asked, part))
+        return cls(path, asked, work, is_finished=False, is_continued=before is not None)
 
     @classmethod
-    def _reopen(cls, path: Path, asked: dict[str, JsonValue], work: WorkState) -> OutputDirectory:
-        _require_same_plan(path, load_manifest(path).plan, asked)
-        if work.path.exists():  # killed between the manifest and the clean-up
-            work.remove()
-        return cls(path, asked, work, is_finished=True)
+    def _reopen(cls, path: Path, asked: dict[str, JsonValue], part: PartRecord | None) -> OutputDirectory:
+        manifest = load_manifest(path)
+        _require_same_plan(path, manifest.plan, _with_part(asked, part))
+        _check_finished(path, manifest)
+        return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """Who has the lock, for :meth:`join`."""
+        return self._work.owner
+
+    @classmethod
+    def join(cls, path: Path, plan: Mapping[str, JsonValue], owner: dict[str, Any]) -> OutputDirectory:
+        """Opens an output that ``owner`` has begun and holds, to commit shards of it on its behalf."""
+        work = WorkState(path)
+        work.owner = owner
+        return cls(path, plan, work, is_finished=False, is_continued=True)
+
+    @contextmanager
+    def holding(self, index: int) -> Iterator[None]:
+        """Keeps other processes from the shard inside the block; waits for one that has it.
+
+        Where several processes commit shards, one that is believed dead may be at work still.
+
+        Raises:
+            StorageError: the directory is not the owner's any more.
+        """
+        with self._work.holding(index):
+            yield
 
     def committed(self, stage: str, index: int) -> ShardRecord | None:
         """The record of a shard that need not be done again; its files were checked by SHA-256.
@@ -115,6 +151,18 @@ class OutputDirectory:
         shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_plan(extra or {}))
         self._work.record(shard)
         return shard
+
+    def adopt(self, shard: ShardRecord, origin: Path) -> None:
+        """Takes over a shard that was committed in another directory; that one stays as it is.
+
+        Raises:
+            CorruptFileError: a file of it is not there as recorded.
+        """
+        self._require_unfinished()
+        self._work.claim(file.path for file in shard.files if not file.path.startswith(f"{WORK_NAME}/"))
+        for file in shard.files:
+            commit_copy(check_file(origin, file), self.path / file.path, file)
+        self._work.record(shard)
 
     def work_path(self, name: str) -> Path:
         """A path for an intermediate file; it lasts until :meth:`finish`. Its folder exists."""
@@ -189,10 +237,30 @@ def _removable(path: Path) -> list[str]:
     return [MANIFEST_NAME, CARD_NAME, *files]
 
 
+def _with_part(plan: Mapping[str, JsonValue], part: PartRecord | None) -> dict[str, JsonValue]:
+    return {**plan, **({} if part is None else part.part.model_dump())}
+
+
 def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:
     differences = plan_differences(before, asked)
     if differences:
         raise OutputExistsError(
-            f"{path}: cannot be resumed, because it was begun with other settings; repeat them, or pass "
-            "--overwrite to begin again:\n  " + "\n  ".join(differences)
+            f"{path}: holds an output that was begun with other settings, so it cannot be gone on with; repeat them, "
+            "give another directory, or pass --overwrite to replace it:\n  " + "\n  ".join(differences)
+        )
+
+
+def _check_finished(path: Path, manifest: Manifest) -> None:
+    problems = []
+    for record in manifest.files:
+        try:
+            check_file(path, record)
+        except CorruptFileError as error:
+            problems.append(str(error))
+    if not (path / CARD_NAME).is_file():
+        problems.append(f"{path / CARD_NAME}: missing")
+    if problems:
+        raise CorruptFileError(
+            f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "
+            + "\n  ".join(problems)
         )

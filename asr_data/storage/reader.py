@@ -28,6 +28,18 @@ def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = No
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of one Parquet file, without metadata.
+
+    Raises:
+        CorruptFileError: it cannot be read as Parquet.
+    """
+    try:
+        return pq.read_schema(path).remove_metadata()
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+
+
 class AnnotatedDirectory:
     """A finished output directory. Made by :func:`open_output`.
 
@@ -51,11 +63,7 @@ class AnnotatedDirectory:
         records = self.manifest.files_of(config)
         if not records:
             raise CorruptFileError(f"{self.path}: the manifest lists no files in {config}/")
-        path = self._checked(records[0])
-        try:
-            return pq.read_schema(path)
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+        return read_schema(self._checked(records[0]))
 
     def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The annotated rows in input order, ``batch_rows`` at most at a time.

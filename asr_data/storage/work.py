@@ -1,6 +1,7 @@
 """``.asr-work/``: what an unfinished run has done so far.
 
     plan.json                    what was asked for; makes the directory ours
+    part.json                    where only a part of the shards is done here: which
     lock                         held by the process that writes
     claims/PATH                  an empty file per output file that this run may have created (slashes quoted)
     shards/STAGE-INDEX.json      the files that a shard committed, with their checksums
@@ -11,23 +12,26 @@ Everything else in it is intermediate and belongs to the stage that put it there
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from asr_data.errors import CorruptFileError, OutputExistsError
+from asr_data.config import Part
+from asr_data.errors import CorruptFileError, StorageError
 from asr_data.storage.commit import FileRecord, check_file, commit_bytes, flush_directory, reached
+from asr_data.storage.lock import owner, shard_lock, take_lock
+from asr_data.storage.manifest import InputRecord, ScorerRecord
 
 WORK_NAME: Final = ".asr-work"
+_PATIENCE: Final = 60.0
+"""Seconds that a new run waits for the workers of one that died."""
 
 
 class ShardRecord(BaseModel):
@@ -48,17 +52,38 @@ class ShardRecord(BaseModel):
     extra: dict[str, JsonValue] = {}
 
 
+class PartRecord(BaseModel):
+    """Which share of a data set's shards a directory holds, and what a plan alone does not say.
+
+    Attributes:
+        part: which of how many.
+        input: the data set, its columns in order.
+        scorer: the reward model, its settings in order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    part: Part
+    input: InputRecord
+    scorer: ScorerRecord
+
+
 class WorkState:
     """Reads and writes the work state of one output directory.
 
     Args:
         directory: the output directory, which exists.
+
+    Attributes:
+        owner: who has the lock, on whose behalf this object writes.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / WORK_NAME
         self._verified: dict[tuple[str, int], ShardRecord] = {}
+        self._unlock: Callable[[], object] = lambda: None
+        self.owner: dict[str, Any] = {}
 
     def lock(self) -> None:
         """Keeps other processes out until this object is gone or the process ends.
@@ -66,16 +91,26 @@ class WorkState:
         Raises:
             OutputExistsError: another process is writing here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                os.close(descriptor)
-                raise OutputExistsError(f"{self.directory}: another run is writing to it now") from error
-            # Some network file systems have no locks; one writer is then the user's to ensure.
-        weakref.finalize(self, os.close, descriptor)
+        self.owner, release = take_lock(self.path)
+        self._unlock = weakref.finalize(self, release)
+        for path in sorted((self.path / "shards").glob("*.lock")):
+            with shard_lock(path, patience=_PATIENCE):
+                pass  # a worker of a driver that died was at work on it until now
+
+    @contextmanager
+    def holding(self, index: int) -> Iterator[None]:
+        """Holds a shard on behalf of ``owner``, who has the lock of the directory.
+
+        Raises:
+            StorageError: the directory belongs to another owner by now, or is gone.
+        """
+        path = self.path / "shards" / f"{index:05d}.lock"
+        if not path.parent.is_dir():
+            raise StorageError(f"{self.directory}: the output that this worker was to write to is not there any more")
+        with shard_lock(path):
+            if owner(self.path) != self.owner:
+                raise StorageError(f"{self.directory}: another run has taken over; this worker is of an earlier one")
+            yield
 
     def plan(self) -> dict[str, JsonValue] | None:
         """The plan of the unfinished run; None where none was written yet."""
@@ -87,8 +122,25 @@ class WorkState:
             raise CorruptFileError(f"{path}: is not a JSON object")
         return content
 
-    def write_plan(self, plan: Mapping[str, JsonValue]) -> None:
+    def part(self) -> PartRecord | None:
+        """Which part of the shards is done here; None for all."""
+        path = self.path / "part.json"
+        if not path.is_file():
+            return None
+        try:
+            return PartRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise CorruptFileError(f"{path}: does not describe a part: {error}") from error
+
+    def begin(self, plan: Mapping[str, JsonValue], part: PartRecord | None) -> None:
         """Records what was asked for; from here on the directory can be resumed."""
+        (self.path / "shards").mkdir(exist_ok=True)
+        path = self.path / "part.json"
+        if part is None:
+            path.unlink(missing_ok=True)
+        else:
+            # In its own order: columns have one.
+            commit_bytes(path, (part.model_dump_json(indent=2) + "\n").encode())
         commit_bytes(self.path / "plan.json", _json_bytes(dict(plan)))
 
     def claim(self, paths: Iterable[str]) -> None:
@@ -111,6 +163,10 @@ class WorkState:
         commit_bytes(path, _json_bytes(shard.model_dump(mode="json")))
         self._verified[shard.stage, shard.index] = shard
         reached("recorded", path)
+
+    def is_recorded(self, stage: str, index: int) -> bool:
+        """Whether there is a record of the shard; :meth:`recorded` says whether it still holds."""
+        return self._shard_path(stage, index).is_file()
 
     def recorded(self, stage: str, index: int) -> ShardRecord | None:
         """The record of a shard, if all its files are what they were; else None, and it is to be done again.
@@ -152,7 +208,7 @@ class WorkState:
         for folder in self.path.iterdir():
             if folder.is_dir():
                 shutil.rmtree(folder)
-            elif folder.name not in ("lock", note.name):
+            elif folder.name not in ("lock", "owner", note.name):
                 folder.unlink()
         note.unlink()
 
@@ -160,6 +216,7 @@ class WorkState:
         """Removes the work state, intermediate files included."""
         shutil.rmtree(self.path)
         flush_directory(self.directory)
+        self._unlock()
 
     def _shard_path(self, stage: str, index: int) -> Path:
         return self.path / "shards" / f"{stage}-{index:05d}.json"

@@ -79,7 +79,9 @@ class AdaptiveGRPOTrainer(GRPOTrainer):
             if found is not None:
                 scored[i] = True
                 rewards[i, : len(given[i])], steps[i, : len(given[i])] = map(torch.from_numpy, found)
-        ends = torch.isin(ids, torch.tensor(list(self.eos_token_ids), device=ids.device))
+        # TRL 1.14 and before know one token that ends a turn.
+        known = getattr(self, "eos_token_ids", None) or [self.processing_class.eos_token_id]
+        ends = torch.isin(ids, torch.tensor(list(known), device=ids.device))
         mode = "train" if self.model.training else "eval"
         ratio = self.accelerator.gather(scored.float().to(ids.device)).mean()
         self._metrics[mode]["mask/scored"].append(ratio.item())

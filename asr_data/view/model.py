@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from asr_data.errors import InputError
+import numpy as np
+
+from asr_data.errors import InputError, RowRejected
+from asr_data.storage import AnnotatedDirectory
 from asr_data.text import response_text
+from asr_data.text.boundaries import code_points
 from asr_data.types import Completion, Row, Side, Text
+from asr_data.view.decisions import UNDECIDED, Decision, decisions
+from asr_data.view.gold import FAULTY_BELOW, GoldReader, Labels
+from asr_data.view.reading import AnnotatedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,21 @@ class SegmentView:
 
 
 @dataclass(frozen=True, slots=True)
+class GoldSpan:
+    """What a gold label says of code points ``[start, end)`` of the response text."""
+
+    start: int
+    end: int
+    reward: float
+    name: str
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it marks a fault."""
+        return self.reward < FAULTY_BELOW
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseView:
     """One annotated response.
 
@@ -37,6 +59,8 @@ class ResponseView:
         tokens: number of policy tokens.
         kept_tokens: how many of them are trained on.
         other_messages: messages in the completion that the assistant did not write; never trained on.
+        decision: what its segments were compared with.
+        gold: spans with a gold label, in order, without overlap.
     """
 
     side: Side
@@ -45,36 +69,103 @@ class ResponseView:
     tokens: int
     kept_tokens: int
     other_messages: int = 0
+    decision: Decision = UNDECIDED
+    gold: tuple[GoldSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One annotated row: its input index, prompt, responses and the codes of ``asr_notes``."""
+    """One annotated row: its input index, prompt, responses and the codes of ``asr_notes``.
+
+    ``gold_error`` says why its gold labels cannot be shown.
+    """
 
     index: int
     prompt: Text
     responses: tuple[ResponseView, ...]
     notes: tuple[str, ...] = ()
+    gold_error: str | None = None
 
     def only(self, side: Side) -> RowView:
         """The same row with the responses of one side."""
         return replace(self, responses=tuple(one for one in self.responses if one.side == side))
 
 
-def row_view(row: Row, annotations: Mapping[str, Any], *, prefix: str = "") -> RowView:
+def row_views(
+    annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow], gold: GoldReader | None = None
+) -> list[RowView]:
+    """These rows with what decided over them, and gold labels where there is a reader of them.
+
+    Raises:
+        InputError: see :func:`row_view`.
+    """
+    decided = decisions(annotated, rows)
+    prefix = annotated.manifest.prefix
+    return [
+        with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision), one.row, gold)
+        for one, decision in zip(rows, decided, strict=True)
+    ]
+
+
+def row_view(
+    row: Row, annotations: Mapping[str, Any], *, prefix: str = "", decided: Mapping[Side, Decision] | None = None
+) -> RowView:
     """Join a parsed input row with its annotation columns.
 
     Args:
         row: the input row in the layout it was annotated in.
         annotations: the added columns of DESIGN §2 for this row, lists as Python lists.
         prefix: what was put before every added column.
+        decided: what decided over each response, where it is known.
 
     Raises:
         InputError: columns are missing, differ in length, or cut outside the response text.
     """
     notes = annotations.get(f"{prefix}asr_notes") or ()
     responses = tuple(_response_view(row.index, one, annotations, prefix) for one in row.completions)
+    known = decided or {}
+    responses = tuple(replace(one, decision=known.get(one.side, UNDECIDED)) for one in responses)
     return RowView(row.index, row.prompt, responses, tuple(notes))
+
+
+def with_gold(view: RowView, row: Row, gold: GoldReader | None) -> RowView:
+    """The view with the row's gold labels; with the reason where they cannot be read."""
+    if gold is None:
+        return view
+    try:
+        labels = gold(row)
+    except RowRejected as error:
+        return replace(view, gold_error=f"{error.code}: {error.message}")
+    texts = {one.side: response_text(one.content) for one in row.completions}
+    responses = tuple(
+        replace(one, gold=gold_spans(texts[one.side], labels.get(one.side, ()))) for one in view.responses
+    )
+    return replace(view, responses=responses)
+
+
+def gold_spans(text: str, labels: Labels) -> tuple[GoldSpan, ...]:
+    """Labels over the bytes of a text as spans of its code points."""
+    byte = np.array([(label.start, label.end) for label in labels], dtype=np.int32).reshape(-1, 2)
+    spans = code_points(text, byte.ravel()).reshape(-1, 2).tolist()
+    return tuple(
+        GoldSpan(start, end, label.reward, label.name) for (start, end), label in zip(spans, labels, strict=True)
+    )
+
+
+def cut_at_gold(text: str, start: int, gold: Iterable[GoldSpan]) -> list[tuple[str, GoldSpan | None]]:
+    """Cut a stretch of a response text, which begins at code point ``start``, at the borders of gold spans."""
+    pieces: list[tuple[str, GoldSpan | None]] = []
+    position, end = start, start + len(text)
+    for span in gold:
+        first, last = max(span.start, position), min(span.end, end)
+        if first < last:
+            if position < first:
+                pieces.append((text[position - start : first - start], None))
+            pieces.append((text[first - start : last - start], span))
+            position = last
+    if position < end or not pieces:
+        pieces.append((text[position - start :], None))
+    return pieces
 
 
 def cut_segments(

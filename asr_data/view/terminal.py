@@ -1,8 +1,9 @@
 """Annotated rows in the terminal: segments coloured by reward, dropped ones struck out.
 
-Blue is good and orange is bad, on a diverging scale that the common colour-vision deficiencies keep apart. What is
-unknown is dim. Without colour the same facts are in brackets: ``[-dropped-]``, ``[?unknown?]``. Everything is built
-from ``rich.Text``, never from markup, and data set text goes through :func:`asr_data.view.escape.visible` first.
+Blue is above the response's baseline and orange below, on a diverging scale that the common colour-vision deficiencies
+keep apart. What is unknown is dim, and what gold labels call faulty is underlined. Without colour the same facts are in
+brackets: ``[-dropped-]``, ``[?unknown?]``, ``{~faulty~}``. Everything is built from ``rich.Text``, never from markup,
+and data set text goes through :func:`asr_data.view.escape.visible` first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.text import Text as RichText
 
 from asr_data.types import Text
 from asr_data.view.escape import visible
-from asr_data.view.model import ResponseView, RowView, SegmentView
+from asr_data.view.model import GoldSpan, ResponseView, RowView, SegmentView, cut_at_gold
 
 BORDER = "│"
 NO_TEXT = "∅"
@@ -36,13 +37,28 @@ _STEPS = (
     ("#67a9cf", "#000000", "#4a83ab"),
     ("#1f63a5", "#ffffff", "#3b7cc0"),
 )
+# The same for terminals with 16 colours, whose tones are the user's own; what is near the baseline is grey. The nearest
+# of the colours above would be white on yellow, and red.
+_STEPS_OF_16 = (
+    ("yellow", "black", "yellow"),
+    ("bright_yellow", "black", "yellow"),
+    ("white", "black", "bright_black"),
+    ("white", "black", "bright_black"),
+    ("white", "black", "bright_black"),
+    ("bright_cyan", "black", "cyan"),
+    ("blue", "bright_white", "bright_blue"),
+)
 _FAINT = Style(dim=True)
 _MARK = Style(bold=True)
+_FAULTY = Style(underline=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps rewards to colour steps: ``centre`` is neutral, ``centre ± spread`` and beyond are the ends."""
+    """Maps rewards to colour steps: a response's baseline is neutral, ``baseline ± spread`` and beyond are the ends.
+
+    ``centre`` stands in for a baseline that is not known.
+    """
 
     centre: float
     spread: float
@@ -53,24 +69,31 @@ class Scale:
                 f"a scale needs a finite centre and a finite spread > 0, not {self.centre} and {self.spread}"
             )
 
-    def step(self, reward: float) -> int:
+    def step(self, reward: float, baseline: float | None = None) -> int:
         """Index of the colour step of ``reward``, 0 (worst) to 6 (best)."""
-        position = max(-1.0, min(1.0, (reward - self.centre) / self.spread))
+        neutral = self.centre if baseline is None else baseline
+        position = max(-1.0, min(1.0, (reward - neutral) / self.spread))
         half = len(_STEPS) // 2
         return half + round(position * half)
 
 
 def scale_for(rows: Iterable[RowView]) -> Scale:
-    """A scale for these rows: median of their segment rewards, reaching to the 95th percentile of distances.
+    """A scale for these rows, reaching to the 95th percentile of the distances from the baseline.
 
-    Rows whose segments all have one reward get spread 1 around it.
+    The centre is the median of the segment rewards. Rows whose segments are all at the baseline get spread 1.
     """
-    parts = (part for row in rows for side in row.responses for part in side.segments)
-    rewards = sorted(part.reward for part in parts if part.reward is not None)
-    if not rewards:
+    parts = [
+        (part.reward, side.decision.baseline)
+        for row in rows
+        for side in row.responses
+        for part in side.segments
+        if part.reward is not None
+    ]
+    if not parts:
         return Scale(0.0, 1.0)
+    rewards = sorted(reward for reward, _ in parts)
     centre = rewards[len(rewards) // 2]
-    distances = sorted(abs(reward - centre) for reward in rewards)
+    distances = sorted(abs(reward - (centre if baseline is None else baseline)) for reward, baseline in parts)
     spread = distances[min(len(distances) - 1, math.ceil(0.95 * len(distances)))]
     return Scale(centre, spread if spread > 0 else 1.0)
 
@@ -82,8 +105,11 @@ class TerminalView:
     Attributes:
         scale: rewards to colours.
         colour: false writes ``[-dropped-]`` brackets in place of styles.
+        steps: the colours of the scale's steps: of a kept segment's ground and text, and of a dropped one's text.
         values: write each segment's reward after it.
         unknown: there are unknown rewards, for the legend to explain.
+        gold: there are gold labels, for the legend to explain.
+        baseline: baselines are known, and the scale is around them.
         prompt_lines: longest prompt shown in full; a longer one says how many lines were left out.
     """
 
@@ -91,56 +117,82 @@ class TerminalView:
     colour: bool
     values: bool = False
     unknown: bool = False
+    gold: bool = False
+    baseline: bool = False
     prompt_lines: int = 8
+    steps: Sequence[tuple[str, str, str]] = _STEPS
 
     def legend(self) -> RichText:
         """One line that explains colours and marks."""
-        low, high = self.scale.centre - self.scale.spread, self.scale.centre + self.scale.spread
+        low, high = self._ends()
         line = RichText()
         if self.colour:
-            line.append(f"segment reward {low:.3g} ")
-            for fill, ink, _ in _STEPS:
+            line.append(f"segment reward {low} ")
+            for fill, ink, _ in self.steps:
                 line.append("  ", Style(bgcolor=fill, color=ink))
-            line.append(f" {high:.3g}   ")
+            line.append(f" {high}   ")
             line.append("kept", self._style(self.scale.centre, keep=True)).append("  ")
             line.append("dropped", self._style(self.scale.centre, keep=False)).append("  ")
             if self.unknown:
                 line.append("unknown", _FAINT).append("  ")
+            if self.gold:
+                line.append("faulty by gold", _FAULTY).append("  ")
         else:
             line.append("kept  [-dropped-]  " + ("[?unknown?]  " if self.unknown else ""))
+            line.append("{~faulty by gold~}  " if self.gold else "")
         line.append(BORDER, _MARK).append(f" next segment  {NO_TEXT} no text of its own")
         return line
+
+    def _ends(self) -> tuple[str, str]:
+        centre, spread = self.scale.centre, self.scale.spread
+        if self.baseline:
+            return f"b − {spread:.3g}", f"b + {spread:.3g}"
+        return f"{centre - spread:.3g}", f"{centre + spread:.3g}"
 
     def row(self, row: RowView) -> RenderableType:
         """One row: a rule with its index and notes, the prompt, and each response."""
         title = f"row {row.index:,}" + "".join(f"  {visible(note)}" for note in row.notes)
+        if row.gold_error is not None:
+            title += f"  gold labels not shown: {visible(row.gold_error)}"
         parts: list[RenderableType] = [Rule(RichText(title), align="left", style=_FAINT)]
         parts.append(Padding(self.prompt(row.prompt), (0, 0, 1, 2)))
         for response in row.responses:
             parts.append(self._heading(response))
-            parts.append(Padding(self.response(response.segments), (0, 0, 1, 2)))
+            parts.append(Padding(self.response(response), (0, 0, 1, 2)))
         return Group(*parts)
 
     def prompt(self, prompt: Text) -> RichText:
         """The prompt, dimmed, its middle replaced by ``… 12 lines …`` where it is long."""
-        return RichText(_shorten(visible(_prompt_text(prompt)), self.prompt_lines), style=_FAINT)
+        return RichText(_shorten(visible(prompt_text(prompt)), self.prompt_lines), style=_FAINT)
 
-    def response(self, segments: Sequence[SegmentView]) -> RichText:
+    def response(self, response: ResponseView) -> RichText:
         """The whole response text, never shortened, with every border marked."""
         line = RichText()
-        for number, segment in enumerate(segments):
+        position = 0
+        for number, segment in enumerate(response.segments):
             if number > 0:
                 line.append(BORDER, _MARK)
-            self._segment(line, segment)
+            faults = [span for span in response.gold if span.faulty]
+            self._segment(line, segment, cut_at_gold(segment.text, position, faults), response.decision.baseline)
+            position += len(segment.text)
         return line
 
-    def _segment(self, line: RichText, segment: SegmentView) -> None:
-        text = visible(segment.text) or NO_TEXT
+    def _segment(
+        self,
+        line: RichText,
+        segment: SegmentView,
+        pieces: Sequence[tuple[str, GoldSpan | None]],
+        baseline: float | None,
+    ) -> None:
+        texts = [(visible(text) or NO_TEXT, fault is not None) for text, fault in pieces]
         if self.colour:
-            line.append(text, self._style(segment.reward, keep=segment.keep))
+            style = self._style(segment.reward, baseline, keep=segment.keep)
+            for text, faulty in texts:
+                line.append(text, style + _FAULTY if faulty else style)
         else:
-            text = f"[?{text}?]" if segment.reward is None else text
-            line.append(text if segment.keep else f"[-{text}-]")
+            whole = "".join(f"{{~{text}~}}" if faulty else text for text, faulty in texts)
+            whole = f"[?{whole}?]" if segment.reward is None else whole
+            line.append(whole if segment.keep else f"[-{whole}-]")
         if self.values and segment.reward is not None:
             line.append(f"{{{segment.reward:.3g}}}", Style(italic=True))
 
@@ -149,7 +201,7 @@ class TerminalView:
         reward = "unknown" if response.reward is None else f"{response.reward:.3g}"
         line = RichText(response.side, style=_MARK)
         line.append(
-            f"  reward {reward}   {kept:,} of {len(response.segments):,} segments and "
+            f"  reward {reward}{_compared_with(response)}   {kept:,} of {len(response.segments):,} segments and "
             f"{response.kept_tokens:,} of {response.tokens:,} tokens kept",
             Style(bold=False),
         )
@@ -157,17 +209,25 @@ class TerminalView:
             line.append(f"   {response.other_messages:,} messages of others not shown", Style(bold=False))
         return line
 
-    def _style(self, reward: float | None, *, keep: bool) -> Style:
+    def _style(self, reward: float | None, baseline: float | None = None, *, keep: bool) -> Style:
         if reward is None:
             return _FAINT if keep else _FAINT + Style(strike=True)
-        fill, ink, dropped = _STEPS[self.scale.step(reward)]
+        fill, ink, dropped = self.steps[self.scale.step(reward, baseline)]
         return Style(bgcolor=fill, color=ink) if keep else Style(color=dropped, strike=True)
 
 
 def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False) -> None:
     """Print rows and their legend, in colour where the console has colour."""
-    unknown = any(part.reward is None for row in rows for side in row.responses for part in side.segments)
-    view = TerminalView(scale_for(rows), colour=has_colour(console), values=values, unknown=unknown)
+    sides = [side for row in rows for side in row.responses]
+    view = TerminalView(
+        scale_for(rows),
+        colour=has_colour(console),
+        values=values,
+        unknown=any(part.reward is None for side in sides for part in side.segments),
+        gold=any(span.faulty for side in sides for span in side.gold),
+        baseline=any(side.decision.baseline is not None for side in sides),
+        steps=_STEPS_OF_16 if console.color_system in ("standard", "windows") else _STEPS,
+    )
     console.print(view.legend(), highlight=False)
     for row in rows:
         console.print(view.row(row), highlight=False)
@@ -178,7 +238,15 @@ def has_colour(console: Console) -> bool:
     return console.color_system is not None and not console.no_color
 
 
-def _prompt_text(prompt: Text) -> str:
+def _compared_with(response: ResponseView) -> str:
+    decision = response.decision
+    if decision.baseline is None:
+        return ""
+    return f", b {decision.baseline:.3g}" + ("" if decision.delta is None else f" ± {decision.delta:.3g}")
+
+
+def prompt_text(prompt: Text) -> str:
+    """A prompt as one text, each message after its role."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{message.get('role')}: {message.get('content') or ''}" for message in prompt)

@@ -9,28 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
-from asr_data.errors import ConfigError
+from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data_cli import models, settings
 from asr_data_cli import options as opt
-from asr_data_cli import settings
 from asr_data_cli.console import (
     print_commands,
     print_facts,
     print_summary,
-    print_warning,
     shell_words,
     standard_output,
 )
+from asr_data_cli.models import ModelOptions, RayOptions
 from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks, MaskOptions
 
 if TYPE_CHECKING:
     from asr_data.pipeline import Summary
     from asr_data.rows import Layout, Source
-    from asr_data.scoring import Scorer
-    from asr_data.scoring.config import ScorerConfig
-    from asr_data.scoring.reference import Reference
-    from asr_data.text import Tokenizer
 
 ROWS_REJECTED = 3
 """Exit code: done, but rows were rejected and ``--strict`` was given."""
@@ -42,7 +37,7 @@ RUN_EXAMPLES = (
     "asr-annotate run pairs.parquet -o annotated --columns prompt=question,chosen=good,rejected=bad",
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
     "asr-annotate run pairs.jsonl -o annotated --segmenter optimal --boundary sentence=1,word=50",
-    "asr-annotate run pairs.jsonl -o annotated --resume",
+    "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
     "asr-annotate score pairs.jsonl -o scored",
@@ -102,6 +97,10 @@ def run(
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,
+    num_shards: opt.NumShards = None,
+    shard_index: opt.ShardIndex = None,
+    ray: opt.Ray = None,
+    ray_workers: opt.RayWorkers = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
@@ -118,6 +117,8 @@ def run(
     )  # fmt: skip
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
+    on_ray = _ray(ray, ray_workers, checks)
     checks.finish()
     summary = annotate(
         InputOptions(location, split, name, revision, found_columns),
@@ -126,24 +127,12 @@ def run(
         scoring,
         mask_settings,
         OutputConfig(shard_rows=shard_rows, prefix=prefix),
+        part=part,
+        ray=on_ray,
         resume=resume,
         overwrite=overwrite,
     )
-    finish(summary, strict=strict)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """The reward model, and the policy tokenizer if it is another than the model's."""
-
-    model: str
-    kind: opt.KindName
-    tokenizer: str | None
-    preset: str | None = None
-    scorer_config: Path | None = None
-    reference: str | None = None
-    allow_pickle: bool = False
-    logprobs: str | None = None
+    finish(summary, strict=strict, part=part)
 
 
 def annotate(
@@ -154,6 +143,8 @@ def annotate(
     mask_settings: MaskConfig,
     writing: OutputConfig,
     *,
+    part: Part | None = None,
+    ray: RayOptions | None = None,
     resume: bool,
     overwrite: bool,
 ) -> Summary:
@@ -163,41 +154,29 @@ def annotate(
     console = standard_output()
     source, layout = _open_input(source_options)
     _print_input(console, source, layout)
-    scorer = _open_scorer(model_options, scoring, source_options.location)
-    policy = _policy_tokenizer(model_options.tokenizer, scorer)
-    _print_scorer(console, scorer, policy)
-    with progress() as reporter:
-        summary = pipeline.run(
-            source,
-            layout,
-            output,
-            scorer,
-            policy,
-            reference=_open_reference(model_options.logprobs, scoring),
-            scoring=scoring,
-            mask=mask_settings,
-            writing=writing,
-            resume=resume,
-            overwrite=overwrite,
-            progress=reporter,
-        )
-    print_mid_response(console, summary.path, scorer)
+    with models.opened(model_options, scoring, source_options.location, ray) as found:
+        policy = models.policy_tokenizer(model_options.tokenizer, found.scorer)
+        models.print_scorer(console, found.scorer, policy)
+        with progress() as reporter:
+            summary = pipeline.run(
+                source,
+                layout,
+                output,
+                found.scorer,
+                policy,
+                reference=found.reference,
+                scoring=scoring,
+                mask=mask_settings,
+                writing=writing,
+                part=part,
+                pool=found.pool,
+                resume=resume,
+                overwrite=overwrite,
+                progress=reporter,
+            )
+    if part is None:
+        models.print_mid_response(console, summary.path, found.scorer)
     return summary
-
-
-def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
-    """For a sequence head: how it ranks pairs at the end and in mid-response, and a warning where that is chance."""
-    if scorer.info.kind != "seq_head":
-        return
-    from asr_data.pipeline.mid_response import check_mid_response
-
-    found = check_mid_response(path)
-    if found is None:
-        return
-    value = f"{found.in_middle:.1%} ({found.low:.1%} to {found.high:.1%}) in the middle, {found.at_end:.1%} at the end"
-    print_facts(console, {"pairs right": f"{value}; {found.pairs:,} pairs"})
-    if found.warning is not None:
-        print_warning(found.warning)
 
 
 def score(
@@ -223,6 +202,10 @@ def score(
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,
+    num_shards: opt.NumShards = None,
+    shard_index: opt.ShardIndex = None,
+    ray: opt.Ray = None,
+    ray_workers: opt.RayWorkers = None,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -236,31 +219,33 @@ def score(
         max_length=max_length,
     )
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
+    on_ray = _ray(ray, ray_workers, checks)
     checks.finish()
     console = standard_output()
     source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
     _print_input(console, source, layout)
-    found = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
-    scorer = _open_scorer(found, scoring, location)
-    _print_scorer(console, scorer, None)
-    with progress() as reporter:
-        summary = pipeline.score(
-            source,
-            layout,
-            output,
-            scorer,
-            reference=_open_reference(logprobs, scoring),
-            scoring=scoring,
-            writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
-            resume=resume,
-            overwrite=overwrite,
-            progress=reporter,
-        )
-    print_summary(console, summary)
-    print_mid_response(console, summary.path, scorer)
-    masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
-    print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
-    exit_if_rejected(summary, strict=strict)
+    asked = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
+    with models.opened(asked, scoring, location, on_ray) as found:
+        models.print_scorer(console, found.scorer, None)
+        with progress() as reporter:
+            summary = pipeline.score(
+                source,
+                layout,
+                output,
+                found.scorer,
+                reference=found.reference,
+                scoring=scoring,
+                writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
+                part=part,
+                pool=found.pool,
+                resume=resume,
+                overwrite=overwrite,
+                progress=reporter,
+            )
+    if part is None:
+        models.print_mid_response(console, summary.path, found.scorer)
+    finish_scored(summary, strict=strict, part=part)
 
 
 def mask(
@@ -297,7 +282,7 @@ def mask(
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
     checks.finish()
-    policy = None if tokenizer is None else _named_tokenizer(tokenizer)
+    policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
         summary = pipeline.mask(
             scored,
@@ -311,7 +296,7 @@ def mask(
     finish(summary, strict=strict)
 
 
-def finish(summary: Summary, *, strict: bool) -> None:
+def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
@@ -319,8 +304,29 @@ def finish(summary: Summary, *, strict: bool) -> None:
     """
     console = standard_output()
     print_summary(console, summary)
-    print_next(console, summary.path)
+    if part is None:
+        print_next(console, summary.path)
+    else:
+        print_merge(console, part)
     exit_if_rejected(summary, strict=strict)
+
+
+def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
+    """The same for a directory without masks."""
+    console = standard_output()
+    print_summary(console, summary)
+    if part is None:
+        masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
+        print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
+    else:
+        print_merge(console, part)
+    exit_if_rejected(summary, strict=strict)
+
+
+def print_merge(console: Console, part: Part) -> None:
+    """What follows a part."""
+    purpose = f"this was part {part.shard_index} of {part.num_shards}; once all are done"
+    print_commands(console, "Next", [(purpose, "asr-annotate merge PART_DIR… -o DIR")])
 
 
 def print_next(console: Console, path: Path) -> None:
@@ -343,6 +349,14 @@ def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
         raise typer.Exit(ROWS_REJECTED)
 
 
+def _ray(address: str | None, workers: int | None, checks: Checks) -> RayOptions | None:
+    if address is None:
+        if workers is not None:
+            checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
+        return None
+    return RayOptions(address, workers)
+
+
 def _open_input(options: InputOptions) -> tuple[Source, Layout]:
     from asr_data.rows import detect, first_records, open_source
 
@@ -350,70 +364,5 @@ def _open_input(options: InputOptions) -> tuple[Source, Layout]:
     return source, detect(source.schema, first_records(source), options.columns)
 
 
-def _open_scorer(options: ModelOptions, scoring: ScoringConfig, location: str) -> Scorer:
-    from asr_data import load_scorer
-    from asr_data.scoring.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    return load_scorer(
-        options.model,
-        options.kind,
-        preset=options.preset,
-        config=None if options.scorer_config is None else _scorer_settings(options.scorer_config, location),
-        reference=options.reference,
-        scoring=scoring,
-        allow_pickle=options.allow_pickle,
-    )
-
-
-def _scorer_settings(path: Path, location: str) -> ScorerConfig:
-    """Settings from a file of the user's own: what comes with a data set does not say how a model is read."""
-    from asr_data.scoring.config import read_config
-
-    data = Path(location)
-    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
-        raise ConfigError(f"--scorer-config {path} lies in the data set {location}; take settings of your own")
-    return read_config(path)
-
-
-def _open_reference(model: str | None, scoring: ScoringConfig) -> Reference | None:
-    if model is None:
-        return None
-    from asr_data.scoring.reference import load_reference
-
-    return load_reference(model, scoring)
-
-
-def _policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
-    if name is not None:
-        return _named_tokenizer(name)
-    if scorer.tokenizer is None:
-        raise ConfigError(
-            f"{scorer.info.name!r} has no tokenizer of its own: name the policy's with --tokenizer (builtin is the "
-            "built-in model's)"
-        )
-    return scorer.tokenizer
-
-
-def _named_tokenizer(name: str) -> Tokenizer:
-    if name == "builtin":
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        return load_scorer_tokenizer(name)
-    from asr_data.text import load_tokenizer
-
-    return load_tokenizer(name)
-
-
 def _print_input(console: Console, source: Source, layout: Layout) -> None:
     print_facts(console, {"input": source.description, "layout": layout.describe()})
-
-
-def _print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> None:
-    info = scorer.info
-    facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
-    if "recognised" in info.settings:
-        facts["read as"] = str(info.settings["recognised"])
-    if policy is not None:
-        facts["tokenizer"] = policy.name
-    print_facts(console, facts)

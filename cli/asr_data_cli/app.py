@@ -1,7 +1,7 @@
 """The program ``asr-annotate``: its commands, and how errors become one line and an exit code.
 
 Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but rows were rejected and
-``--strict`` was given.
+``--strict`` was given; 130 stopped by Ctrl-C; 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, export, judge, look, push, scorers, train
+from asr_data_cli import annotate, demo, export, judge, look, merge, push, report, scorers, train
 from asr_data_cli.console import print_error
+from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
 FAILED = 1
 WRONG_USAGE = 2
+_RESUMED = "The shard that was being worked on is dropped, all before it are kept: the same command goes on from there."
 
 
 class Commands(TyperGroup):
@@ -28,19 +30,24 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the command given."""
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise  # Typer prints these itself
+        except KeyboardInterrupt as error:
+            terminated = isinstance(error, Terminated)
+            hint = _RESUMED if ctx.invoked_subcommand in ("run", "score", "mask", "merge") else None
+            print_error("stopped by SIGTERM" if terminated else "stopped by Ctrl-C", hint=hint)
+            raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from error
         except AsrDataError as error:
+            if ctx.params.get("debug"):
+                raise
             print_error(str(error))
             raise typer.Exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED) from error
-        except KeyboardInterrupt as error:
-            print_error("interrupted", hint="What is written stays: the same command with --resume goes on.")
-            raise typer.Exit(FAILED) from error
         except Exception as error:
+            if ctx.params.get("debug"):
+                raise
             print_error(
                 f"{type(error).__name__}: {error}",
                 hint="This was not foreseen. For the traceback: asr-annotate --debug COMMAND …",
@@ -63,7 +70,7 @@ def _program(
     """Score preference data with a reward model, cut responses into segments, and write training masks.
 
     Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but rows were rejected and
-    --strict was given.
+    --strict was given; 130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
 
 
@@ -88,8 +95,10 @@ def build_app() -> typer.Typer:
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(annotate.run)
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(annotate.score)
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
+    app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
+    app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
     app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(judge.judge)
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
@@ -104,4 +113,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
-    build_app()()
+    try:
+        build_app()()
+    except SystemExit as error:
+        leave_at_once(error.code)
+        raise

@@ -9,9 +9,10 @@ import typer
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data_cli import options as opt
-from asr_data_cli.annotate import InputOptions, ModelOptions, annotate, print_next
+from asr_data_cli.annotate import InputOptions, annotate, print_next
 from asr_data_cli.console import print_summary, standard_output
-from asr_data_cli.look import first_rows, print_problems
+from asr_data_cli.look import print_problems
+from asr_data_cli.models import ModelOptions
 from asr_data_cli.options import OUTPUT
 
 DEMO_EXAMPLES = ("asr-annotate demo", "asr-annotate demo -o demo --overwrite")
@@ -28,6 +29,9 @@ def demo(
     """Annotate the sample that ships with the built-in reward model, show it and check it."""
     from asr_data.sample import sample_path
     from asr_data.storage import open_output, validate
+    from asr_data.view.gold import gold_reader
+    from asr_data.view.model import row_views
+    from asr_data.view.reading import first_rows
     from asr_data.view.terminal import show_rows
 
     summary = annotate(
@@ -42,7 +46,8 @@ def demo(
     )
     console = standard_output()
     print_summary(console, summary)
-    show_rows(console, first_rows(open_output(output), SHOWN_RESPONSES))
+    annotated = open_output(output)
+    show_rows(console, row_views(annotated, first_rows(annotated, SHOWN_RESPONSES), gold_reader(annotated)))
     problems = validate(output)
     print_problems(console, output, problems)
     if problems:

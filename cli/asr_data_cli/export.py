@@ -75,7 +75,7 @@ def export(
     from asr_data.storage import open_output
 
     annotated = open_output(directory)
-    policy = _tokenizer(annotated.manifest, tokenizer) if target == "axolotl-segments" or tokenizer else None
+    policy = policy_tokenizer(annotated.manifest, tokenizer) if target == "axolotl-segments" or tokenizer else None
     done = write(
         annotated,
         target,
@@ -94,7 +94,8 @@ def export(
     console.print(done.setup.command, markup=False, soft_wrap=True)
 
 
-def _tokenizer(manifest: Manifest, name: str | None) -> Tokenizer:
+def policy_tokenizer(manifest: Manifest, name: str | None) -> Tokenizer:
+    """The tokenizer that was named, or else the one that the masks were made with."""
     if name is None:
         if manifest.tokenizer is None:
             raise ConfigError("name the policy's tokenizer with --tokenizer")

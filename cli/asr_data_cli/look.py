@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from asr_data.errors import ConfigError, InputError
+from asr_data.errors import ConfigError
 from asr_data.types import Side
 from asr_data.view.escape import visible
 from asr_data_cli.console import standard_output
 
 if TYPE_CHECKING:
     from asr_data.storage import AnnotatedDirectory, Problem
-    from asr_data.view.model import RowView
+    from asr_data.view.reading import AnnotatedRow
 
 FIRST_ROWS = 3
 SHOW = "Show"
@@ -31,24 +30,43 @@ INSPECT_EXAMPLES = (
 )
 VALIDATE_EXAMPLES = ("asr-annotate validate annotated",)
 
+Rows: TypeAlias = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--row",
+        min=0,
+        help="Index of an input row, as in asr_row; may be repeated.",
+        rich_help_panel=SHOW,
+        show_default=False,
+    ),
+]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of --sample.", rich_help_panel=SHOW)]
+Gold: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--gold",
+        metavar="COLUMN",
+        help="Input column of gold labels, whose faults are underlined; SIDE=COLUMN,… where there are two responses.",
+        rich_help_panel=SHOW,
+        show_default="labels that the input is known to have",
+    ),
+]
+
 
 def inspect(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
-    rows: Annotated[
-        list[int] | None,
+    rows: Rows = None,
+    sample: Annotated[
+        int | None,
         typer.Option(
-            "--row",
-            min=0,
-            help="Index of an input row, as in asr_row; may be repeated.",
+            "--sample",
+            min=1,
+            help="So many rows drawn at random.",
             rich_help_panel=SHOW,
             show_default="the first 3 rows",
         ),
     ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option("--sample", min=1, help="So many rows drawn at random.", rich_help_panel=SHOW),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.", rich_help_panel=SHOW)] = 0,
+    seed: Seed = 0,
     side: Annotated[
         Side | None,
         typer.Option("--side", help="Only this response.", rich_help_panel=SHOW, show_default="all"),
@@ -60,20 +78,17 @@ def inspect(
     values: Annotated[
         bool, typer.Option("--values", help="Write each segment's reward after it.", rich_help_panel=SHOW)
     ] = False,
+    gold: Gold = None,
 ) -> None:
     """Show responses with their segments: coloured by reward, what is not trained on struck out."""
     from asr_data.storage import open_output
+    from asr_data.view.gold import gold_reader
+    from asr_data.view.model import row_views
     from asr_data.view.terminal import show_rows
 
-    if rows and sample is not None:
-        raise ConfigError("--row names rows and --sample draws them: give one of them")
+    check_choice(rows, sample)
     annotated = open_output(directory)
-    if rows:
-        views = rows_by_index(annotated, rows)
-    elif sample is not None:
-        views = sampled_rows(annotated, sample, seed)
-    else:
-        views = first_rows(annotated, FIRST_ROWS)
+    views = row_views(annotated, _chosen_rows(annotated, rows, sample, seed), gold_reader(annotated, gold))
     if side is not None:
         if side not in annotated.manifest.sides:
             raise ConfigError(f"--side {side}: {directory} has {', '.join(annotated.manifest.sides)}")
@@ -83,6 +98,26 @@ def inspect(
         console.print(f"{directory} has no annotated rows", markup=False, soft_wrap=True)
         return
     show_rows(console, views, values=values)
+
+
+def check_choice(rows: Sequence[int] | None, sample: int | None) -> None:
+    """Refuses rows and a sample together.
+
+    Raises:
+        ConfigError: both were given.
+    """
+    if rows and sample is not None:
+        raise ConfigError("--row names rows and --sample draws them: give one of them")
+
+
+def _chosen_rows(
+    annotated: AnnotatedDirectory, rows: Sequence[int] | None, sample: int | None, seed: int
+) -> list[AnnotatedRow]:
+    from asr_data.view.reading import first_rows, rows_by_index, sampled_rows
+
+    if rows:
+        return rows_by_index(annotated, rows)
+    return first_rows(annotated, FIRST_ROWS) if sample is None else sampled_rows(annotated, sample, seed)
 
 
 def validate(
@@ -106,70 +141,3 @@ def print_problems(console: Console, directory: Path, problems: Sequence[Problem
         console.print(f"{len(problems):,} problems in {directory}", style="red", markup=False, soft_wrap=True)
     else:
         console.print(f"valid: {directory}", markup=False, soft_wrap=True)
-
-
-def first_rows(annotated: AnnotatedDirectory, count: int) -> list[RowView]:
-    """The first ``count`` annotated rows."""
-    return _at_positions(annotated, range(min(count, annotated.manifest.counts.annotated)))
-
-
-def sampled_rows(annotated: AnnotatedDirectory, count: int, seed: int) -> list[RowView]:
-    """``count`` annotated rows drawn without replacement, in input order; all where there are fewer."""
-    total = annotated.manifest.counts.annotated
-    draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
-    return _at_positions(annotated, draw)
-
-
-def rows_by_index(annotated: AnnotatedDirectory, indices: Sequence[int]) -> list[RowView]:
-    """The rows with these ``asr_row``, in the order asked for.
-
-    Raises:
-        InputError: a row was rejected (says why) or does not exist (says what does).
-    """
-    wanted = set(indices)
-    column = f"{annotated.manifest.prefix}asr_row"
-    positions, place = {}, 0
-    for batch in annotated.data_batches(columns=[column]):
-        for index in batch.column(0).to_pylist():
-            if index in wanted:
-                positions[index] = place
-            place += 1
-    missing = wanted - positions.keys()
-    if missing:
-        raise InputError(_why_missing(annotated, min(missing)))
-    views = {view.index: view for view in _at_positions(annotated, set(positions.values()))}
-    return [views[index] for index in indices]
-
-
-def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
-    for reject in annotated.rejects():
-        if reject.index == index:
-            return f"row {index} was rejected: {reject.code}: {reject.message}"
-    return f"there is no row {index}: the input has rows 0 to {annotated.manifest.counts.rows - 1}"
-
-
-def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> list[RowView]:
-    """Rows at these positions in ``data/``, in file order; only these become Python objects."""
-    if annotated.manifest.stage != "masked":
-        raise InputError(
-            f"{annotated.path} holds scores and no segments yet: asr-annotate mask {annotated.path} -o DIR"
-        )
-    found: list[RowView] = []
-    last, first = max(positions, default=-1), 0
-    for batch in annotated.data_batches():
-        if first > last:
-            break
-        inside = sorted(position - first for position in positions if 0 <= position - first < batch.num_rows)
-        found += [_view(annotated, batch.slice(offset, 1).to_pylist()[0]) for offset in inside]
-        first += batch.num_rows
-    return found
-
-
-def _view(annotated: AnnotatedDirectory, record: dict[str, Any]) -> RowView:
-    from asr_data.rows import Layout, normalise
-    from asr_data.view.model import row_view
-
-    manifest = annotated.manifest
-    layout = Layout.model_validate(manifest.plan["layout"])
-    row = normalise(record[f"{manifest.prefix}asr_row"], record, layout)
-    return row_view(row, record, prefix=manifest.prefix)

@@ -14,6 +14,7 @@ MODEL = "Model"
 SEGMENTS = "Segments"
 MASKS = "Masks"
 OUTPUT = "Output"
+MACHINES = "Several machines"
 
 # --- input -----------------------------------------------------------------------------------------------
 
@@ -298,15 +299,60 @@ Resume: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on with a run that was stopped; refused where model, tokenizer, settings or input differ.",
+        help="Go on with a run that was stopped, which the same command does without it, too; refused where model, "
+        "tokenizer, settings or input differ.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Overwrite: TypeAlias = Annotated[
     bool,
-    typer.Option("--overwrite", help="Delete an earlier output of this tool first.", rich_help_panel=OUTPUT),
+    typer.Option("--overwrite", help="Delete an earlier output of this tool first, and begin.", rich_help_panel=OUTPUT),
 ]
 Strict: TypeAlias = Annotated[
     bool,
     typer.Option("--strict", help="Exit with code 3 when rows were rejected.", rich_help_panel=OUTPUT),
+]
+
+# --- several machines ------------------------------------------------------------------------------------
+
+NumShards: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--num-shards",
+        min=1,
+        help="Share the data set among this many jobs, each with a --shard-index and a DIR of its own; merge joins "
+        "them.",
+        rich_help_panel=MACHINES,
+        show_default="do all of it",
+    ),
+]
+ShardIndex: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-index",
+        min=0,
+        help="Which of these jobs this is, from 0.",
+        rich_help_panel=MACHINES,
+    ),
+]
+Ray: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="Score on the workers of this Ray cluster, auto for the one at hand; local begins one on this machine. "
+        "Input, models and DIR must be on a file system that all nodes share.",
+        rich_help_panel=MACHINES,
+        show_default="in this process",
+    ),
+]
+RayWorkers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--ray-workers",
+        min=1,
+        help="Processes that load the model.",
+        rich_help_panel=MACHINES,
+        show_default="one per GPU, or per CPU where there is none",
+    ),
 ]

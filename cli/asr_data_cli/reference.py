@@ -48,6 +48,7 @@ _PANELS = (
     "Training",
     "Show",
     "Output",
+    "Several machines",
     "Options",
 )
 

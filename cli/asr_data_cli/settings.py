@@ -19,6 +19,7 @@ from asr_data.config import (
     MaskConfig,
     OptimalConfig,
     PairBaseline,
+    Part,
     PivotConfig,
     RunningBaseline,
     SchmittConfig,
@@ -219,6 +220,17 @@ def write_over(*, resume: bool, overwrite: bool) -> None:
     """Refuse the two answers to an existing output given together."""
     if resume and overwrite:
         raise ConfigError("--resume continues what is there and --overwrite deletes it: give one of them")
+
+
+def part(num_shards: int | None, shard_index: int | None) -> Part | None:
+    """Which share of the data set is meant; None for all of it."""
+    if num_shards is None and shard_index is None:
+        return None
+    if num_shards is None or shard_index is None:
+        raise ConfigError("--num-shards N and --shard-index I go together: part I of N, I from 0")
+    if shard_index >= num_shards:
+        raise ConfigError(f"--shard-index is {shard_index}: with --num-shards {num_shards} it is 0 to {num_shards - 1}")
+    return Part(num_shards=num_shards, shard_index=shard_index)
 
 
 def _optimal(options: MaskOptions, checks: Checks) -> OptimalConfig:

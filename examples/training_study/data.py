@@ -52,11 +52,16 @@ class Pair:
 def prepare(annotated: Path, output: Path) -> dict[str, int]:
     """Write ``train.parquet`` and ``held_out.parquet``; returns their numbers of pairs."""
     train, held_out = hold_out(list(_pairs(annotated)), *SCORER_SPLIT)
-    output.mkdir(parents=True, exist_ok=True)
     parts = {"train": train, "held_out": held_out}
     for name, pairs in parts.items():
-        pq.write_table(pa.Table.from_pylist([_record(pair) for pair in pairs], _SCHEMA), output / f"{name}.parquet")
+        write_pairs(output, name, pairs)
     return {name: len(pairs) for name, pairs in parts.items()}
+
+
+def write_pairs(bundle: Path, part: str, pairs: Sequence[Pair]) -> None:
+    """What :func:`read_pairs` reads."""
+    bundle.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([_record(pair) for pair in pairs], _SCHEMA), bundle / f"{part}.parquet")
 
 
 def read_pairs(bundle: Path, part: str, max_length: int, limit: int | None = None) -> list[Pair]:

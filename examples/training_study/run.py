@@ -42,7 +42,7 @@ class Settings:
     max_length: int = 640
     epochs: float = 2.0
     batch: int = 32
-    micro_batch: int = 32
+    micro_batch: int = 16
     learning_rate: float = 2e-4
     beta: float = 0.1
     rank: int = 16
@@ -107,7 +107,8 @@ class Study:
         order = list(_batches(len(self.train), settings, seed))
         curve = []
         policy.model.train()
-        for step, batch in enumerate(order):
+        for step, drawn in enumerate(order):
+            batch = sorted(drawn, key=lambda i: -self.train[i].length)  # less padding in a micro-batch
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(step, len(order))
             total = 0.0

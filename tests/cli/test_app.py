@@ -19,6 +19,7 @@ from asr_data.config import (
 )
 from asr_data.errors import ConfigError, InputError
 from asr_data_cli.app import build_app
+from asr_data_cli.stopping import Terminated
 
 COMMANDS = ("run", "score", "mask", "inspect", "validate", "demo", "train-scorer")
 
@@ -107,7 +108,8 @@ def test_rejected_rows_are_exit_code_3_only_when_strict(library: Any) -> None:
         (InputError("data.jsonl, row 3: not [an] object \x1b[2J"), 1, "row 3: not [an] object <U+001B>[2J"),
         (ConfigError("--kind is wrong"), 2, "error: --kind is wrong"),
         (RuntimeError("a bug"), 1, "error: RuntimeError: a bug"),
-        (KeyboardInterrupt(), 1, "error: interrupted"),
+        (KeyboardInterrupt(), 130, "error: stopped by Ctrl-C"),
+        (Terminated(), 143, "error: stopped by SIGTERM"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(library: Any, failure: BaseException, code: int, line: str) -> None:

@@ -13,10 +13,12 @@ from asr_data_cli.app import build_app
 
 
 def test_demo_annotates_the_sample_shows_and_validates_it(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = SimpleNamespace(
-        manifest=SimpleNamespace(counts=SimpleNamespace(annotated=0), stage="masked"),
-        data_batches=lambda: iter(()),
+    layout = {"kind": "preference", "columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}}
+    counts = SimpleNamespace(annotated=0)
+    manifest = SimpleNamespace(
+        counts=counts, stage="masked", prefix="", mask=None, plan={"layout": layout}, sides=("chosen", "rejected")
     )
+    empty = SimpleNamespace(manifest=manifest, data_batches=lambda: iter(()))
     problems: list[Any] = []
     monkeypatch.setattr(asr_data.storage, "open_output", lambda path: empty)
     monkeypatch.setattr(asr_data.storage, "validate", lambda path: problems)

@@ -209,7 +209,9 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
         assert_clear_error(command("run", path, "-o", "file", *flags), 1, "file: is a file")
     assert [entry.name for entry in Path("photos").iterdir()] == ["cat.jpg"]
     assert command("run", path, "-o", "out").exit_code == 0
-    assert_clear_error(command("run", path, "-o", "out"), 1, "--resume.*--overwrite")
+    again = command("run", path, "-o", "out")
+    assert (again.exit_code, "out is complete already" in again.output) == (0, True)
+    assert_clear_error(command("run", path, "-o", "out", "--end-token", "mask"), 1, "mask.end_token.*mask")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")
     assert command("run", path, "-o", "out", "--overwrite", "--end-token", "mask").exit_code == 0

@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 import asr_data.storage
 from asr_data.types import RejectedRow
 from asr_data_cli.app import build_app
-from asr_data_cli.look import rows_by_index, sampled_rows
 
 
 def record(index: int) -> dict[str, Any]:
@@ -40,6 +39,7 @@ class Directory:
         prefix="x_",
         sides=("chosen", "rejected"),
         counts=SimpleNamespace(rows=4, annotated=3),
+        mask=None,
         plan={
             "layout": {
                 "kind": "preference",
@@ -81,17 +81,6 @@ def test_named_rows_one_side_with_values(directory: Directory) -> None:
     assert "row 0" not in shown
 
 
-def test_rows_come_in_the_order_asked_for(directory: Any) -> None:
-    assert [view.index for view in rows_by_index(directory, [3, 0, 3])] == [3, 0, 3]
-
-
-def test_sample_is_seeded_and_never_more_than_there_are(directory: Any) -> None:
-    first = [view.index for view in sampled_rows(directory, 2, seed=1)]
-    assert first == [view.index for view in sampled_rows(directory, 2, seed=1)]
-    assert len(set(first)) == 2
-    assert [view.index for view in sampled_rows(directory, 99, seed=1)] == [0, 2, 3]
-
-
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -103,6 +92,11 @@ def test_row_that_is_not_there(directory: Directory, row: str, message: str) -> 
     result = call("inspect", "annotated", "--row", row)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_rows_and_a_sample_are_not_asked_for_together(directory: Directory) -> None:
+    result = call("inspect", "annotated", "--row", "0", "--sample", "2")
+    assert (result.exit_code, "give one of them" in result.stderr) == (2, True)
 
 
 def test_side_that_is_not_there(directory: Directory) -> None:

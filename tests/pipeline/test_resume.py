@@ -140,11 +140,12 @@ def test_resuming_a_finished_run_with_other_settings_is_refused(bench: Any, pair
     assert bench.files("out") == before
 
 
-def test_an_output_that_is_there_is_refused_without_a_flag(bench: Any, stopped: Path) -> None:
-    before = bench.files("out")
-    with pytest.raises(OutputExistsError, match=r"unfinished.*--resume.*--overwrite"):
-        bench.run(stopped, shard_rows=3)
-    assert bench.files("out") == before
+def test_the_same_run_again_goes_on_without_a_flag(bench: Any, stopped: Path) -> None:
+    bench.scorer.scored.clear()
+    bench.run(stopped, shard_rows=3)
+    assert bench.scorer.scored == [4, 5, 6, 8]
+    bench.run(stopped, "whole", shard_rows=3)
+    assert bench.files("out") == bench.files("whole")
     with pytest.raises(ConfigError, match="exclude"):
         bench.run(stopped, resume=True, overwrite=True)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from asr_data.errors import ConfigError, OutputExistsError, StorageError
-from asr_data.storage import COMMIT_POINTS, OutputDirectory, load_manifest, observe, validate
+from asr_data.config import Part
+from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
+from asr_data.storage import COMMIT_POINTS, OutputDirectory, PartRecord, load_manifest, observe, validate
 from asr_data.storage.plan import plan_differences
 
 SCHEMA = pa.schema([("asr_row", pa.int64())])
@@ -49,11 +52,19 @@ def test_a_file_and_a_foreign_directory_are_refused_under_every_flag(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asr.json", "mine.txt"]
 
 
-def test_an_output_without_flags_is_refused_naming_both(tmp_path: Path, write: Any) -> None:
-    commit(OutputDirectory.create(tmp_path / "half", PLAN), 0)
-    for path, state in ((tmp_path / "half", "an unfinished"), (write(), "a finished")):
-        with pytest.raises(OutputExistsError, match=f"{state} output.*--resume.*--overwrite"):
-            OutputDirectory.create(path, PLAN)
+def test_without_flags_the_same_plan_goes_on_and_another_is_refused(tmp_path: Path, write: Any) -> None:
+    first = OutputDirectory.create(tmp_path / "half", PLAN)
+    shard = commit(first, 0)
+    again = OutputDirectory.create(tmp_path / "half", PLAN)
+    assert (first.is_continued, again.is_continued, again.committed("score", 0)) == (False, True, shard)
+    assert OutputDirectory.create(write(), {"model": "a"}).is_finished
+    for path in (tmp_path / "half", write()):
+        before = files_in(path)
+        with pytest.raises(OutputExistsError, match=r"(?s)other settings.*--overwrite.*seed: was .*, now 2"):
+            OutputDirectory.create(path, {"seed": 2})
+        after = files_in(path)
+        after.pop(".asr-work/lock", before.pop(".asr-work/lock", None))  # names who looked last
+        assert after == before
     with pytest.raises(ConfigError, match="exclude each other"):
         OutputDirectory.create(tmp_path / "half", PLAN, resume=True, overwrite=True)
 
@@ -131,6 +142,36 @@ def test_a_manifest_cannot_make_overwrite_delete_elsewhere(tmp_path: Path, write
     assert (victim / "train-00000.parquet").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["data/train-00000.parquet", "rejects/train.parquet", "README.md"])
+def test_a_finished_output_that_changed_is_noticed(write: Any, name: str) -> None:
+    path = write()
+    content = (path / name).read_bytes()
+    (path / name).unlink()
+    with pytest.raises(CorruptFileError, match=rf"(?s)--overwrite.*{name}: missing"):
+        OutputDirectory.create(path, {"model": "a"})
+    if name.endswith(".parquet"):
+        (path / name).write_bytes(content[:-1] + b"2")
+        with pytest.raises(CorruptFileError, match=rf"(?s)--overwrite.*{name}.*SHA-256"):
+            OutputDirectory.create(path, {"model": "a"}, resume=True)
+
+
+def test_a_part_is_gone_on_with_as_that_part_alone(tmp_path: Path, write: Any) -> None:
+    manifest = load_manifest(write())
+
+    def record(index: int) -> PartRecord:
+        part = Part(num_shards=3, shard_index=index)
+        return PartRecord(part=part, input=manifest.input, scorer=manifest.scorer)
+
+    OutputDirectory.create(tmp_path / "part", PLAN, part=record(1))
+    assert OutputDirectory.create(tmp_path / "part", PLAN, part=record(1)).is_continued
+    with pytest.raises(OutputExistsError, match="shard_index: was 1, now 2"):
+        OutputDirectory.create(tmp_path / "part", PLAN, part=record(2))
+    with pytest.raises(OutputExistsError, match=r"num_shards: was 3, now nothing"):
+        OutputDirectory.create(tmp_path / "part", PLAN)
+    assert OutputDirectory.create(tmp_path / "part", PLAN, overwrite=True).is_continued is False
+    assert not (tmp_path / "part" / ".asr-work" / "part.json").exists()
+
+
 def test_finish_writes_the_manifest_last_and_cleans_up(write: Any) -> None:
     seen: list[str] = []
     with observe(lambda point, path: seen.append(f"{point} {path.name}")):
@@ -195,7 +236,7 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
     )
     keep = OutputDirectory.create(tmp_path / "out", PLAN)
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], capture_output=True, text=True)
-    assert "another run is writing to it now" in done.stderr
+    assert f"another run is writing to it now (process {os.getpid()} on host {socket.gethostname()})" in done.stderr
     assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["seed"] == 1
 
 

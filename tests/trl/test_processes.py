@@ -104,6 +104,8 @@ def test_a_step_is_that_of_one_process(
     folder: Path,
     rows: list[dict[str, Any]],
 ) -> None:
+    if kind not in found[0]:
+        pytest.skip("needs TRL 1.16 or later: pip install 'trl>=1.16'")
     policy, reference = (
         AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32) for name in ("policy", "reference")
     )

@@ -109,6 +109,17 @@ def test_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[0] < given["attention_mask"].sum()
 
 
+def test_logits_are_computed_where_a_token_is_trained_on_and_nowhere_else() -> None:
+    shared = language_model()
+    share_prefixes(shared)
+    rows: list[int] = []
+    shared.lm_head.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    given = batch()
+    with torch.no_grad():
+        shared(**given, fused_lm_head=True)
+    assert sum(rows) == int((given["labels"][:, 1:] != -100).sum()) < int(given["attention_mask"].sum())
+
+
 def test_nothing_to_predict_is_a_differentiable_zero() -> None:
     given = batch()
     given["labels"][:] = -100

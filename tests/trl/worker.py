@@ -29,6 +29,8 @@ STEPS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "kto": (AdaptiveKTOTrainer, trl.KTOConfig, {}),
     "rs": (AdaptiveRSTrainer, trl.SFTConfig, {}),
 }
+if not hasattr(trl.trainer.dpo_trainer, "add_fused_lm_head"):
+    del STEPS["dpo-shared"]  # needs TRL 1.16
 PROMPT = [{"role": "user", "content": "Name a colour."}]
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.errors import InputError
-from asr_data.types import Completion, Row
-from asr_data.view.model import SegmentView, cut_segments, row_view
+from asr_data.types import Completion, Label, Row
+from asr_data.view.model import GoldSpan, SegmentView, cut_at_gold, cut_segments, gold_spans, row_view
 
 ANNOTATIONS = {
     "chosen_mask": [True, True, False],
@@ -79,3 +79,34 @@ def test_only_one_side() -> None:
     both = (Completion("chosen", "abcd", True), Completion("rejected", "abcd", False))
     view = row_view(Row(0, {}, "p", both), annotations)
     assert [one.side for one in view.only("rejected").responses] == ["rejected"]
+
+
+def test_gold_labels_count_bytes_and_spans_count_characters() -> None:
+    labels = (Label(0, 2, 0.0, "é"), Label(3, 10, 1.0, "rest"))
+    assert gold_spans("éa👍日", labels) == (GoldSpan(0, 1, 0.0, "é"), GoldSpan(2, 4, 1.0, "rest"))
+    assert gold_spans("text", ()) == ()
+
+
+def test_only_a_label_below_one_half_is_a_fault() -> None:
+    assert [GoldSpan(0, 1, reward, "").faulty for reward in (-1.0, 0.49, 0.5, 1.0)] == [True, True, False, False]
+
+
+def test_a_stretch_is_cut_at_gold() -> None:
+    one, two = GoldSpan(1, 3, 0.0, "one"), GoldSpan(5, 9, 0.0, "two")
+    text = "abcdefghij"
+    assert cut_at_gold(text[0:4], 0, (one, two)) == [("a", None), ("bc", one), ("d", None)]
+    assert cut_at_gold(text[2:6], 2, (one, two)) == [("c", one), ("de", None), ("f", two)]
+    assert cut_at_gold(text[6:8], 6, (one, two)) == [("gh", two)]
+    assert cut_at_gold(text[3:5], 3, (one, two)) == [("de", None)]
+    assert cut_at_gold("", 4, (one, two)) == [("", None)]
+
+
+@given(st.text(max_size=20), st.lists(st.integers(0, 20), min_size=4, max_size=4), st.integers(0, 20))
+def test_pieces_are_the_text(text: str, borders: list[int], cut: int) -> None:
+    a, b, c, d = sorted(borders)
+    gold = (GoldSpan(a, b, 0.0, ""), GoldSpan(c, d, 0.0, ""))
+    pieces = cut_at_gold(text[:cut], 0, gold) + cut_at_gold(text[cut:], min(cut, len(text)), gold)
+    assert "".join(piece for piece, _ in pieces) == text
+    marked = [place for place in range(len(text)) if any(span.start <= place < span.end for span in gold)]
+    found = [span is not None for piece, span in pieces for _ in piece]
+    assert [place for place, faulty in enumerate(found) if faulty] == marked

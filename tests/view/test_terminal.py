@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from asr_data.view.model import ResponseView, RowView, SegmentView
+from asr_data.view.decisions import Decision
+from asr_data.view.model import GoldSpan, ResponseView, RowView, SegmentView
 from asr_data.view.terminal import Scale, TerminalView, scale_for, show_rows
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -119,6 +123,79 @@ def test_scale_for_rows() -> None:
     assert scale_for([row(("a", 0.5, True))]) == Scale(0.5, 1.0)
     assert scale_for([]) == Scale(0.0, 1.0)
     assert scale_for([row(("a", None, True), ("b", 2.0, True))]) == Scale(2.0, 1.0)
+
+
+def decided(baseline: float | None, *segments: tuple[str, float, bool], delta: float | None = None) -> RowView:
+    parts = tuple(SegmentView(*segment) for segment in segments)
+    return RowView(3, "Why?", (ResponseView("chosen", parts, 0.5, 9, 4, decision=Decision(baseline, delta)),))
+
+
+def test_colours_are_around_the_baseline() -> None:
+    scale = Scale(centre=0.0, spread=3.0)
+    assert [scale.step(reward, baseline=10.0) for reward in (0.0, 9.0, 10.0, 11.0, 99.0)] == [0, 2, 3, 4, 6]
+    # distances from the baseline are 1 and 4; from the centre they would be others
+    assert scale_for([decided(10.0, ("a", 9.0, False), ("b", 14.0, True))]).spread == 4.0
+
+
+def test_baseline_and_band_are_named() -> None:
+    one = decided(0.25, ("a", 1.0, True), ("b", 0.0, False), delta=0.125)
+    assert "reward 0.5, b 0.25 ± 0.125   1 of 2 segments" in shown(one, colour=False)
+    assert "segment reward b − 0.75 " in ANSI.sub("", shown(one, colour=True))
+    assert ", b " not in shown(decided(None, ("a", 1.0, True)), colour=False)
+
+
+def test_faults_by_gold_are_underlined_within_their_segments() -> None:
+    parts = (SegmentView("It is ", 1.0, True), SegmentView("five.", -1.0, False))
+    gold = (GoldSpan(3, 8, 0.0, "wrong"), GoldSpan(8, 11, 1.0, "correct"))
+    one = RowView(3, "Why?", (ResponseView("chosen", parts, 0.5, 9, 4, decision=Decision(0.0), gold=gold),))
+    plain = shown(one, colour=False)
+    assert "It {~is ~}│[-{~fi~}ve.-]" in plain
+    assert "{~faulty by gold~}" in plain
+    coloured = shown(one, colour=True)
+    # 4 underlines, 9 strikes through
+    assert "\x1b[4;38;2;255;255;255;48;2;31;99;165mis \x1b[0m" in coloured
+    assert "\x1b[4;9;38;2;196;102;31mfi\x1b[0m\x1b[9;38;2;196;102;31mve.\x1b[0m" in coloured
+    assert "{~" not in shown(row(("a", 1.0, True)), colour=False)
+
+
+def test_gold_labels_that_cannot_be_read() -> None:
+    one = RowView(3, "Why?", (), gold_error="label_mismatch: \x1b[2J")
+    assert "row 3  gold labels not shown: label_mismatch: <U+001B>[2J" in shown(one, colour=False)
+
+
+IN_A_TERMINAL = """
+from rich.console import Console
+from asr_data.view.decisions import Decision
+from asr_data.view.model import ResponseView, RowView, SegmentView
+from asr_data.view.terminal import show_rows
+parts = (SegmentView("good", 1.0, True), SegmentView("bad", -1.0, True), SegmentView("gone", -1.0, False))
+response = ResponseView("chosen", parts, 0.5, 9, 4, decision=Decision(0.0))
+show_rows(Console(force_terminal=True, width=80), [RowView(3, "Why?", (response,))])
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "good", "bad", "gone"),
+    [
+        # 48;… is a fill, 38;… the text on it; 9 strikes through
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, "48;2;31;99;165", "48;2;179;88;6", "9;38;2;196;102;31"),
+        ({"TERM": "xterm-256color"}, "48;5;25", "48;5;130", "9;38;5;166"),
+        ({"TERM": "xterm"}, "97;44", "30;43", "9;33"),
+    ],
+)
+def test_colours_that_the_terminal_has(environment: dict[str, str], good: str, bad: str, gone: str) -> None:
+    # A process of its own, since rich keeps the codes of a style for the first console that it meets.
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    command = [sys.executable, "-c", IN_A_TERMINAL]
+    text = subprocess.run(command, env=env, capture_output=True, check=True, encoding="utf-8").stdout
+    codes = {word: found for found, word in re.findall(r"\x1b\[([\d;]+)m(good|bad|gone)\x1b", text)}
+    assert (codes["good"].endswith(good), codes["bad"].endswith(bad), codes["gone"]) == (True, True, gone)
+
+
+def test_right_to_left_text_stays_in_its_order() -> None:
+    hebrew, arabic = "התשובה היא ארבע", "الجواب أربعة"
+    text = shown(row((hebrew, 1.0, True), (arabic, 0.0, False)), colour=False)
+    assert f"{hebrew}│[-{arabic}-]" in text
 
 
 @pytest.mark.parametrize(("centre", "spread"), [(float("nan"), 1.0), (0.0, 0.0), (0.0, float("inf"))])

@@ -1,0 +1,116 @@
+"""What segments were compared with: the baseline b and the dead band b ± δ, found again from the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from asr_data.config import BaselineConfig, MaskConfig, SchmittConfig
+from asr_data.masks.baseline import baselines
+from asr_data.segments.noise import estimate_sigma_per_row
+from asr_data.segments.statistics import RewardStatistics
+from asr_data.storage import AnnotatedDirectory, Manifest
+from asr_data.types import Float32, Side
+from asr_data.view.reading import AnnotatedRow
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What decided over the segments of one response.
+
+    Attributes:
+        baseline: b; None where nothing could give it, or where it cannot be found again.
+        delta: half-width δ of the dead band around it; None for segmenters without one.
+    """
+
+    baseline: float | None = None
+    delta: float | None = None
+
+
+UNDECIDED = Decision()
+
+
+def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> list[dict[Side, Decision]]:
+    """The decisions over the responses of each of these rows.
+
+    The baselines ``dataset`` and ``running`` depend on other rows: they take a pass over the sequence rewards. Where
+    ``--on-empty drop`` took rows away, these cannot be found again.
+    """
+    manifest = annotated.manifest
+    if manifest.mask is None:
+        return [{} for _ in rows]
+    config = manifest.mask
+    if config.baseline.kind in ("dataset", "running"):
+        if manifest.counts.rejects.get("empty_mask"):
+            found = np.full((len(rows), len(manifest.sides)), np.nan)
+        else:
+            found = _from_all_rows(annotated, config.baseline, [one.position for one in rows])
+    else:
+        found = _from_own_rows(manifest, config.baseline, rows)
+    return [
+        {
+            side: Decision(None if np.isnan(b) else float(b), _delta(manifest, config, one.columns, side))
+            for side, b in zip(manifest.sides, of_row, strict=True)
+        }
+        for one, of_row in zip(rows, found, strict=True)
+    ]
+
+
+def _from_own_rows(manifest: Manifest, config: BaselineConfig, rows: Sequence[AnnotatedRow]) -> Any:
+    names = [f"{manifest.prefix}{side}_reward" for side in manifest.sides]
+    rewards: Any = [[one.columns[name] for name in names] for one in rows]
+    return _baselines(config, np.array(rewards, dtype=np.float32).reshape(-1, len(names)))[0]
+
+
+def _from_all_rows(annotated: AnnotatedDirectory, config: BaselineConfig, positions: Sequence[int]) -> Any:
+    """Float64 ``[positions, sides]``, batch by batch over the whole directory."""
+    sides = len(annotated.manifest.sides)
+    statistics = RewardStatistics() if config.kind == "dataset" else None
+    if statistics is not None:
+        none = np.zeros(0, dtype=np.float32)
+        for rewards in _sequence_rewards(annotated):
+            statistics.add(none, np.zeros(1, dtype=np.int64), rewards.ravel())
+    wanted = np.array(positions, dtype=np.int64)
+    found = np.full((len(positions), sides), np.nan)
+    running, first = None, 0
+    for rewards in _sequence_rewards(annotated):
+        of_batch, running = _baselines(config, rewards, statistics, running)
+        inside = (wanted >= first) & (wanted < first + len(rewards))
+        found[inside] = of_batch[wanted[inside] - first]
+        first += len(rewards)
+    return found
+
+
+def _baselines(
+    config: BaselineConfig,
+    rewards: Float32,
+    statistics: RewardStatistics | None = None,
+    running: float | None = None,
+) -> tuple[Any, float | None]:
+    rows, sides = rewards.shape
+    flat, after = baselines(config, rewards.ravel(), np.repeat(np.arange(rows), sides), statistics, running)
+    return flat.reshape(rows, sides), after
+
+
+def _sequence_rewards(annotated: AnnotatedDirectory) -> Any:
+    """r_s of every response, float32 ``[rows, sides]`` per batch; NaN where unknown."""
+    manifest = annotated.manifest
+    names = [f"{manifest.prefix}{side}_reward" for side in manifest.sides]
+    for batch in annotated.data_batches(columns=names):
+        columns: list[pa.Array[Any]] = [batch.column(name) for name in names]
+        yield np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1).astype(np.float32)
+
+
+def _delta(manifest: Manifest, config: MaskConfig, columns: Mapping[str, Any], side: Side) -> float | None:
+    if not isinstance(config.segmenter, SchmittConfig):
+        return None
+    if config.segmenter.delta != "auto":
+        return config.segmenter.delta
+    if config.noise == "dataset":
+        return manifest.statistics.get("sigma")
+    rewards = np.array(columns[f"{manifest.prefix}{side}_token_reward"], dtype=np.float32)
+    return float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])

@@ -1,0 +1,101 @@
+"""Annotated rows of a directory, as Python objects: the first ones, a sample, or those asked for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asr_data.errors import InputError
+from asr_data.rows import Layout, normalise
+from asr_data.storage import AnnotatedDirectory
+from asr_data.types import Row
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedRow:
+    """One row of ``data/``.
+
+    Attributes:
+        position: where it stands in ``data/``, from 0.
+        row: the input row, as it was read when it was annotated.
+        columns: all its columns, lists as Python lists.
+    """
+
+    position: int
+    row: Row
+    columns: Mapping[str, Any]
+
+
+def layout_of(annotated: AnnotatedDirectory) -> Layout:
+    """How the directory's rows were read."""
+    return Layout.model_validate(annotated.manifest.plan["layout"])
+
+
+def require_segments(annotated: AnnotatedDirectory) -> None:
+    """Refuses a directory that was only scored.
+
+    Raises:
+        InputError: it has no segments yet.
+    """
+    if annotated.manifest.stage != "masked":
+        raise InputError(
+            f"{annotated.path} holds scores and no segments yet: asr-annotate mask {annotated.path} -o DIR"
+        )
+
+
+def first_rows(annotated: AnnotatedDirectory, count: int) -> list[AnnotatedRow]:
+    """The first ``count`` annotated rows."""
+    return _at_positions(annotated, range(min(count, annotated.manifest.counts.annotated)))
+
+
+def sampled_rows(annotated: AnnotatedDirectory, count: int, seed: int) -> list[AnnotatedRow]:
+    """``count`` annotated rows drawn without replacement, in input order; all where there are fewer."""
+    total = annotated.manifest.counts.annotated
+    draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
+    return _at_positions(annotated, draw)
+
+
+def rows_by_index(annotated: AnnotatedDirectory, indices: Sequence[int]) -> list[AnnotatedRow]:
+    """The rows with these ``asr_row``, in the order asked for.
+
+    Raises:
+        InputError: a row was rejected (says why) or does not exist (says what does).
+    """
+    wanted = set(indices)
+    column = f"{annotated.manifest.prefix}asr_row"
+    positions, place = {}, 0
+    for batch in annotated.data_batches(columns=[column]):
+        for index in batch.column(0).to_pylist():
+            if index in wanted:
+                positions[index] = place
+            place += 1
+    missing = wanted - positions.keys()
+    if missing:
+        raise InputError(_why_missing(annotated, min(missing)))
+    rows = {one.row.index: one for one in _at_positions(annotated, set(positions.values()))}
+    return [rows[index] for index in indices]
+
+
+def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
+    for reject in annotated.rejects():
+        if reject.index == index:
+            return f"row {index} was rejected: {reject.code}: {reject.message}"
+    return f"there is no row {index}: the input has rows 0 to {annotated.manifest.counts.rows - 1}"
+
+
+def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> list[AnnotatedRow]:
+    """Rows at these positions in ``data/``, in file order; only these become Python objects."""
+    require_segments(annotated)
+    layout, index = layout_of(annotated), f"{annotated.manifest.prefix}asr_row"
+    found: list[AnnotatedRow] = []
+    last, first = max(positions, default=-1), 0
+    for batch in annotated.data_batches():
+        if first > last:
+            break
+        for position in sorted(place for place in positions if 0 <= place - first < batch.num_rows):
+            columns = batch.slice(position - first, 1).to_pylist()[0]
+            found.append(AnnotatedRow(position, normalise(columns[index], columns, layout), columns))
+        first += batch.num_rows
+    return found

@@ -1,0 +1,161 @@
+"""The models that a command runs, opened here or on a Ray cluster's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from asr_data.config import ScoringConfig
+from asr_data.errors import ConfigError
+from asr_data_cli import options as opt
+from asr_data_cli.console import print_facts, print_warning
+
+if TYPE_CHECKING:
+    from asr_data.pipeline.apart import ShardPool
+    from asr_data.pipeline.logprobs import LogProbabilities
+    from asr_data.scoring import Scorer
+    from asr_data.scoring.config import ScorerConfig
+    from asr_data.text import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The reward model, and the policy tokenizer if it is another than the model's."""
+
+    model: str
+    kind: opt.KindName
+    tokenizer: str | None
+    preset: str | None = None
+    scorer_config: Path | None = None
+    reference: str | None = None
+    allow_pickle: bool = False
+    logprobs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """The cluster that does the work, and how many workers."""
+
+    address: str
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The scorer and the reference; where ``pool`` is given they only say who they are, and it has the models."""
+
+    scorer: Scorer
+    reference: LogProbabilities | None
+    pool: ShardPool | None = None
+
+
+@contextmanager
+def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
+    """Load the models, here or on Ray's workers, which end with the block."""
+    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
+    if ray is None:
+        from asr_data.scoring.allocator import keep_freed_memory
+
+        keep_freed_memory()
+        yield Models(scorer(), None if reference is None else reference())
+        return
+    from asr_data.pipeline.on_ray import Loaders, RayPool
+
+    needs_no_gpu = scoring.device == "cpu" or options.kind in ("labels", "rule")
+    gpus = 0.0 if needs_no_gpu and reference is None else None
+    loaders = Loaders(scorer, reference)
+    with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
+        yield Models(pool.scorer, pool.reference, pool)
+
+
+def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
+    from asr_data import load_scorer
+
+    config = options.scorer_config
+    return partial(
+        load_scorer,
+        options.model,
+        options.kind,
+        preset=options.preset,
+        config=None if config is None else _scorer_settings(config, location),
+        reference=options.reference,
+        scoring=scoring,
+        allow_pickle=options.allow_pickle,
+    )
+
+
+def _scorer_settings(path: Path, location: str) -> ScorerConfig:
+    """Settings from a file of the user's own: what comes with a data set does not say how a model is read."""
+    from asr_data.scoring.config import read_config
+
+    data = Path(location)
+    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(f"--scorer-config {path} lies in the data set {location}; take settings of your own")
+    return read_config(path)
+
+
+def _reference_loader(model: str | None, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+    if model is None:
+        return None
+    from asr_data.scoring.reference import load_reference
+
+    return partial(load_reference, model, scoring)
+
+
+def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
+    """The tokenizer asked for, else the scorer's own.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name is not None:
+        return named_tokenizer(name)
+    if scorer.tokenizer is None:
+        raise ConfigError(
+            f"{scorer.info.name!r} has no tokenizer of its own: name the policy's with --tokenizer (builtin is the "
+            "built-in model's)"
+        )
+    return scorer.tokenizer
+
+
+def named_tokenizer(name: str) -> Tokenizer:
+    """A tokenizer by directory, Hub id or ``builtin``."""
+    if name == "builtin":
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        return load_scorer_tokenizer(name)
+    from asr_data.text import load_tokenizer
+
+    return load_tokenizer(name)
+
+
+def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> None:
+    """Say which model was found, and how it is read."""
+    info = scorer.info
+    facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
+    if "recognised" in info.settings:
+        facts["read as"] = str(info.settings["recognised"])
+    if policy is not None:
+        facts["tokenizer"] = policy.name
+    print_facts(console, facts)
+
+
+def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
+    """For a sequence head: how it ranks pairs at the end and in mid-response, and a warning where that is chance."""
+    if scorer.info.kind != "seq_head":
+        return
+    from asr_data.pipeline.mid_response import check_mid_response
+
+    found = check_mid_response(path)
+    if found is None:
+        return
+    value = f"{found.in_middle:.1%} ({found.low:.1%} to {found.high:.1%}) in the middle, {found.at_end:.1%} at the end"
+    print_facts(console, {"pairs right": f"{value}; {found.pairs:,} pairs"})
+    if found.warning is not None:
+        print_warning(found.warning)
