@@ -66,8 +66,10 @@ def child(model: str, source: Path, output: Path) -> None:
     from asr_data import pipeline
     from asr_data.config import OutputConfig
     from asr_data.rows import detect, first_records, open_source
+    from asr_data.scoring.allocator import settle_memory
     from asr_data.scoring.load import load_scorer
 
+    settle_memory()
     scorer: Any = load_scorer(model)
     engine, inside = scorer.runner, 0.0
     forward = engine._forward

@@ -61,7 +61,8 @@ def test_defaults_are_those_of_the_library() -> None:
         ({"segmenter": "pivot", "tau": "auto:4.5"}, PivotConfig(tau="auto", k=4.5)),
         ({"delta": "0"}, SchmittConfig(delta=0.0)),
         ({"delta": "auto"}, SchmittConfig(delta="auto")),
-        ({"segmenter": "optimal"}, OptimalConfig(penalty="bic")),
+        ({"segmenter": "optimal"}, OptimalConfig()),
+        ({"segmenter": "optimal", "penalty": "bic"}, OptimalConfig(penalty="bic")),
         ({"segmenter": "optimal", "penalty": "paper"}, OptimalConfig(penalty="paper")),
         (
             {"segmenter": "optimal", "penalty": "2", "boundary": "sentence=0.5, word=50,inside-word=9"},
