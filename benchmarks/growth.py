@@ -3,7 +3,8 @@
     python -m benchmarks.growth [--rows 1000 10000 100000] [--model MODEL]
 
 Rows have fresh prompts, so that nothing is shared between them but the template. Without ``--model`` the scorer is a
-decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own, and has shards enough for reading ahead to show.
+decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own, and
+has shards enough for reading ahead to show.
 """
 
 from __future__ import annotations
