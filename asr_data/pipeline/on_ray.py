@@ -21,6 +21,7 @@ from asr_data.errors import AsrDataError, ConfigError, MissingDependencyError, S
 from asr_data.pipeline.apart import LocalPool, ShardJob
 from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.summary import Progress, Silent
+from asr_data.scoring.allocator import settle_memory
 from asr_data.scoring.protocol import Scored, Scorer, ScorerInfo
 from asr_data.storage import ReferenceRecord
 from asr_data.storage.output import OutputDirectory
@@ -85,6 +86,7 @@ class _Worker:
         if not Path(self._folder).is_dir():
             raise ConfigError(f"host {socket.gethostname()} has no {self._folder}, where the run was started")
         os.chdir(self._folder)  # relative paths mean the same here as there
+        settle_memory()  # the process is ours
         scorer = self._loaders.scorer()
         reference = None if self._loaders.reference is None else self._loaders.reference()
         self._pool = LocalPool(scorer, reference)
