@@ -10,17 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asr_data.pipeline import annotate
+    from asr_data.pipeline import annotate, evaluate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import split
 
 _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
+    "evaluate": "asr_data.pipeline",
     "split": "asr_data.segments",
 }
 
-__all__ = ["load_scorer", "annotate", "split"]
+__all__ = ["load_scorer", "annotate", "evaluate", "split"]
 
 
 def __getattr__(name: str) -> Any:

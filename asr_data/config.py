@@ -28,7 +28,9 @@ class SchmittConfig(_Settings):
 
     kind: Literal["schmitt"] = "schmitt"
     delta: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """Half-width of the dead band; ``auto`` is the noise σ."""
+    """Half-width of the dead band."""
+    k: Annotated[float, Field(gt=0)] = 1.0
+    """With ``delta="auto"``: delta is ``k`` σ, the noise."""
 
 
 class BoundaryWeights(_Settings):
@@ -45,9 +47,10 @@ class OptimalConfig(_Settings):
     """The exact minimiser of paper eq. 14."""
 
     kind: Literal["optimal"] = "optimal"
-    penalty: Annotated[float, Field(ge=0)] | Literal["paper", "bic"] = "bic"
+    penalty: Annotated[float, Field(ge=0)] | Literal["paper", "bic"] = "paper"
     """``c²``: ``paper`` is σ², ``bic`` is 2σ² ln n."""
-    boundary: BoundaryWeights | None = None
+    boundary: BoundaryWeights | None = BoundaryWeights(inside_word=50, word=50, clause=50)
+    """Chosen by human spans (docs/evidence.md). None, as a factor of 1 everywhere, lets segments start at any token."""
 
 
 class StepConfig(_Settings):
@@ -120,7 +123,7 @@ BaselineConfig: TypeAlias = Annotated[
 class MaskConfig(_Settings):
     """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo."""
 
-    segmenter: SegmenterConfig = SchmittConfig()
+    segmenter: SegmenterConfig = OptimalConfig()
     baseline: BaselineConfig = PairBaseline()
     reward: Literal["value", "delta"] = "value"
     sequence_reward: Literal["mean", "last", "sum", "scorer"] = "mean"

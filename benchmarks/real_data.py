@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from asr_data.config import (
-    BoundaryWeights,
     MaskConfig,
     OptimalConfig,
     PivotConfig,
@@ -36,11 +35,9 @@ SEGMENTERS: dict[str, SegmenterConfig] = {
     "token": TokenConfig(),
     "pivot, τ = 3 robust sd": PivotConfig(),
     "schmitt, δ = σ": SchmittConfig(),
-    "optimal, c² = 2σ² ln n": OptimalConfig(),
-    "optimal, c² = σ²": OptimalConfig(penalty="paper"),
-    "optimal, sentence 1, elsewhere 50, c² = σ²": OptimalConfig(
-        penalty="paper", boundary=BoundaryWeights(inside_word=50, word=50, clause=50, sentence=1, line=1)
-    ),
+    "optimal, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=None),
+    "optimal, c² = σ²": OptimalConfig(boundary=None),
+    "optimal, sentence 1, elsewhere 50, c² = σ²": OptimalConfig(),
     "step": StepConfig(),
     "sequence": SequenceConfig(),
 }

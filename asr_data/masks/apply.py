@@ -149,8 +149,8 @@ def _segmenter(
     match config:
         case PivotConfig(tau=tau, k=k):
             return Pivot(tau=tau, k=k, sigma=sigma)
-        case SchmittConfig(delta=delta):
-            return Schmitt(delta=delta, baseline=baseline, sigma=sigma)
+        case SchmittConfig(delta=delta, k=k):
+            return Schmitt(delta=delta, baseline=baseline, sigma=k * sigma)
         case OptimalConfig(penalty=penalty, boundary=factors):
             weights = None if factors is None else boundary_weights(boundary, factors)
             return Optimal(penalty=penalty, sigma=sigma, boundary=weights)

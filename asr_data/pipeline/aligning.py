@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,10 @@ class AlignedSide:
     initial: float
     reward: float
     preferred: bool
+
+
+AlignedRecord: TypeAlias = tuple[int, list[int], list[AlignedSide], list[str]]
+"""Input row, prompt ids, the sides in order, notes."""
 
 
 class AlignStage:
@@ -83,7 +87,7 @@ class AlignStage:
         indices: list[Any] = rows.column(self._index_column).to_pylist()
         if indices != scores.column("asr_row").to_pylist():
             raise CorruptFileError(f"data/ and scores/ hold different rows near input row {indices[:1]}")
-        kept: list[tuple[int, list[int], list[AlignedSide], list[str]]] = []
+        kept: list[AlignedRecord] = []
         per_side = [byte_rewards(scores, side) for side in self._layout.sides]
         for position, (index, record) in enumerate(zip(indices, rows.to_pylist(), strict=True)):
             try:
@@ -91,18 +95,23 @@ class AlignStage:
                 kept.append(self._row(row, [rewards[position] for rewards in per_side]))
             except RowRejected as error:
                 rejected += rejects_json([RejectedRow(index, error.code, error.message)])
-        return _table(kept, self._layout.sides), sum(len(s.ids) for _, _, sides, _ in kept for s in sides)
+        return aligned_table(kept, self._layout.sides), sum(len(s.ids) for _, _, sides, _ in kept for s in sides)
 
-    def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> tuple[int, list[int], list[AlignedSide], list[str]]:
+    def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> AlignedRecord:
         aligned = align(row, self._tokenizer)
         sides = [
-            _side(response, given, self._form, preferred=completion.preferred)
+            aligned_side(response, given, self._form, preferred=completion.preferred)
             for response, given, completion in zip(aligned.responses, rewards, row.completions, strict=True)
         ]
         return row.index, aligned.prompt_ids, sides, ["prompt_merged"] if aligned.prompt_merged else []
 
 
-def _side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
+def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
+    """One response's rewards over its policy tokens.
+
+    Raises:
+        RowRejected: a reward is beyond bfloat16.
+    """
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
     steps = _scorer_steps(response, rewards) if len(rewards.step_end) else kinds >= BoundaryKind.SENTENCE
@@ -170,7 +179,8 @@ def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _table(kept: Sequence[tuple[int, list[int], list[AlignedSide], list[str]]], sides: Sequence[Side]) -> pa.Table:
+def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Table:
+    """Rows as the ``align`` stage stores them; :func:`token_batch` reads its batches."""
     columns: list[Any] = [
         pa.array([index for index, _, _, _ in kept], type=pa.int64()),
         pa.array([prompt for _, prompt, _, _ in kept], type=pa.list_(pa.int32())),

@@ -158,7 +158,7 @@ def mask(
         raise StorageError(f"{output} is the directory to read; give another one with -o")
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
-    policy = tokenizer or _recorded_tokenizer(manifest)
+    policy = tokenizer or recorded_tokenizer(manifest)
     # The manifest's own records keep the order of columns, which its canonical plan does not.
     recorded = ("input", "scorer", "scoring", "output", "reference")
     records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
@@ -218,7 +218,12 @@ def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
         raise ConfigError("reward 'delta' turns values into increments, and this scorer gives increments already")
 
 
-def _recorded_tokenizer(manifest: Manifest) -> Tokenizer:
+def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
+    """The policy tokenizer that a directory was made with, or its scorer's own.
+
+    Raises:
+        ConfigError: there is none, or what is found by its name now is another one.
+    """
     record = manifest.tokenizer
     if record is None:
         raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")

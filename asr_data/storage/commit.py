@@ -220,7 +220,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written: {error.strerror or error}. What was committed stays: when the cause is "
-            "removed, the same command goes on from there"
+            "removed, the same command goes on, with or without --resume"
         ) from error
 
 

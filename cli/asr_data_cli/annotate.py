@@ -36,12 +36,12 @@ RUN_EXAMPLES = (
     "--tokenizer POLICY_DIR",
     "asr-annotate run pairs.parquet -o annotated --columns prompt=question,chosen=good,rejected=bad",
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
-    "asr-annotate run pairs.jsonl -o annotated --segmenter optimal --boundary sentence=1,word=50",
+    "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
     "asr-annotate score pairs.jsonl -o scored",
-    "asr-annotate mask scored -o annotated --segmenter optimal",
+    "asr-annotate mask scored -o annotated --segmenter schmitt",
 )
 MASK_EXAMPLES = (
     "asr-annotate mask annotated -o strict --baseline dataset:0.3",
@@ -80,7 +80,7 @@ def run(
     device: opt.Device = "auto",
     batch_tokens: opt.BatchTokens = "auto",
     max_length: opt.MaxLength = None,
-    segmenter: opt.Segmenter = "schmitt",
+    segmenter: opt.Segmenter = "optimal",
     tau: opt.Tau = None,
     delta: opt.Delta = None,
     penalty: opt.Penalty = None,
@@ -255,7 +255,7 @@ def mask(
     ],
     output: opt.Output,
     tokenizer: opt.MaskTokenizer = None,
-    segmenter: opt.Segmenter = "schmitt",
+    segmenter: opt.Segmenter = "optimal",
     tau: opt.Tau = None,
     delta: opt.Delta = None,
     penalty: opt.Penalty = None,
@@ -337,7 +337,7 @@ def print_next(console: Console, path: Path) -> None:
         ("open it in Python", shell_words("python", "-c", load)),
         (
             "try another segmenter, without scoring again",
-            shell_words("asr-annotate", "mask", path, "-o", f"{path}-optimal", "--segmenter", "optimal"),
+            shell_words("asr-annotate", "mask", path, "-o", f"{path}-schmitt", "--segmenter", "schmitt"),
         ),
     ]
     print_commands(console, "Next", commands)

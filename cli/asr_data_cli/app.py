@@ -16,13 +16,13 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, export, judge, look, merge, push, report, scorers, train
+from asr_data_cli import annotate, demo, evaluate, export, judge, look, merge, push, report, scorers, train
 from asr_data_cli.console import print_error
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
 FAILED = 1
 WRONG_USAGE = 2
-_RESUMED = "The shard that was being worked on is dropped, all before it are kept: the same command goes on from there."
+_RESUMED = "The shard at work is dropped, those before it stay: the same command goes on, with or without --resume."
 
 
 class Commands(TyperGroup):
@@ -100,6 +100,7 @@ def build_app() -> typer.Typer:
     app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
     app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(judge.judge)
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)

@@ -187,8 +187,8 @@ Delta: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--delta",
-        metavar="X|auto",
-        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ.",
+        metavar="X|auto|auto:K",
+        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ, auto:K K times that.",
         rich_help_panel=SEGMENTS,
         show_default="auto",
     ),
@@ -200,7 +200,7 @@ Penalty: TypeAlias = Annotated[
         metavar="paper|bic|X",
         help="optimal: cost of a segment; paper is σ², bic is 2σ² ln n.",
         rich_help_panel=SEGMENTS,
-        show_default="bic",
+        show_default="paper",
     ),
 ]
 Boundary: TypeAlias = Annotated[
@@ -209,9 +209,9 @@ Boundary: TypeAlias = Annotated[
         "--boundary",
         metavar="PLACE=W,…",
         help="optimal: the cost of a cut is multiplied by what starts there, of inside-word, word, clause, "
-        "sentence and line: sentence=1,word=50.",
+        "sentence and line; what is not named costs 1.",
         rich_help_panel=SEGMENTS,
-        show_default="1 everywhere",
+        show_default="inside-word=50,word=50,clause=50",
     ),
 ]
 Reward: TypeAlias = Annotated[

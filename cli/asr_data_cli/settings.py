@@ -142,10 +142,14 @@ def pivot(text: str) -> PivotConfig:
 
 
 def schmitt(text: str) -> SchmittConfig:
-    """``0.05`` or ``auto`` (the noise σ)."""
+    """``0.05``, ``auto`` (the noise σ) or ``auto:2`` (two of it)."""
+    head, colon, multiple = text.partition(":")
+    if head == "auto" and colon:
+        k = _number("--delta", multiple, "auto:K with a number K > 0", lambda value: value > 0)
+        return SchmittConfig(delta="auto", k=k)
     if text == "auto":
         return SchmittConfig()
-    return SchmittConfig(delta=_number("--delta", text, "a number >= 0 or auto", lambda value: value >= 0))
+    return SchmittConfig(delta=_number("--delta", text, "a number >= 0, auto or auto:K", lambda value: value >= 0))
 
 
 def penalty(text: str) -> float | Literal["paper", "bic"]:
@@ -235,10 +239,13 @@ def part(num_shards: int | None, shard_index: int | None) -> Part | None:
 
 
 def _optimal(options: MaskOptions, checks: Checks) -> OptimalConfig:
-    cost: float | Literal["paper", "bic"] = checks.attempt(lambda: penalty(options.penalty or "bic"), "bic")
-    text = options.boundary
-    weights = None if text is None else checks.attempt(lambda: boundary(text), BoundaryWeights())
-    return OptimalConfig(penalty=cost, boundary=weights)
+    given: dict[str, float | str | BoundaryWeights] = {}
+    cost, factors = options.penalty, options.boundary
+    if cost is not None:
+        given["penalty"] = checks.attempt(lambda: penalty(cost), "paper")
+    if factors is not None:
+        given["boundary"] = checks.attempt(lambda: boundary(factors), BoundaryWeights())
+    return OptimalConfig.model_validate(given)
 
 
 def _number(option: str, text: str, expected: str, allowed: Callable[[float], bool]) -> float:

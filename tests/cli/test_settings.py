@@ -27,7 +27,7 @@ from asr_data_cli import settings
 from asr_data_cli.settings import Checks, MaskOptions
 
 DEFAULTS = MaskOptions(
-    segmenter="schmitt",
+    segmenter="optimal",
     tau=None,
     delta=None,
     penalty=None,
@@ -59,9 +59,11 @@ def test_defaults_are_those_of_the_library() -> None:
         ({"segmenter": "pivot"}, PivotConfig()),
         ({"segmenter": "pivot", "tau": "0.25"}, PivotConfig(tau=0.25)),
         ({"segmenter": "pivot", "tau": "auto:4.5"}, PivotConfig(tau="auto", k=4.5)),
-        ({"delta": "0"}, SchmittConfig(delta=0.0)),
-        ({"delta": "auto"}, SchmittConfig(delta="auto")),
-        ({"segmenter": "optimal"}, OptimalConfig(penalty="bic")),
+        ({"segmenter": "schmitt", "delta": "0"}, SchmittConfig(delta=0.0)),
+        ({"segmenter": "schmitt", "delta": "auto"}, SchmittConfig(delta="auto")),
+        ({"segmenter": "schmitt", "delta": "auto:2"}, SchmittConfig(delta="auto", k=2)),
+        ({"segmenter": "optimal"}, OptimalConfig()),
+        ({"segmenter": "optimal", "penalty": "bic"}, OptimalConfig(penalty="bic")),
         ({"segmenter": "optimal", "penalty": "paper"}, OptimalConfig(penalty="paper")),
         (
             {"segmenter": "optimal", "penalty": "2", "boundary": "sentence=0.5, word=50,inside-word=9"},
@@ -97,12 +99,12 @@ def test_baselines(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to schmitt"),
+        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
         ({"segmenter": "pivot", "tau": "-1"}, "--tau is '-1': expected a number >= 0, auto or auto:K"),
         ({"segmenter": "pivot", "tau": "auto:0"}, "expected auto:K with a number K > 0"),
-        ({"delta": "nan"}, "--delta is 'nan'"),
+        ({"segmenter": "schmitt", "delta": "nan"}, "--delta is 'nan'"),
         (
             {"segmenter": "optimal", "penalty": "aic"},
             "--penalty is 'aic': expected paper, bic or a number >= 0",

@@ -32,8 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"rows", "text", "scoring", "segments", "masks", "storage", "evaluation", "asr_data_schemas"},
     # Beside the stages.
     "sample": set(),
-    "evaluation": set(),
-    "view": {"rows", "text", "segments", "masks", "storage", "asr_data_schemas"},
+    "evaluation": {"segments", "masks"},
+    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "asr_data_schemas"},
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
     "export": {"rows", "text", "storage", "asr_data_schemas"},
@@ -111,8 +111,9 @@ def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
 
 
 def test_public_names_are_there() -> None:
-    assert asr_data.__all__ == ["load_scorer", "annotate", "split"]
+    assert asr_data.__all__ == ["load_scorer", "annotate", "evaluate", "split"]
     assert set(asr_data.__all__) <= set(dir(asr_data))
     assert asr_data.annotate is asr_data.pipeline.annotate
+    assert asr_data.evaluate is asr_data.pipeline.evaluate
     with pytest.raises(AttributeError, match="no attribute 'anotate'"):
         asr_data.anotate  # noqa: B018

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import asr_data_schemas
-from asr_data.config import MaskConfig
+from asr_data.config import MaskConfig, SchmittConfig
 from asr_data.errors import ConfigError, CorruptFileError, ScorerError, StorageError
 from asr_data.pipeline.scoring import ahead
 from asr_data.scoring.protocol import ScorerInfo
@@ -26,7 +26,7 @@ from asr_data.storage import validate
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "pivot, sequence baseline": {"segmenter": {"kind": "pivot"}, "baseline": {"kind": "sequence"}},
-    "optimal, running": {"segmenter": {"kind": "optimal"}, "baseline": {"kind": "running", "decay": 0.5}},
+    "schmitt, running": {"segmenter": {"kind": "schmitt"}, "baseline": {"kind": "running", "decay": 0.5}},
     "optimal with boundaries": {
         "segmenter": {"kind": "optimal", "penalty": "paper", "boundary": {"inside_word": 9, "sentence": 0.5}},
         "baseline": {"kind": "dataset", "statistic": 0.3},
@@ -62,9 +62,9 @@ def test_each_input_row_is_annotated_or_rejected_once_and_in_order(bench: Any, p
 
 def test_shards_change_nothing_but_the_files(bench: Any, pairs: Any) -> None:
     for shard_rows in (1, 2, 1_000):
-        for name in ("default", "optimal, running", "dataset mean", "steps, drop"):
+        for name in ("default", "schmitt, running", "dataset mean", "steps, drop"):
             bench.run(pairs, f"{name}{shard_rows}", shard_rows, mask=config(name))
-    for name in ("default", "optimal, running", "dataset mean", "steps, drop"):
+    for name in ("default", "schmitt, running", "dataset mean", "steps, drop"):
         tables = [bench.table(f"{name}{shards}").drop_columns(["asr_run"]) for shards in (1, 2, 1_000)]
         assert tables[0].equals(tables[1])
         assert tables[0].equals(tables[2])
@@ -226,8 +226,8 @@ def schmitt_by_hand(rewards: list[float], baseline: float, delta: float) -> list
     return [t for t in range(len(filled)) if t == 0 or filled[t] != filled[t - 1]]
 
 
-def test_the_default_setting_by_hand(bench: Any) -> None:
-    bench.run(BY_HAND, shard_rows=2)
+def test_masks_by_hand(bench: Any) -> None:
+    bench.run(BY_HAND, shard_rows=2, mask=MaskConfig(segmenter=SchmittConfig()))
     out = bench.table("out").to_pylist()
     sides = ("chosen", "rejected")
     responses = [{side: response_by_hand(bench, row, side) for side in sides} for row in BY_HAND]

@@ -75,7 +75,7 @@ def test_the_card_has_counts_settings_and_columns(write: Any, schemas: Any) -> N
     assert "| annotated | 2 | config `default` |" in card
     assert r"| rejected: empty\_prompt | 1 | the prompt is empty |" in card
     assert r"| chosen\_mask | list&lt;item\: bool&gt; |" in card
-    assert '"kind": "schmitt"' in card
+    assert '"kind": "optimal"' in card
     assert 'row["prompt_ids"] + row["chosen_ids"]' in card
     assert "license:" not in card
     assert all(len(line) < 400 for line in card.splitlines())

@@ -1,0 +1,152 @@
+"""Many settings of segments and masks, judged on the same labelled responses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, Literal
+
+import numpy as np
+
+from asr_data.config import (
+    BaselineConfig,
+    BoundaryWeights,
+    DatasetBaseline,
+    MaskConfig,
+    OptimalConfig,
+    PairBaseline,
+    PivotConfig,
+    RunningBaseline,
+    SchmittConfig,
+    SegmenterConfig,
+    SequenceBaseline,
+    SequenceConfig,
+    StepConfig,
+    TokenConfig,
+)
+from asr_data.errors import ConfigError
+from asr_data.evaluation.measures import Judged, measure
+from asr_data.evaluation.ratios import Measure
+from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
+from asr_data.masks.apply import response_rewards, token_rewards
+from asr_data.segments.statistics import RewardStatistics
+from asr_data.types import Bool
+
+_AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)
+_GRADED: Final = BoundaryWeights(inside_word=50, word=10, clause=3)
+SEGMENTERS: Final[tuple[SegmenterConfig, ...]] = (
+    TokenConfig(),
+    StepConfig(),
+    PivotConfig(),
+    PivotConfig(k=5.0),
+    *(SchmittConfig(k=k) for k in (0.5, 1.0, 2.0, 4.0, 8.0)),
+    *(
+        OptimalConfig(penalty=penalty, boundary=boundary)
+        for penalty in ("paper", "bic")
+        for boundary in (BoundaryWeights(), _GRADED, _AT_SENTENCES)
+    ),
+)
+BASELINES: Final[tuple[BaselineConfig, ...]] = (
+    PairBaseline(),
+    SequenceBaseline(),
+    DatasetBaseline(statistic=0.3),
+    DatasetBaseline(),
+    DatasetBaseline(statistic=0.7),
+    RunningBaseline(),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Scored responses with gold labels; the arrays are as in ``Judged``."""
+
+    batch: TokenBatch
+    faulty: Bool
+    known: Bool
+
+    def judged(self, masked: MaskedBatch) -> Judged:
+        """The responses with these segments and masks."""
+        batch = self.batch
+        row = np.repeat(np.arange(batch.preferred.size), np.diff(masked.segment_offsets))
+        return Judged(
+            rewards=masked.token_reward,
+            row_offsets=batch.row_offsets,
+            starts=batch.row_offsets[row] + masked.segment_start,
+            segment_reward=masked.segment_reward,
+            mask=masked.mask,
+            reward=masked.reward,
+            preferred=batch.preferred,
+            group=batch.group,
+            written=batch.written & ~batch.end,
+            step_start=batch.step_start,
+            faulty=self.faulty,
+            known=self.known,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """One setting and its measures, by the names of ``TITLES``."""
+
+    mask: MaskConfig
+    measures: dict[str, Measure]
+
+
+def grid(base: MaskConfig, rewards: Sequence[Literal["value", "delta"]]) -> Iterator[MaskConfig]:
+    """Every segmenter with every baseline, kind of token reward and segment reward; all else as ``base`` has it.
+
+    A segment of one token has one reward, so that ``token`` comes with the mean alone. ``sequence`` comes once: it is
+    there to compare with.
+    """
+    yield base.model_copy(update={"segmenter": SequenceConfig()})
+    for segmenter, reward, baseline, segment_reward in product(SEGMENTERS, rewards, BASELINES, ("mean", "last")):
+        if not (isinstance(segmenter, TokenConfig) and segment_reward == "last"):
+            changes = {
+                "segmenter": segmenter,
+                "reward": reward,
+                "baseline": baseline,
+                "segment_reward": segment_reward,
+            }
+            yield base.model_copy(update=changes)
+
+
+def try_settings(labelled: Labelled, settings: Iterator[MaskConfig], *, tolerance: int = 2) -> Iterator[Setting]:
+    """Judge each setting. σ and the data set's baselines are those of these responses.
+
+    Raises:
+        ConfigError: a setting asks for what the scorer did not give.
+    """
+    batch = labelled.batch
+    known: dict[tuple[str, str], RewardStatistics] = {}
+    for config in settings:
+        kind = (config.reward, config.sequence_reward)
+        if kind not in known:
+            rewards = token_rewards(batch, config.reward)
+            known[kind] = RewardStatistics()
+            known[kind].add(rewards, batch.row_offsets, response_rewards(batch, rewards, config.sequence_reward))
+        masked, _ = segment_and_mask(batch, config, known[kind])
+        judged = labelled.judged(masked)
+        yield Setting(
+            config, measure(judged, known[kind].sigma(), tolerance=tolerance, step_reward=config.segment_reward)
+        )
+
+
+def half_of(groups: Sequence[str], seed: int = 0) -> Bool:
+    """About half of the groups, bool ``[R]``: by a hash of each, so that a prompt is in one half as a whole."""
+    digests = [hashlib.sha256(f"{seed}\0{group}".encode("utf-8", "surrogatepass")).digest() for group in groups]
+    return np.array([digest[0] % 2 == 0 for digest in digests], dtype=np.bool_)
+
+
+def best(settings: Sequence[Setting], by: str, chosen: Bool | None = None) -> Setting:
+    """The setting with the highest measure, over the ``chosen`` responses (bool ``[R]``); the first of equals.
+
+    Raises:
+        ConfigError: no setting has this measure.
+    """
+    values = [setting.measures[by].value(chosen) for setting in settings]
+    known = [(value, -place) for place, value in enumerate(values) if value is not None]
+    if not known:
+        raise ConfigError(f"no setting can be judged by {by}: no response has what it needs")
+    return settings[-max(known)[1]]

@@ -1,0 +1,79 @@
+"""The paper's evidence on data at hand: figures and tables for ``docs/evidence.md``.
+
+    python -m examples.paper --data ../shared/data --work evidence-work
+    python -m examples.paper --data … --work … --policy POLICY --reference REFERENCE    # with `implicit`, too
+
+Scores what is not scored yet (a quarter of an hour on two cores), measures, draws ``docs/images/*.svg``, and puts the
+tables between their marks in ``docs/evidence.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from examples.paper import figures, tables
+from examples.paper.data import FINEGRAINED, HH, LABELLED, PRMBENCH, prepare, score
+from examples.paper.experiment import measured
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Do all of it."""
+    parser = argparse.ArgumentParser(description="The paper's evidence on data at hand.")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path("evidence-work"), help="inputs and scored directories")
+    parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`")
+    parser.add_argument("--reference", type=Path, help="what it was trained from")
+    given = parser.parse_args()
+    given.work.mkdir(exist_ok=True)
+    prepare(given.data, given.work)
+    wanted = [(FINEGRAINED, "builtin"), (PRMBENCH, "builtin"), (HH, "builtin")]
+    if given.policy is not None:
+        wanted += [(data, "implicit") for data in LABELLED]
+    wanted += [(data, "labels") for data in LABELLED]
+    found = []
+    for data, scorer in wanted:
+        print(f"measuring {data.name} with {scorer}", flush=True)
+        found.append(measured(score(given.work, data, scorer, given.policy, given.reference), data, scorer))
+    models = [one for one in found if one.scorer != "labels"]
+    judged = [one for one in models if one.data.gold is not None]
+    builtin = [one for one in judged if one.scorer == "builtin"]
+    labelled = [one for one in found if one.data.gold is not None]
+    choice, together = tables.chosen(builtin)
+    blocks = {
+        "finding": tables.finding(labelled),
+        "masking": tables.masking(judged),
+        "differences": tables.differences(judged),
+        "chosen": choice,
+        "baselines": tables.baselines(builtin),
+        "errors": tables.errors(builtin),
+        "pairs": tables.pairs(models),
+        "spread": tables.spread(models),
+    }
+    print(f"best for all together: {together}")
+    _fill(ROOT / "docs" / "evidence.md", blocks)
+    images = ROOT / "docs" / "images"
+    images.mkdir(exist_ok=True)
+    figures.pairs_right(models, images / "figure-2.svg")
+    figures.reward_variances(models, images / "figure-3.svg")
+    figures.faults_found(judged, images / "faults-found.svg")
+
+
+def _fill(page: Path, blocks: Mapping[str, str]) -> None:
+    """Put each table between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
+    text = page.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        text, count = pattern.subn(lambda _, b=begin, t=block, e=end: f"{b}\n{t}\n{e}", text)  # type: ignore[misc]
+        if count != 1:
+            raise SystemExit(f"{page}: there must be one place for the table {name!r}, and there are {count}")
+    page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

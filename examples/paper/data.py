@@ -1,0 +1,113 @@
+"""The data of the experiment: inputs, the parts that settings are chosen on and judged on, and scored directories."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_data.evaluation.sweep import half_of
+from asr_data.training.examples import group_of
+from asr_data.training.split import hold_out
+
+HELD_OUT, SEED = 0.15, 17
+"""What the built-in scorer's training held out (``asr_data/scoring/builtin/README.md``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One data set of the experiment.
+
+    Attributes:
+        name: of its files.
+        title: for tables and figures.
+        gold: the column of its labels; None where it has none.
+    """
+
+    name: str
+    title: str
+    gold: str | None
+
+
+FINEGRAINED = DataSet("fg", "FineGrainedRLHF (human spans)", "error_spans")
+PRMBENCH = DataSet("prm", "PRMBench test (faulty steps)", "rejected_error_steps")
+HH = DataSet("hh", "hh-rlhf harmless (pairs alone)", None)
+LABELLED = (FINEGRAINED, PRMBENCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    group: str
+
+
+def judged(data: DataSet, group: str) -> bool:
+    """Whether figures are from this question; on the others, settings are chosen.
+
+    FineGrainedRLHF is judged on the questions that were held out from the scorer's training. No problem of PRMBench's
+    test file was trained on: half of them choose, half judge.
+    """
+    return bool(half_of([group])[0]) if data is PRMBENCH else _was_held_out(group)
+
+
+def _was_held_out(group: str) -> bool:
+    return bool(hold_out([_Question(group)], HELD_OUT, SEED)[1])
+
+
+def prepare(data: Path, work: Path) -> None:
+    """Write the inputs with a column ``group``, the question. Of hh-rlhf only the held-out part is taken."""
+    files = {
+        "fg": (data / "finegrained-rlhf/pairs.jsonl.gz", _finegrained),
+        "prm": (data / "prmbench/test.jsonl.gz", _prmbench),
+        "hh": (data / "hh-rlhf/harmless-base-test.jsonl.gz", _hh),
+    }
+    for name, (source, change) in files.items():
+        target = work / f"{name}.jsonl"
+        if not source.is_file():
+            sys.exit(f"{source}: no such file; --data names the folder that holds it")
+        if not target.is_file():
+            rows = [change(row) for row in _rows(source)]
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows if row is not None]
+            target.write_text("".join(lines), encoding="utf-8")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _finegrained(row: dict[str, Any]) -> dict[str, Any]:
+    group = group_of(row["prompt"])
+    turns = {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    prompt = [{"role": "user", "content": row["prompt"]}]
+    return {**row, **turns, "prompt": prompt, "group": group}
+
+
+def _prmbench(row: dict[str, Any]) -> dict[str, Any]:
+    group = row["id"].removesuffix(f"-{row['error_type']}")
+    return {**row, "group": group}
+
+
+def _hh(row: dict[str, Any]) -> dict[str, Any] | None:
+    question = row["chosen"].split("\n\nHuman:")[1].split("\n\nAssistant:")[0]
+    group = group_of(question)
+    return {**row, "group": group} if _was_held_out(group) else None
+
+
+def score(work: Path, data: DataSet, scorer: str, policy: Path | None, reference: Path | None) -> Path:
+    """The data set with rewards and masks, made by the command line where it is not there yet."""
+    output = work / f"{data.name}-{scorer}"
+    options = {
+        "builtin": [],
+        "labels": ["--kind", "labels", "--tokenizer", "builtin"],
+        "implicit": ["--model", str(policy), "--preset", "dpo-pair", "--reference", str(reference)],
+    }[scorer]
+    if not (output / "asr.json").is_file():
+        program = [sys.executable, "-c", "from asr_data_cli.app import main; main()"]
+        command = ["run", str(work / f"{data.name}.jsonl"), "-o", str(output), "--overwrite", *options]
+        subprocess.run([*program, *command], check=True)
+    return output

@@ -1,0 +1,151 @@
+"""The measurements: what each setting is worth on the prompts that figures are from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from asr_data.config import (
+    BoundaryWeights,
+    DatasetBaseline,
+    MaskConfig,
+    OptimalConfig,
+    PairBaseline,
+    PivotConfig,
+    SchmittConfig,
+    SegmenterConfig,
+    SequenceBaseline,
+    SequenceConfig,
+    StepConfig,
+    TokenConfig,
+)
+from asr_data.evaluation.measures import Judged
+from asr_data.evaluation.ratios import Estimate, GroupBootstrap, Measure
+from asr_data.evaluation.sweep import Labelled, Setting, try_settings
+from asr_data.masks import segment_and_mask
+from asr_data.pipeline.labelled_rows import GoldOptions, load_labelled
+from asr_data.segments.rewards import segment_rewards
+from asr_data.segments.statistics import RewardStatistics
+from asr_data.storage import open_output
+from asr_data.types import Bool
+from examples.paper.data import DataSet, judged
+
+AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)
+SEGMENTERS: Final[dict[str, SegmenterConfig]] = {
+    "token": TokenConfig(),
+    "step": StepConfig(),
+    "sequence": SequenceConfig(),
+    "pivot, τ = 3 sd": PivotConfig(),
+    "schmitt, δ = σ": SchmittConfig(),
+    "schmitt, δ = 2σ": SchmittConfig(k=2),
+    "optimal, c² = σ²": OptimalConfig(boundary=None),
+    "optimal, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=None),
+    "optimal, weights, c² = σ²": OptimalConfig(boundary=AT_SENTENCES),
+    "optimal, weights, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=AT_SENTENCES),
+}
+"""By name; weights: 50 everywhere but at sentences and lines."""
+CHOSEN: Final = "optimal, weights, c² = σ²"
+"""The default settings since this experiment."""
+BASELINES: Final = (SequenceBaseline(), PairBaseline(), DatasetBaseline(statistic=0.3))
+PLAIN: Final = ("token", "step", "sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Responses to some of the prompts, and the draws of their bootstrap."""
+
+    responses: Bool
+    bootstrap: GroupBootstrap
+
+    def of(self, measure: Measure) -> Measure:
+        """The measure over these responses."""
+        return Measure(measure.part[self.responses], measure.whole[self.responses])
+
+    def estimate(self, measure: Measure) -> Estimate:
+        """The figure and its interval."""
+        return self.bootstrap.estimate(self.of(measure))
+
+    def difference(self, first: Measure, second: Measure) -> Estimate:
+        """``first − second``, paired."""
+        return self.bootstrap.difference(self.of(first), self.of(second))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A data set with a scorer's rewards.
+
+    Attributes:
+        data: which.
+        scorer: which.
+        labelled: its responses.
+        choosing, judging: the prompts that settings are chosen on, and the others; ``choosing`` is None where there
+            are no labels.
+        by_name: the settings of ``SEGMENTERS``, at the response's own mean as baseline.
+        everything: ``combinations``, for the built-in scorer.
+    """
+
+    data: DataSet
+    scorer: str
+    labelled: Labelled
+    choosing: Part | None
+    judging: Part
+    by_name: dict[str, Setting]
+    everything: list[Setting]
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return f"{self.data.title}, {self.scorer}"
+
+
+def measured(directory: Path, data: DataSet, scorer: str) -> Scored:
+    """All settings on one directory."""
+    rows = load_labelled(open_output(directory), None, GoldOptions(gold=data.gold, group="group"))
+    mine = np.array([judged(data, json.loads(group)) for group in rows.groups])
+    base = MaskConfig(baseline=SequenceBaseline(), sequence_reward="scorer" if scorer == "implicit" else "mean")
+    named = [base.model_copy(update={"segmenter": one}) for one in SEGMENTERS.values()]
+    if scorer == "implicit":  # its own sequence reward is a sum, and no baseline for a mean
+        named = [one.model_copy(update={"sequence_reward": "mean"}) for one in named]
+    tried = list(try_settings(rows.labelled, iter([base, *named])))
+    everything = list(try_settings(rows.labelled, combinations() if scorer == "builtin" and data.gold else iter(())))
+    by_name = {"own": tried[0], **dict(zip(SEGMENTERS, tried[1:], strict=True))}
+    choosing = None if data.gold is None else _part(~mine, rows.groups)
+    return Scored(data, scorer, rows.labelled, choosing, _part(mine, rows.groups), by_name, everything)
+
+
+def combinations() -> Iterator[MaskConfig]:
+    """Adaptive segmenters with baselines and segment rewards on values, and with the first of each on increments."""
+    adaptive = [one for name, one in SEGMENTERS.items() if name not in PLAIN]
+    for segmenter, baseline, how in product(adaptive, BASELINES, ("mean", "last")):
+        yield MaskConfig(segmenter=segmenter, baseline=baseline, segment_reward=how)  # type: ignore[arg-type]
+    for segmenter in (TokenConfig(), *adaptive):
+        yield MaskConfig(segmenter=segmenter, baseline=BASELINES[0], reward="delta")
+
+
+def _part(responses: Bool, groups: Sequence[str]) -> Part:
+    chosen = [group for group, take in zip(groups, responses, strict=True) if take]
+    return Part(responses, GroupBootstrap(chosen))
+
+
+def variances(scored: Scored) -> dict[str, float]:
+    """Variance of the rewards of all tokens, steps, segments and responses that figures are from (paper, Figure 3)."""
+    found: dict[str, float] = {}
+    for name in ("token", "step", "schmitt, δ = σ", CHOSEN, "sequence"):
+        one = _judged(scored.labelled, scored.by_name[name].mask)
+        row = np.searchsorted(one.row_offsets, one.starts, side="right") - 1
+        rewards = segment_rewards(one.rewards, one.row_offsets, one.starts, "mean")
+        found[name] = float(np.nanvar(rewards[scored.judging.responses[row]]))
+    return found
+
+
+def _judged(labelled: Labelled, mask: MaskConfig) -> Judged:
+    batch = labelled.batch
+    statistics = RewardStatistics()
+    statistics.add(batch.values, batch.row_offsets, np.zeros(1, dtype=np.float32))
+    return labelled.judged(segment_and_mask(batch, mask, statistics)[0])
