@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError, CorruptFileError
@@ -162,6 +171,12 @@ class Manifest(_Part):
     versions: dict[str, str] = {}
     card_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     plan: dict[str, JsonValue] = {}
+
+    @model_validator(mode="after")
+    def _masks_have_settings(self) -> Manifest:
+        if self.stage == "masked" and self.mask is None:
+            raise ValueError("stage is masked, and mask says nothing of how")
+        return self
 
     @property
     def prefix(self) -> str:

@@ -61,8 +61,8 @@ def test_rows_by_hypothesis(tmp_path: Path) -> None:
 
 
 def test_hostile_rows_and_files(tmp_path: Path) -> None:
-    assert check(hostile.rows_and_files(tmp_path, rows=200, files=42))["rows"] == 200
+    assert check(hostile.rows_and_files(tmp_path, rows=100, files=30))["rows"] == 100
 
 
 def test_hostile_settings_and_manifests(tmp_path: Path) -> None:
-    check(hostile.settings_and_manifests(tmp_path, 40))
+    check(hostile.settings_and_manifests(tmp_path, 24))

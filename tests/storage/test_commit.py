@@ -178,7 +178,7 @@ def test_a_refusal_of_the_system_says_where_and_how_to_go_on(tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match=r"a\.json: cannot be written: No space left on device\..*--resume"):
+    with pytest.raises(StorageError, match=r"a\.json: cannot be written: No space left on device\..*same command"):
         commit_bytes(tmp_path / "a.json", b"new")
     assert list(tmp_path.iterdir()) == []
 

@@ -38,6 +38,7 @@ def test_run_id_is_the_sha256_of_the_sorted_settings() -> None:
         ({"surprise": 1}, "surprise: Extra inputs"),
         ({"statistics": {"sigma": "NaN"}}, r"statistics\.sigma"),
         ({"output": {"split": "../../x"}}, r"output\.split"),
+        ({"mask": None}, "stage is masked, and mask says nothing of how"),
         ({"run_id": "xyz"}, "run_id: String should match"),
         (
             {"files": [{"path": "../x", "rows": 0, "bytes": 0, "sha256": "0" * 64}]},
