@@ -111,6 +111,8 @@ def _delta(manifest: Manifest, config: MaskConfig, columns: Mapping[str, Any], s
     if config.segmenter.delta != "auto":
         return config.segmenter.delta
     if config.noise == "dataset":
-        return manifest.statistics.get("sigma")
+        sigma = manifest.statistics.get("sigma")
+        return None if sigma is None else config.segmenter.k * sigma
     rewards = np.array(columns[f"{manifest.prefix}{side}_token_reward"], dtype=np.float32)
-    return float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])
+    sigma = float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])
+    return config.segmenter.k * sigma

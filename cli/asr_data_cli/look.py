@@ -46,7 +46,8 @@ Gold: TypeAlias = Annotated[
     typer.Option(
         "--gold",
         metavar="COLUMN",
-        help="Input column of gold labels, whose faults are underlined; SIDE=COLUMN,… where there are two responses.",
+        help="Gold labels, whose faults are underlined: an input column, SIDE=COLUMN,… where there are two responses, "
+        "format=NAME, or another annotated directory.",
         rich_help_panel=SHOW,
         show_default="labels that the input is known to have",
     ),

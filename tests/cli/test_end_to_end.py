@@ -87,6 +87,21 @@ def test_run_score_mask_validate_and_inspect(command: Callable[..., Result]) -> 
     assert shown.exit_code == 0
     assert "There is no answer." in re.sub(r"\{[^}]*\}|\[-|-\]|│", "", shown.output)
     assert command("run", pairs, "-o", "out", "--segmenter", "optimal", "--shard-rows", 2, "--resume").exit_code == 0
+    written = command("report", "out", "-o", "report.html")
+    assert written.exit_code == 0, written.output
+    assert written.output.split() == [
+        "rows",
+        "3",
+        "of",
+        "3",
+        "are",
+        "shown",
+        "size",
+        "1.0",
+        "MB",
+        "output",
+        "report.html",
+    ]
 
 
 def test_a_changed_file_is_found(command: Callable[..., Result]) -> None:

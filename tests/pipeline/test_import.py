@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Beside the stages.
     "sample": set(),
     "evaluation": {"segments", "masks"},
-    "view": {"rows", "text", "segments", "masks", "storage", "asr_data_schemas"},
+    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "asr_data_schemas"},
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
     "export": {"rows", "text", "storage", "asr_data_schemas"},

@@ -93,3 +93,25 @@ def test_dead_band(annotate: Any, segmenter: SegmenterConfig, noise: Any, expect
         steps = np.diff(one.columns["chosen_token_reward"])
         expected = pytest.approx(1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2), rel=1e-6)
     assert delta == expected
+
+
+def test_baseline_and_band_explain_every_cut(annotate: Any) -> None:
+    """Eq. 15 again, token by token, from the columns and what was found for them."""
+    annotated = annotate(mask=MaskConfig(segmenter=SchmittConfig(k=0.75)))
+    rows = first_rows(annotated, 9)
+    cuts = 0
+    for one, decided in zip(rows, decisions(annotated, rows), strict=True):
+        for side in ("chosen", "rejected"):
+            b, delta = decided[side].baseline, decided[side].delta
+            assert b is not None
+            assert delta is not None
+            states = [1 if r > b + delta else -1 if r < b - delta else 0 for r in one.columns[f"{side}_token_reward"]]
+            held = next((state for state in states if state), 0)
+            starts = [0]
+            for token, state in enumerate(states):
+                if state and state != held:
+                    starts.append(token)
+                    held = state
+            assert one.columns[f"{side}_seg_start"] == starts
+            cuts += len(starts) - 1
+    assert cuts > 5

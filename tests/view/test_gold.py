@@ -52,8 +52,8 @@ def test_a_single_response_needs_no_side(annotate: Any) -> None:
     ("gold", "error", "message"),
     [
         ("faults", ConfigError, "--gold faults: labels of which response.*--gold rejected=faults"),
-        ("completion=faults", ConfigError, "there is no such response; there is chosen, rejected"),
-        ("chosen=nothing", ConfigError, "no such column; the input has prompt, chosen, rejected, faults, marks"),
+        ("completion=faults", ConfigError, "there is no such response; responses are chosen, rejected"),
+        ("chosen=nothing", ConfigError, "--gold chosen=nothing: there is no such column"),
         ("chosen=prompt", InputError, "column 'prompt' is .*string.*; labels are a list"),
     ],
 )
