@@ -80,7 +80,7 @@ def loss_of(
 ) -> Tensor:
     """The mean loss of some pairs; for ``rs`` over kept tokens."""
     device = policy.model.device
-    logps = {side: policy.log_probabilities(pairs, side) for side in method.sides}
+    logps = dict(zip(method.sides, policy.log_probabilities(pairs, method.sides), strict=True))
     mask = {side: padded(masks[side], device) for side in method.sides}
     if method.loss == "rs":
         return adaptive_rs_loss(logps["chosen"], mask["chosen"])

@@ -54,9 +54,9 @@ class Policy:
             self.decoder = get_peft_model(self.model.model, settings)
         self.parameters = [p for p in self.decoder.parameters() if p.requires_grad]
 
-    def log_probabilities(self, pairs: Sequence[Pair], side: str) -> Tensor:
-        """Of each response token, float32 ``[pairs, longest]``; 0 behind a response."""
-        return log_probabilities(self.decoder, self.model.lm_head, pairs, side)
+    def log_probabilities(self, pairs: Sequence[Pair], sides: Sequence[str]) -> list[Tensor]:
+        """See :func:`log_probabilities`."""
+        return log_probabilities(self.decoder, self.model.lm_head, pairs, sides)
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], new_tokens: int, temperature: float) -> list[Sample]:
@@ -104,20 +104,24 @@ def load_base(device: str) -> tuple[Any, Any]:
     return model.to(device).requires_grad_(False), tokenizer
 
 
-def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair], side: str) -> Tensor:
-    """Of each response token, float32 ``[pairs, longest]``; 0 behind a response.
+def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair], sides: Sequence[str]) -> list[Tensor]:
+    """Of each response token, float32 ``[pairs, longest]`` for each side; 0 behind a response.
 
-    bfloat16 in the decoder, float32 in the head: a log-ratio is the small difference of two large numbers.
+    All sides in one pass: a small model waits for its kernels to be launched, not for their work. bfloat16 in the
+    decoder, float32 in the head: a log-ratio is the small difference of two large numbers.
     """
     device = next(decoder.parameters()).device
-    ids, attention = (x.to(device) for x in pad([pair.prompt_ids + pair.ids[side] for pair in pairs]))
+    responses = [(pair.prompt_ids, pair.ids[side]) for side in sides for pair in pairs]
+    ids, attention = (x.to(device) for x in pad([prompt + own for prompt, own in responses]))
     with torch.autocast(device.type, torch.bfloat16):
         states = decoder(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
-    lengths = [len(pair.ids[side]) for pair in pairs]
-    row = torch.repeat_interleave(torch.arange(len(pairs)), torch.tensor(lengths)).to(device)
+    lengths = [len(own) for _, own in responses]
+    row = torch.repeat_interleave(torch.arange(len(responses)), torch.tensor(lengths)).to(device)
     place = torch.cat([torch.arange(n) for n in lengths]).to(device)
-    first = torch.tensor([len(pair.prompt_ids) for pair in pairs], device=device)
+    first = torch.tensor([len(prompt) for prompt, _ in responses], device=device)
     target = ids[row, first[row] + place]
     logits = head(states[row, first[row] + place - 1].float())
     logps = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(dim=1)
-    return logps.new_zeros(len(pairs), max(lengths)).index_put((row, place), logps)
+    padded = logps.new_zeros(len(responses), max(lengths)).index_put((row, place), logps)
+    longest = [max(len(pair.ids[side]) for pair in pairs) for side in sides]
+    return [part[:, :n] for part, n in zip(padded.split(len(pairs)), longest, strict=True)]

@@ -92,11 +92,11 @@ class Study:
     def _reference(self, pairs: Sequence[Pair]) -> References:
         """Log-probabilities ``[response]`` of each response, by side."""
         out: References = {side: [torch.zeros(0)] * len(pairs) for side in SIDES}
-        for side in SIDES:
-            for some in _by_length(pairs, self.settings.micro_batch):
-                batch = [pairs[i] for i in some]
-                found = log_probabilities(self.base.model, self.base.lm_head, batch, side)
-                for i, logps in zip(some, found, strict=True):
+        for some in _by_length(pairs, self.settings.micro_batch):
+            batch = [pairs[i] for i in some]
+            found = log_probabilities(self.base.model, self.base.lm_head, batch, SIDES)
+            for side, of_side in zip(SIDES, found, strict=True):
+                for i, logps in zip(some, of_side, strict=True):
                     out[side][i] = logps[: len(pairs[i].ids[side])].clone()
         return out
 
@@ -136,10 +136,10 @@ class Study:
     def _log_ratios(self, policy: Policy) -> list[dict[str, Any]]:
         """Of each held-out pair, Σ log π − log π_ref of both sides: over all tokens, and over kept ones."""
         out: list[dict[str, Any]] = [{"row": pair.row, "group": pair.group} for pair in self.held_out]
-        for side in SIDES:
-            for some in _by_length(self.held_out, self.settings.micro_batch):
-                found = policy.log_probabilities([self.held_out[i] for i in some], side)
-                for i, logps in zip(some, found, strict=True):
+        for some in _by_length(self.held_out, self.settings.micro_batch):
+            found = policy.log_probabilities([self.held_out[i] for i in some], SIDES)
+            for side, of_side in zip(SIDES, found, strict=True):
+                for i, logps in zip(some, of_side, strict=True):
                     reference = self.references["held_out"][side][i]
                     ratio = (logps[: len(reference)] - reference).double().cpu()
                     kept = torch.tensor(self.held_out[i].mask[side])
