@@ -11,11 +11,13 @@ Importing this does not import torch.
 
 from asr_data.pipeline.commands import mask, run, score
 from asr_data.pipeline.evaluating import evaluate, sweep
+from asr_data.pipeline.labelled_rows import GoldOptions
 from asr_data.pipeline.memory import annotate
 from asr_data.pipeline.parts import merge
 from asr_data.pipeline.summary import Progress, SideSummary, Silent, Summary
 
 __all__ = [
     "run", "score", "mask", "merge", "annotate", "evaluate", "sweep",
+    "GoldOptions",
     "Progress", "Silent", "Summary", "SideSummary",
 ]  # fmt: skip
