@@ -3,12 +3,13 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench clean
+.PHONY: help install demo test faults bench clean
 .SHELLFLAGS := -ec
 
 PYTHON ?= python3
 DEMO_DIR ?= demo-out
 PYTEST_ARGS ?=
+FAULTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +24,7 @@ help:
 	@echo 'make install  environment in $(VENV), with the built-in model'
 	@echo 'make demo     annotate the sample, show it and check it'
 	@echo 'make test     ruff, mypy and pytest'
+	@echo 'make faults   kill, fail, fill, corrupt: the fault campaign, long form'
 	@echo 'make bench    speed of the segmenters, beside ruptures'
 	@echo 'make clean    remove the environment and everything made'
 
@@ -53,6 +55,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+faults: export OMP_NUM_THREADS := 1
+faults: install
+	$(BIN)/python -m tests.faults.campaign $(FAULTS_ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks.segments

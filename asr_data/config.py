@@ -151,7 +151,8 @@ class OutputConfig(_Settings):
     shard_rows: Annotated[int, Field(ge=1)] = 10_000
     prefix: str = ""
     """Put before every added column, where an input column has the same name."""
-    split: str = "train"
+    split: Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")] = "train"
+    """Part of the file names."""
 
 
 class Part(_Settings):

@@ -3,7 +3,7 @@
     python -m benchmarks.growth [--rows 1000 10000 100000] [--model MODEL]
 
 Rows have fresh prompts, so that nothing is shared between them but the template. Without ``--model`` the scorer is a
-decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own.
+decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own, and has shards enough for reading ahead to show.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ def child(model: str, source: Path, output: Path) -> None:
     from asr_data import pipeline
     from asr_data.config import OutputConfig
     from asr_data.rows import detect, first_records, open_source
+    from asr_data.scoring.allocator import settle_memory
     from asr_data.scoring.load import load_scorer
 
+    settle_memory()
     scorer: Any = load_scorer(model)
     engine, inside = scorer.runner, 0.0
     forward = engine._forward
@@ -83,7 +85,7 @@ def child(model: str, source: Path, output: Path) -> None:
     rows = open_source(source)
     layout = detect(rows.schema, first_records(rows))
     started = time.perf_counter()
-    pipeline.score(rows, layout, output, scorer, writing=OutputConfig(shard_rows=1000))
+    pipeline.score(rows, layout, output, scorer, writing=OutputConfig(shard_rows=200))
     seconds = time.perf_counter() - started
     unit = 2**20 if sys.platform == "darwin" else 2**10
     print(seconds, inside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

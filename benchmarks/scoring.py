@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_data.scoring.allocator import keep_freed_memory
+from asr_data.scoring.allocator import settle_memory
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import TokenHeadConfig
 from asr_data.scoring.engine import Engine, Request
@@ -215,7 +215,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     arguments = parsed()
-    keep_freed_memory()
+    settle_memory()
     if arguments.save is not None:
         from asr_data.scoring.load import load_scorer_tokenizer
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from asr_data.errors import CorruptFileError
 from asr_data.storage import Manifest, check_file, file_sha256, load_manifest
-from asr_data.storage.manifest import MANIFEST_NAME
-from asr_data.storage.output import CARD_NAME
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from asr_data.errors import ConfigError, OutputExistsError
+from asr_data.errors import OutputExistsError
 from asr_data.judging.card import card
 from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
@@ -69,15 +69,12 @@ VERDICTS_SCHEMA: Final = pa.schema(_VERDICT_COLUMNS)
 _BATCH = 1_000
 
 
-def prepare(path: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+def prepare(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
     """Makes ``path`` a directory that verdicts for ``plan`` may be added to.
 
     Raises:
-        ConfigError: both flags at once.
-        OutputExistsError: it holds something else, or verdicts that no flag allows to touch, or of another plan.
+        OutputExistsError: it holds something else, or verdicts for another plan that may not be thrown away.
     """
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
     if path.exists() and not path.is_dir():
         raise OutputExistsError(f"{path}: is a file; the output must be a directory")
     path.mkdir(parents=True, exist_ok=True)
@@ -90,13 +87,9 @@ def prepare(path: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: boo
         with locked(path / JOURNAL_NAME):
             for name in (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
                 (path / name).unlink(missing_ok=True)  # the journal last: until then the directory is ours
-    elif not resume:
-        raise OutputExistsError(
-            f"{path}: holds verdicts already; pass --resume to go on with them, or --overwrite to throw them away"
-        )
     elif differences := plan_differences(before, json.loads(json.dumps(plan))):
         raise OutputExistsError(
-            f"{path}: cannot be resumed, because its verdicts are for other settings; repeat them, or pass "
+            f"{path}: holds verdicts for other settings, so they cannot be gone on with; repeat them, or pass "
             "--overwrite to throw the verdicts away:\n  " + "\n  ".join(differences)
         )
 

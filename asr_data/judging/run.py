@@ -56,11 +56,12 @@ def judge(
     expert: str | None = None,
     limit: int | None = None,
     asking: Asking = Asking(),  # noqa: B008 - frozen
-    resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Judged:
     """Ask judges which of two answers is better, each in both orders, and write verdicts and win rate.
+
+    Verdicts that are there from an earlier run are kept, and so is what an expert wrote into ``undecided.csv``.
 
     Args:
         source: the input.
@@ -69,16 +70,15 @@ def judge(
         judges: who is asked; what more than half of them vote for is the majority.
         reference: column with a correct answer.
         expert: column with decisions of an expert: first, second, tie, or empty.
-        limit: judge only the first so many rows; a later run with ``resume`` may judge more.
+        limit: judge only the first so many rows; a later run may judge more.
         asking: how requests are made.
-        resume: go on with verdicts that are there, and take in what an expert wrote into ``undecided.csv``.
         overwrite: throw earlier verdicts away.
         progress: told how far it is.
 
     Raises:
         ConfigError: judges or columns that cannot be right, or the package ``openai`` is missing.
         InputError: the input has no two answers per prompt.
-        OutputExistsError: ``output`` is there already, or was begun with other settings.
+        OutputExistsError: ``output`` holds something else, or verdicts for other settings.
         JudgeError: requests failed for good; every verdict so far is kept.
     """
     check_judges(tuple(judges))
@@ -86,7 +86,7 @@ def judge(
     pairs.check()
     clients = {judge.title: Client(judge, asking) for judge in judges}
     plan = _plan(source, layout, reference, judges)
-    directory.prepare(output, plan, resume=resume, overwrite=overwrite)
+    directory.prepare(output, plan, overwrite=overwrite)
     decided = read_pile(output)
     journal = Journal(output / JOURNAL_NAME, plan)
     try:

@@ -109,7 +109,7 @@ class Session:
         if self.failed and self.asking.on_failure == "stop":
             raise JudgeError(
                 f"{len(self.failed)} of {self.total} requests failed for good; {_row(self.failed[0])}. The verdicts "
-                "so far are kept: the same command with --resume asks for the others again, and --on-failure record "
+                "so far are kept: the same command asks for the others again, and --on-failure record "
                 "takes those that fail as no verdict"
             )
         for task, problem in self.failed:
@@ -136,7 +136,7 @@ class Session:
                 if self.in_a_row[name] >= FAILURES_IN_A_ROW:
                     raise JudgeError(
                         f"{self.in_a_row[name]} requests in a row failed for good; {_row(self.failed[-1])}. The "
-                        "verdicts so far are kept: the same command with --resume goes on"
+                        "verdicts so far are kept: the same command goes on"
                     ) from failure
                 continue
             self.in_a_row[name] = 0

@@ -21,7 +21,7 @@ from asr_data.pipeline.parts import part_summary
 from asr_data.pipeline.plan import mask_plan, part_record, scoring_plan
 from asr_data.pipeline.shards import FinishedShards, ShardNames
 from asr_data.pipeline.summary import PartProgress, Progress, Silent, Summary, summary_of, tell_state
-from asr_data.rows import Layout, Source
+from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import check_collisions, open_output, run_id
@@ -160,9 +160,14 @@ def mask(
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
     # The manifest's own records keep the order of columns, which its canonical plan does not.
-    records = {name: getattr(manifest, name).model_dump(mode="json") for name in ("input", "scorer")}
-    plan = mask_plan({**manifest.plan, **records}, policy, mask)
-    if manifest.reference is not None and manifest.reference.tokenizer.fingerprint != policy.fingerprint:
+    recorded = ("input", "scorer", "scoring", "output", "reference")
+    records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
+    layout = recorded_layout(manifest.plan, manifest.sides)
+    records["layout"] = layout.model_dump(mode="json")
+    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask)
+    if manifest.reference is None:
+        plan.pop("reference", None)
+    elif manifest.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
         )
@@ -175,7 +180,7 @@ def mask(
         added = asr_data_schemas.data_schema(manifest.sides, manifest.prefix, reference="reference" in plan)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
-        layout, index_column = Layout.model_validate(plan["layout"]), f"{manifest.prefix}asr_row"
+        index_column = f"{manifest.prefix}asr_row"
         between = ShardNames.intermediate(directory, manifest.output.split)
         align = AlignStage(shards, layout, policy, manifest.scorer.form, index_column=index_column)
         align.work(directory, between, range(shards.shards), manifest.input.rows, progress)

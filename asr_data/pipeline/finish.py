@@ -99,7 +99,10 @@ def _finish(
             final = (names.rows(index), names.scores(index), names.logprobs(index))
             files += [file for file in record.files if file.path in final]
     rejected.sort(key=lambda reject: reject["index"])
-    files += directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)}).files
+    written = directory.committed("rejects", 0)
+    if written is None:
+        written = directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)})
+    files += written.files
     masked = "mask" in plan
     layout = Layout.model_validate(plan["layout"])
     manifest = Manifest(
@@ -129,14 +132,9 @@ def _finish(
 
 
 def _rejects(rejected: list[dict[str, Any]]) -> tuple[pa.Schema, list[pa.Table]]:
-    rows = [{"asr_row": r["index"], "code": r["code"], "message": _encodable(r["message"])} for r in rejected]
+    rows = [{"asr_row": r["index"], "code": r["code"], "message": r["message"]} for r in rejected]
     schema = asr_data_schemas.REJECTS_SCHEMA
     return schema, [pa.Table.from_pylist(rows, schema=schema)]
-
-
-def _encodable(text: str) -> str:
-    """Arrow strings hold no lone surrogates; a message that quotes one shows it escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _tokenizer_record(plan: Mapping[str, Any]) -> TokenizerRecord | None:

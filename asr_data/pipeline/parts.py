@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from asr_data.config import Part
+from asr_data.config import MaskConfig, OutputConfig, Part
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline.apart import stages_apart
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
@@ -19,8 +19,9 @@ from asr_data.pipeline.plan import versions
 from asr_data.pipeline.scoring import STAGE as SCORE
 from asr_data.pipeline.shards import ShardNames, WorkShards
 from asr_data.pipeline.summary import Progress, Silent, Summary, summary_of, tell_state
+from asr_data.rows import Layout
 from asr_data.rows.schema import storable
-from asr_data.storage import ShardRecord, WorkState, open_output
+from asr_data.storage import ShardRecord, WorkState, open_output, run_id
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import plan_differences
@@ -113,6 +114,17 @@ def _open(path: Path) -> _OpenPart:
         what = "is a finished output" if (path / MANIFEST_NAME).is_file() else "holds nothing of that kind"
         raise StorageError(f"{path}: not a part (--num-shards) of a data set: it {what}")
     records = {name: getattr(record, name).model_dump(mode="json") for name in ("input", "scorer")}
+    try:
+        if run_id(plan) != run_id({**plan, **records}):
+            raise ValueError("input and scorer are not those of part.json")
+        OutputConfig.model_validate(plan["output"])
+        Layout.model_validate(plan["layout"])
+        if "mask" in plan:
+            MaskConfig.model_validate(plan["mask"])
+        if not isinstance(plan["versions"], dict):
+            raise TypeError("versions are no table")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFileError(f"{work.path / 'plan.json'}: is not what was written: {error}") from error
     return _OpenPart(path, record.part, {**plan, **records}, work)
 
 

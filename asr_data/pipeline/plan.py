@@ -32,7 +32,7 @@ def scoring_plan(
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
     record = InputRecord(
-        description=source.description,
+        description=_encodable(source.description),
         fingerprint=source.fingerprint,
         rows=source.rows,
         layout=layout.kind,
@@ -40,7 +40,7 @@ def scoring_plan(
         column_types={field.name: str(field.type) for field in source.schema},
     )
     scored_by = ScorerRecord(
-        name=info.name,
+        name=_encodable(info.name),
         kind=info.kind,
         form=info.form,
         fingerprint=info.fingerprint,
@@ -72,7 +72,12 @@ def mask_plan(scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig)
 
 def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
     """Name and fingerprint."""
-    return TokenizerRecord(name=tokenizer.name, fingerprint=tokenizer.fingerprint)
+    return TokenizerRecord(name=_encodable(tokenizer.name), fingerprint=tokenizer.fingerprint)
+
+
+def _encodable(name: str) -> str:
+    """File names may hold bytes that are no UTF-8; no JSON file does."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def part_record(plan: Mapping[str, Any], part: Part) -> PartRecord:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from asr_data.errors import RowRejected, ScorerError
 from asr_data.pipeline.shards import ShardNames
+from asr_data.pipeline.splitting import score_or_split
 from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
@@ -96,10 +97,9 @@ class ScoreStage:
             share = min(1.0, 4 * (self.tokens - before) / expected)
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
-        if isinstance(self._scorer, Preparing):
-            scored = self._scorer.score_prepared(rows, shard.prepared, on_tokens)
-        else:
-            scored = self._scorer.score(rows, on_tokens)
+        if not isinstance(self._scorer, Preparing):
+            return score_or_split(self._scorer, rows, on_tokens)
+        scored = self._scorer.score_prepared(rows, shard.prepared, on_tokens)
         if len(scored) != len(rows):
             raise ScorerError(f"scorer {self._scorer.info.name!r} gave {len(scored)} answers for {len(rows)} rows")
         return scored
@@ -148,8 +148,11 @@ def _text(content: Text) -> str:
 
 
 def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
-    """Rejected rows for a shard's record."""
-    return [{"index": r.index, "code": r.code, "message": r.message} for r in rejected]
+    """Rejected rows for a shard's record. JSON and Arrow hold no lone surrogates: a message shows them escaped."""
+    return [
+        {"index": r.index, "code": r.code, "message": r.message.encode("utf-8", "backslashreplace").decode()}
+        for r in rejected
+    ]
 
 
 def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, ...] | RejectedRow:

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from asr_data.storage import FileRecord, check_file
+from asr_data.errors import CorruptFileError
+from asr_data.storage import FileRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory, read_batches
 
@@ -81,12 +82,17 @@ class FinishedShards:
     """The shards of a finished directory, each checked by SHA-256 when it is first read."""
 
     def __init__(self, directory: AnnotatedDirectory) -> None:
-        self._path = directory.path
-        self._checked: set[str] = set()
+        self._directory = directory
         self._rows = directory.manifest.files_of("data")
         self._scores = directory.manifest.files_of("scores")
         self._logprobs = directory.manifest.files_of("logprobs")
         self.shards = len(self._rows)
+        referred = self.shards if directory.manifest.reference is not None else 0
+        if (len(self._scores), len(self._logprobs)) != (self.shards, referred):
+            raise CorruptFileError(
+                f"{directory.path}: the manifest lists {self.shards} files in data/, {len(self._scores)} in scores/, "
+                f"and {len(self._logprobs)} in logprobs/"
+            )
 
     def rows(self, index: int) -> Iterator[pa.RecordBatch]:
         """See :class:`ScoredShards`."""
@@ -101,7 +107,4 @@ class FinishedShards:
         return self._read(self._logprobs[index])
 
     def _read(self, record: FileRecord) -> Iterator[pa.RecordBatch]:
-        if record.path not in self._checked:
-            check_file(self._path, record)
-            self._checked.add(record.path)
-        return read_batches(self._path / record.path, BATCH_ROWS)
+        return read_batches(self._directory.checked(record), BATCH_ROWS)

@@ -89,9 +89,10 @@ class ArrowReader:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(str(self.path)) as source, self._open(source) as reader:
             if isinstance(reader, pa.RecordBatchFileReader):
-                yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+                batches: Iterator[pa.RecordBatch] = map(reader.get_batch, range(reader.num_record_batches))
             else:
-                yield from reader
+                batches = iter(reader)
+            yield from map(_sound, batches)
 
     def _open(self, source: pa.MemoryMappedFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
         is_file = source.read(len(_ARROW_FILE_MAGIC)) == _ARROW_FILE_MAGIC
@@ -126,12 +127,38 @@ class DatasetReader:
             yield from table.combine_chunks().to_batches()
 
 
+def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, after its offsets were checked: Arrow takes them as they stand in a file, and reads where they lead.
+
+    Raises:
+        ArrowInvalid: offsets, lengths or indices that lead out of the data.
+    """
+    for column in batch.columns:
+        column.view(_bytes_type(column.type)).validate(full=True)
+    return batch
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes for texts: a text that is no UTF-8 costs its row, and not the file."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([(child.name, _bytes_type(child.type)) for child in kind.fields])
+    if pa.types.is_list(kind):
+        return pa.list_(pa.field(kind.value_field.name, _bytes_type(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(pa.field(kind.value_field.name, _bytes_type(kind.value_type)))
+    return kind
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turns every way in which reading can fail into an InputError that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
         raise InputError(f"{path}: missing, damaged or of another format: {error}") from error
 
 

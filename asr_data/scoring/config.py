@@ -272,8 +272,8 @@ def read_config(path: Path) -> ScorerConfig:
         return parse_config(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ScorerError(f"no scorer settings at {path}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ScorerError(f"cannot read {path}: {error}") from error
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ScorerError(f"{path}: {details}") from error
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, nesting without end
+        raise ScorerError(f"cannot read {path}: {error}") from error

@@ -119,7 +119,7 @@ def check_file(root: Path, record: FileRecord) -> Path:
 def commit_bytes(path: Path, data: bytes) -> None:
     """Replaces ``path`` by a file that holds ``data``, or leaves it as it was."""
     with _committing(path) as temporary:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             reached("created", path)
             file.write(data)
             reached("written", path)
@@ -153,7 +153,7 @@ def commit_parquet(
     schema = schema.remove_metadata()
     root = path.parent if root is None else root
     with _committing(path) as temporary:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             reached("created", path)
             rows = write_rows(file, path, batches, schema)
             reached("written", path)
@@ -179,7 +179,7 @@ def commit_copy(source: Path, path: Path, record: FileRecord) -> None:
         CorruptFileError: the copy is not what was recorded.
     """
     with _committing(path) as temporary:
-        with source.open("rb") as original, temporary.open("wb") as file:
+        with source.open("rb") as original, temporary.open("xb") as file:
             reached("created", path)
             shutil.copyfileobj(original, file, 1 << 20)
             reached("written", path)
@@ -193,17 +193,35 @@ def commit_copy(source: Path, path: Path, record: FileRecord) -> None:
 @contextmanager
 def _committing(path: Path) -> Iterator[Path]:
     """Gives the temporary name to write to; renames it when the block ends well, else removes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # left by a kill; never written through, it could be a link
+        try:
+            yield temporary
+        except (Exception, KeyboardInterrupt):  # an error cleans up; a kill cannot, and readers ignore what it leaves
+            temporary.unlink(missing_ok=True)
+            raise
+        temporary.replace(path)
+        reached("renamed", path)
+        flush_directory(path.parent)
+        reached("committed", path)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the system refuses, such as room on a full disk, into a StorageError that says how to go on.
+
+    Raises:
+        StorageError: instead of any OSError; names ``path``.
+    """
     try:
-        yield temporary
-    except (Exception, KeyboardInterrupt):  # an error cleans up; a kill cannot, and readers ignore what it leaves
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    reached("renamed", path)
-    flush_directory(path.parent)
-    reached("committed", path)
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written: {error.strerror or error}. What was committed stays: when the cause is "
+            "removed, the same command goes on, with or without --resume"
+        ) from error
 
 
 def flush_directory(directory: Path) -> None:

@@ -15,10 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage.commit import FileRecord
+from asr_data.storage.seal import parse_json, sealed_json, unsealed
 from asr_data.types import RewardForm, Side
-from asr_data_schemas import CONTRACT_VERSION, data_schema, row_schema
+from asr_data_schemas import CONTRACT_VERSION, REJECTS_SCHEMA, data_schema, logprobs_schema, row_schema, scores_schema
 
 MANIFEST_NAME: Final = "asr.json"
+CARD_NAME: Final = "README.md"
 
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
@@ -138,6 +140,7 @@ class Manifest(_Part):
         counts: rows in and out.
         files: every Parquet file of the directory.
         versions: package to version, of all that can change bytes.
+        card_sha256: SHA-256 of ``README.md``; None before the directory is finished.
         plan: what was asked for; resuming compares it.
     """
 
@@ -152,11 +155,12 @@ class Manifest(_Part):
     scoring: ScoringConfig = ScoringConfig()
     mask: MaskConfig | None = None
     output: OutputConfig = OutputConfig()
-    sides: tuple[Side, ...]
+    sides: Annotated[tuple[Side, ...], Field(min_length=1)]
     statistics: dict[str, FiniteFloat] = {}
     counts: Counts
     files: tuple[FileRecord, ...]
     versions: dict[str, str] = {}
+    card_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     plan: dict[str, JsonValue] = {}
 
     @property
@@ -171,37 +175,43 @@ class Manifest(_Part):
         schema = data_schema(self.sides, self.prefix, reference=with_reference) if masked else row_schema(self.prefix)
         return {field.name: type_name(field.type) for field in schema}
 
+    def columns_of(self, record: FileRecord) -> dict[str, str]:
+        """The columns of one of the files and their Arrow types, in order."""
+        config = record.path.partition("/")[0]
+        if config == "data":
+            return self.input.column_types | self.added_columns()
+        schemas = {"scores": scores_schema(self.sides), "logprobs": logprobs_schema(self.sides)}
+        return {field.name: type_name(field.type) for field in schemas.get(config, REJECTS_SCHEMA)}
+
     def files_of(self, config: Literal["data", "scores", "logprobs", "rejects"]) -> tuple[FileRecord, ...]:
         """The files in one of the folders, in row order."""
         return tuple(record for record in self.files if record.path.startswith(f"{config}/"))
 
     def to_bytes(self) -> bytes:
         """The content of ``asr.json``."""
-        return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+        return sealed_json(self.model_dump(mode="json"))
 
 
 def load_manifest(directory: Path) -> Manifest:
     """Reads ``directory/asr.json``.
 
     Raises:
-        CorruptFileError: it is missing, is not JSON, or does not describe an output of this contract version.
+        CorruptFileError: it is missing, not what was written, or does not describe an output of this contract version.
     """
     path = directory / MANIFEST_NAME
     if not path.is_file():
         raise CorruptFileError(
             f"{path}: missing; {directory} is not a finished output of asr-annotate ({MANIFEST_NAME} is written last)"
         )
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: is not JSON: {error}") from error
+    data = path.read_bytes()
+    content = parse_json(path, data)
     version = content.get("contract_version") if isinstance(content, dict) else None
     if version != CONTRACT_VERSION:
         raise CorruptFileError(
             f"{path}: contract_version is {version!r}, but this package reads version {CONTRACT_VERSION}"
         )
     try:
-        return Manifest.model_validate(content)
+        return Manifest.model_validate(unsealed(path, data))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise CorruptFileError(f"{path}: {problems}") from error

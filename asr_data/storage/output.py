@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,20 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage.commit import check_file, commit_bytes, commit_copy, commit_parquet, reached
-from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.commit import (
+    check_file,
+    commit_bytes,
+    commit_copy,
+    commit_parquet,
+    explained,
+    file_sha256,
+    reached,
+)
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import plain_plan, plan_differences
 from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
 
-CARD_NAME: Final = "README.md"
+_FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
 """A table to be written: its schema and its rows, in batches."""
@@ -71,6 +81,7 @@ class OutputDirectory:
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
         asked = plain_plan(plan)
+        _refuse_links(path)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
             return cls._reopen(path, asked, part)
         work = WorkState(path)
@@ -167,7 +178,8 @@ class OutputDirectory:
     def work_path(self, name: str) -> Path:
         """A path for an intermediate file; it lasts until :meth:`finish`. Its folder exists."""
         path = self._work.path / "intermediate" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self, manifest: Manifest, card: str) -> Manifest:
@@ -188,9 +200,10 @@ class OutputDirectory:
         for record in manifest.files:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
-        manifest = manifest.model_copy(update={"plan": self.plan})
+        described = card.encode()
+        manifest = manifest.model_copy(update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()})
         self._work.claim([CARD_NAME])
-        commit_bytes(self.path / CARD_NAME, card.encode())
+        commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
         commit_bytes(self.path / MANIFEST_NAME, manifest.to_bytes())
         reached("finished", self.path / MANIFEST_NAME)
@@ -224,9 +237,21 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write; the output must be a new or empty directory"
+            f"{path}: holds {listed}, which asr-annotate did not write, or of which {MANIFEST_NAME} is lost; the "
+            "output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
+
+
+def _refuse_links(path: Path) -> None:
+    """Through a link to a folder we would write, and remove, outside of the directory."""
+    ours = [path / name for name in (WORK_NAME, *_FOLDERS)]
+    inside = [Path(root, name) for root, folders, files in os.walk(path / WORK_NAME) for name in (*folders, *files)]
+    links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
+    if links:
+        raise OutputExistsError(
+            f"{links[0]}: is a link, which asr-annotate did not make; the output must lie in {path}"
+        )
 
 
 def _removable(path: Path) -> list[str]:
@@ -257,8 +282,9 @@ def _check_finished(path: Path, manifest: Manifest) -> None:
             check_file(path, record)
         except CorruptFileError as error:
             problems.append(str(error))
-    if not (path / CARD_NAME).is_file():
-        problems.append(f"{path / CARD_NAME}: missing")
+    card = path / CARD_NAME
+    if not card.is_file() or file_sha256(card) != manifest.card_sha256:
+        problems.append(f"{card}: missing, or not the card that was written")
     if problems:
         raise CorruptFileError(
             f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "

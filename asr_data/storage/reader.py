@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
 from asr_data.storage.commit import FileRecord, check_file
-from asr_data.storage.manifest import Manifest, load_manifest
+from asr_data.storage.manifest import Manifest, load_manifest, type_name
 from asr_data.types import RejectedRow
 
 
@@ -63,7 +63,7 @@ class AnnotatedDirectory:
         records = self.manifest.files_of(config)
         if not records:
             raise CorruptFileError(f"{self.path}: the manifest lists no files in {config}/")
-        return read_schema(self._checked(records[0]))
+        return read_schema(self.checked(records[0]))
 
     def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The annotated rows in input order, ``batch_rows`` at most at a time.
@@ -95,13 +95,22 @@ class AnnotatedDirectory:
         self, config: Literal["data", "scores", "logprobs", "rejects"], batch_rows: int, columns: Sequence[str] | None
     ) -> Iterator[pa.RecordBatch]:
         for record in self.manifest.files_of(config):
-            yield from read_batches(self._checked(record), batch_rows, columns)
+            yield from read_batches(self.checked(record), batch_rows, columns)
 
-    def _checked(self, record: FileRecord) -> Path:
+    def checked(self, record: FileRecord) -> Path:
+        """The path of one of the files, after it was found to be what was written, with the columns it must have.
+
+        Raises:
+            CorruptFileError: it is not.
+        """
+        path = self.path / record.path
         if self._verify and record.path not in self._verified:
             check_file(self.path, record)
+            found = {field.name: type_name(field.type) for field in read_schema(path)}
+            if found != self.manifest.columns_of(record):
+                raise CorruptFileError(f"{path}: its columns are not those of the manifest: {found}")
             self._verified.add(record.path)
-        return self.path / record.path
+        return path
 
 
 def open_output(path: Path, *, verify: bool = True) -> AnnotatedDirectory:

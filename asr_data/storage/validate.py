@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
 from asr_data.storage.checks import Finding, data_findings, logprob_findings, score_findings
-from asr_data.storage.commit import FileRecord, check_file
-from asr_data.storage.manifest import MANIFEST_NAME, Manifest, load_manifest, type_name
+from asr_data.storage.commit import FileRecord, check_file, file_sha256
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest, type_name
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
+from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
 _BATCH_ROWS: Final = 1_000
 _CONFIGS: Final = ("data", "scores", "rejects")
@@ -57,7 +57,7 @@ class _Seen:
 def validate(path: Path) -> list[Problem]:
     """Everything that is wrong with an output directory; empty when all is well.
 
-    Checks the manifest, the presence, size, SHA-256, row count and schema of every file, that no file is
+    Checks the manifest, the card, the presence, size, SHA-256, row count and schema of every file, that no file is
     extra, that each input row is annotated or rejected exactly once and in order, and every row's lists
     against each other. Reads batch by batch.
     """
@@ -65,10 +65,15 @@ def validate(path: Path) -> list[Problem]:
         manifest = load_manifest(path)
     except CorruptFileError as error:
         return [Problem(MANIFEST_NAME, None, str(error))]
-    problems = [*_extra_files(path, manifest), *_manifest_problems(manifest)]
-    none = np.zeros(manifest.input.rows, dtype=bool)
-    seen = _Seen(data=none, scores=none.copy(), rejects=none.copy(), logprobs=none.copy())
-    sound = True
+    problems = [*_extra_files(path, manifest), *_manifest_problems(manifest), *_card_problems(path, manifest)]
+    most = _most_rows(path, manifest)
+    sound = manifest.input.rows <= most  # else the manifest is made up, and may claim any number
+    if not sound:
+        problems.append(
+            Problem(MANIFEST_NAME, None, f"input.rows is {manifest.input.rows}, more than the files can hold")
+        )
+    data, scores, rejects, logprobs = (np.zeros(min(manifest.input.rows, most), dtype=bool) for _ in range(4))
+    seen = _Seen(data, scores, rejects, logprobs)
     last_row = dict.fromkeys((*_CONFIGS, *_OPTIONAL), -1)
     for record in manifest.files:
         config = record.path.partition("/")[0]
@@ -81,6 +86,12 @@ def validate(path: Path) -> list[Problem]:
             sound = False
             problems.append(Problem(record.path, None, str(error)))
     return [*problems, *_account(manifest, seen)] if sound else problems
+
+
+def _most_rows(path: Path, manifest: Manifest) -> int:
+    """No fewer rows than the files can hold: an index takes more than a bit, compressed."""
+    files = [path / record.path for record in manifest.files]
+    return 8 * sum(file.stat().st_size for file in files if file.is_file())
 
 
 class _UnreadableSchemaError(Exception):
@@ -117,6 +128,16 @@ def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
         )
 
 
+def _card_problems(path: Path, manifest: Manifest) -> Iterator[Problem]:
+    card = path / CARD_NAME
+    if manifest.card_sha256 is None:
+        yield Problem(MANIFEST_NAME, None, f"has no SHA-256 of {CARD_NAME}")
+    elif not card.is_file():
+        yield Problem(CARD_NAME, None, "missing")
+    elif file_sha256(card) != manifest.card_sha256:
+        yield Problem(CARD_NAME, None, "the file changed: it is not the card that was written")
+
+
 def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterator[Problem]:
     try:
         with pq.ParquetFile(path) as file:
@@ -125,7 +146,7 @@ def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterat
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
     if rows != record.rows:
         yield Problem(record.path, None, f"holds {rows} rows, but the manifest says {record.rows}")
-    wanted = _column_types(record, manifest)
+    wanted = manifest.columns_of(record)
     found = {column.name: type_name(column.type) for column in schema}
     if list(found) != list(wanted) or len(schema) != len(wanted):
         raise _UnreadableSchemaError(f"columns are {schema.names}, but must be {list(wanted)}")
@@ -133,15 +154,6 @@ def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterat
     if wrong:
         listed = ", ".join(f"{name} is {found[name]}, must be {wanted[name]}" for name in wrong)
         raise _UnreadableSchemaError(f"column types are not the contract's: {listed}")
-
-
-def _column_types(record: FileRecord, manifest: Manifest) -> dict[str, str]:
-    config = record.path.partition("/")[0]
-    if config == "data":
-        return manifest.input.column_types | manifest.added_columns()
-    schemas = {"scores": scores_schema(manifest.sides), "logprobs": logprobs_schema(manifest.sides)}
-    schema = schemas.get(config, REJECTS_SCHEMA)
-    return {column.name: type_name(column.type) for column in schema}
 
 
 def _row_problems(

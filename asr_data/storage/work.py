@@ -4,7 +4,7 @@
     part.json                    where only a part of the shards is done here: which
     lock                         held by the process that writes
     claims/PATH                  an empty file per output file that this run may have created (slashes quoted)
-    shards/STAGE-INDEX.json      the files that a shard committed, with their checksums
+    shards/STAGE-INDEX.json      the files that a shard committed, with their checksums and its own
     discard.json                 while an older output is being removed: the files still to go
 
 Everything else in it is intermediate and belongs to the stage that put it there.
@@ -13,6 +13,7 @@ Everything else in it is intermediate and belongs to the stage that put it there
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,11 +26,15 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from asr_data.config import Part
 from asr_data.errors import CorruptFileError, StorageError
-from asr_data.storage.commit import FileRecord, check_file, commit_bytes, flush_directory, reached
+from asr_data.storage.commit import FileRecord, check_file, commit_bytes, explained, flush_directory, reached
 from asr_data.storage.lock import owner, shard_lock, take_lock
 from asr_data.storage.manifest import InputRecord, ScorerRecord
+from asr_data.storage.seal import parse_json, sealed_json, unsealed
 
 WORK_NAME: Final = ".asr-work"
+
+logger = logging.getLogger(__name__)
+
 _PATIENCE: Final = 60.0
 """Seconds that a new run waits for the workers of one that died."""
 
@@ -91,7 +96,8 @@ class WorkState:
         Raises:
             OutputExistsError: another process is writing here.
         """
-        self.owner, release = take_lock(self.path)
+        with explained(self.path):
+            self.owner, release = take_lock(self.path)
         self._unlock = weakref.finalize(self, release)
         for path in sorted((self.path / "shards").glob("*.lock")):
             with shard_lock(path, patience=_PATIENCE):
@@ -128,28 +134,30 @@ class WorkState:
         if not path.is_file():
             return None
         try:
-            return PartRecord.model_validate_json(path.read_bytes())
+            return PartRecord.model_validate(unsealed(path, path.read_bytes()))
         except ValidationError as error:
             raise CorruptFileError(f"{path}: does not describe a part: {error}") from error
 
     def begin(self, plan: Mapping[str, JsonValue], part: PartRecord | None) -> None:
         """Records what was asked for; from here on the directory can be resumed."""
-        (self.path / "shards").mkdir(exist_ok=True)
+        with explained(self.path):
+            (self.path / "shards").mkdir(exist_ok=True)
         path = self.path / "part.json"
         if part is None:
             path.unlink(missing_ok=True)
         else:
             # In its own order: columns have one.
-            commit_bytes(path, (part.model_dump_json(indent=2) + "\n").encode())
+            commit_bytes(path, sealed_json(part.model_dump(mode="json")))
         commit_bytes(self.path / "plan.json", _json_bytes(dict(plan)))
 
     def claim(self, paths: Iterable[str]) -> None:
         """Notes, before they exist, that these files are ours to overwrite and to remove."""
         claims = self.path / "claims"
-        claims.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            (claims / quote(path, safe="")).touch()
-        flush_directory(claims)
+        with explained(claims):
+            claims.mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                (claims / quote(path, safe="")).touch()
+            flush_directory(claims)
         reached("claimed", claims)
 
     def claimed(self) -> list[str]:
@@ -160,7 +168,7 @@ class WorkState:
     def record(self, shard: ShardRecord) -> None:
         """Records a shard whose files are all committed."""
         path = self._shard_path(shard.stage, shard.index)
-        commit_bytes(path, _json_bytes(shard.model_dump(mode="json")))
+        commit_bytes(path, sealed_json(shard.model_dump(mode="json")))
         self._verified[shard.stage, shard.index] = shard
         reached("recorded", path)
 
@@ -179,10 +187,11 @@ class WorkState:
         if not path.is_file():
             return None
         try:
-            shard = ShardRecord.model_validate_json(path.read_bytes())
+            shard = ShardRecord.model_validate(unsealed(path, path.read_bytes()))
             for record in shard.files:
                 check_file(self.directory, record)
-        except (ValidationError, CorruptFileError):
+        except (ValidationError, CorruptFileError) as error:
+            logger.warning("%s; shard %d of stage %s is done again", error, index, stage)
             return None
         self._verified[stage, index] = shard
         return shard
@@ -214,8 +223,9 @@ class WorkState:
 
     def remove(self) -> None:
         """Removes the work state, intermediate files included."""
-        shutil.rmtree(self.path)
-        flush_directory(self.directory)
+        with explained(self.path):
+            shutil.rmtree(self.path)
+            flush_directory(self.directory)
         self._unlock()
 
     def _shard_path(self, stage: str, index: int) -> Path:
@@ -235,8 +245,5 @@ def _json_bytes(value: JsonValue) -> bytes:
 
 
 def _read_json(path: Path) -> JsonValue:
-    try:
-        content: JsonValue = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: is not JSON: {error}") from error
+    content: JsonValue = parse_json(path, path.read_bytes())
     return content

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_data.errors import InputError
-from asr_data.rows import Layout, normalise
+from asr_data.rows import Layout, normalise, recorded_layout
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Row
 
@@ -30,7 +30,7 @@ class AnnotatedRow:
 
 def layout_of(annotated: AnnotatedDirectory) -> Layout:
     """How the directory's rows were read."""
-    return Layout.model_validate(annotated.manifest.plan["layout"])
+    return recorded_layout(annotated.manifest.plan, annotated.manifest.sides)
 
 
 def require_segments(annotated: AnnotatedDirectory) -> None:

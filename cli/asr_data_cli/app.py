@@ -22,7 +22,7 @@ from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_
 
 FAILED = 1
 WRONG_USAGE = 2
-_RESUMED = "The shard that was being worked on is dropped, all before it are kept: the same command goes on from there."
+_RESUMED = "The shard at work is dropped, those before it stay: the same command goes on, with or without --resume."
 
 
 class Commands(TyperGroup):

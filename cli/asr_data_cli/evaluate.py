@@ -153,7 +153,7 @@ def print_sweep(console: Console, tried: Sweep, top: int) -> None:
     _print_evaluated(console, tried.evaluated, mask_words(tried.own.mask))
     shown = [name for name in _COLUMNS if name in tried.own.estimates]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("settings", overflow="fold")
+    table.add_column("settings", overflow="fold", min_width=34)
     table.add_column("better than own", justify="right")
     for name in shown:
         table.add_column(_COLUMNS[name], justify="right", no_wrap=True)

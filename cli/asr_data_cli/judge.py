@@ -28,7 +28,7 @@ JUDGE_EXAMPLES = (
     "--model MODEL",
     "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --limit 50",
     "asr-annotate judge annotated -o judged --endpoint https://HOST/v1 --model MODEL --price-in 2.5 --price-out 10",
-    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --resume",
+    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --limit 200",
 )
 
 
@@ -139,14 +139,6 @@ def judge(
             rich_help_panel=JUDGES,
         ),
     ] = "stop",
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with the verdicts that are there, and take in undecided.csv.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw earlier verdicts away.", rich_help_panel=opt.OUTPUT)
     ] = False,
@@ -169,7 +161,7 @@ def judge(
     with progress() as reporter:
         done = ask(
             source, layout, output, panel, reference=reference, expert=expert, limit=limit, asking=asking,
-            resume=resume, overwrite=overwrite, progress=reporter,
+            overwrite=overwrite, progress=reporter,
         )  # fmt: skip
     print_judged(console, done)
 
@@ -233,7 +225,7 @@ def print_judged(console: Console, done: Judged) -> None:
     if undecided:
         console.print(
             f"{undecided:,} pairs are undecided: fill in the column expert of {done.path / 'undecided.csv'}, then run "
-            "the same command with --resume",
+            "the same command again",
             markup=False,
             soft_wrap=True,
         )

@@ -60,9 +60,9 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
     """Load the models, here or on Ray's workers, which end with the block."""
     scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
     if ray is None:
-        from asr_data.scoring.allocator import keep_freed_memory
+        from asr_data.scoring.allocator import settle_memory
 
-        keep_freed_memory()
+        settle_memory()
         yield Models(scorer(), None if reference is None else reference())
         return
     from asr_data.pipeline.on_ray import Loaders, RayPool

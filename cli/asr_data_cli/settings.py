@@ -204,8 +204,9 @@ def batch_tokens(text: str) -> int | Literal["auto"]:
     """``auto`` or a whole number of at least 1."""
     if text == "auto":
         return "auto"
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise ConfigError(f"--batch-tokens is {text!r}: expected auto or a whole number >= 1")
+    # Python refuses to read numbers of thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) >= 1):
+        raise ConfigError(f"--batch-tokens is {text[:99]!r}: expected auto or a whole number >= 1")
     return int(text)
 
 

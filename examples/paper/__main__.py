@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The paper's evidence on data at hand.")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path("evidence-work"), help="inputs and scored directories")
-    parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`: see dpo_pair.py")
+    parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`")
     parser.add_argument("--reference", type=Path, help="what it was trained from")
     given = parser.parse_args()
     given.work.mkdir(exist_ok=True)

@@ -50,7 +50,9 @@ SEGMENTERS: Final[dict[str, SegmenterConfig]] = {
     "optimal, weights, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=AT_SENTENCES),
 }
 """By name; weights: 50 everywhere but at sentences and lines."""
-BASELINES: Final = (PairBaseline(), SequenceBaseline(), DatasetBaseline(statistic=0.3))
+CHOSEN: Final = "optimal, weights, c² = σ²"
+"""The default settings since this experiment."""
+BASELINES: Final = (SequenceBaseline(), PairBaseline(), DatasetBaseline(statistic=0.3))
 PLAIN: Final = ("token", "step", "sequence")
 
 
@@ -118,12 +120,12 @@ def measured(directory: Path, data: DataSet, scorer: str) -> Scored:
 
 
 def combinations() -> Iterator[MaskConfig]:
-    """Adaptive segmenters with baselines and segment rewards, on values; increments at the last segmenter alone."""
+    """Adaptive segmenters with baselines and segment rewards on values, and with the first of each on increments."""
     adaptive = [one for name, one in SEGMENTERS.items() if name not in PLAIN]
-    for segmenter, reward, baseline, how in product(adaptive, ("value", "delta"), BASELINES, ("mean", "last")):
-        if reward == "value" or segmenter == adaptive[-1]:
-            changes = {"segmenter": segmenter, "reward": reward, "baseline": baseline, "segment_reward": how}
-            yield MaskConfig().model_copy(update=changes)
+    for segmenter, baseline, how in product(adaptive, BASELINES, ("mean", "last")):
+        yield MaskConfig(segmenter=segmenter, baseline=baseline, segment_reward=how)  # type: ignore[arg-type]
+    for segmenter in (TokenConfig(), *adaptive):
+        yield MaskConfig(segmenter=segmenter, baseline=BASELINES[0], reward="delta")
 
 
 def _part(responses: Bool, groups: Sequence[str]) -> Part:
@@ -134,7 +136,7 @@ def _part(responses: Bool, groups: Sequence[str]) -> Part:
 def variances(scored: Scored) -> dict[str, float]:
     """Variance of the rewards of all tokens, steps, segments and responses that figures are from (paper, Figure 3)."""
     found: dict[str, float] = {}
-    for name in ("token", "step", "schmitt, δ = σ", "optimal, weights, c² = 2σ² ln n", "sequence"):
+    for name in ("token", "step", "schmitt, δ = σ", CHOSEN, "sequence"):
         one = _judged(scored.labelled, scored.by_name[name].mask)
         row = np.searchsorted(one.row_offsets, one.starts, side="right") - 1
         rewards = segment_rewards(one.rewards, one.row_offsets, one.starts, "mean")

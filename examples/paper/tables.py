@@ -8,7 +8,7 @@ from asr_data.config import MaskConfig
 from asr_data.evaluation.ratios import Estimate, Measure
 from asr_data.evaluation.sweep import Setting
 from asr_data_cli.words import mask_words
-from examples.paper.experiment import PLAIN, SEGMENTERS, Scored, variances
+from examples.paper.experiment import CHOSEN, PLAIN, SEGMENTERS, Scored, variances
 
 
 def finding(scored: Sequence[Scored]) -> str:
@@ -87,12 +87,14 @@ _FIRST = MaskConfig.model_validate({"segmenter": {"kind": "schmitt"}, "baseline"
 
 
 def baselines(scored: Sequence[Scored]) -> str:
-    """Baselines, kinds of reward and of segment reward, at one segmenter."""
-    segmenter = SEGMENTERS["optimal, weights, c² = 2σ² ln n"]
-    tried = [s.mask for s in scored[0].everything if s.mask.segmenter == segmenter]
+    """Baselines and segment rewards at the chosen segmenter, and increments at every one."""
+    names = {segmenter: name for name, segmenter in SEGMENTERS.items()}
     rows = []
-    for mask in tried:
-        words = mask_words(mask).split(" --baseline ")[1].replace("--", "")
+    for mask in (setting.mask for setting in scored[0].everything):
+        if mask.segmenter != SEGMENTERS[CHOSEN] and mask.reward == "value":
+            continue
+        rest = mask_words(mask).split(" --baseline ")[1].replace("--", "")
+        words = f"{names[mask.segmenter]}: {rest}"
         cells = [
             _plain(one.judging.of(setting.measures[measure]).value())
             for one in scored

@@ -26,8 +26,8 @@ An output directory is a dataset repository as it stands: `datasets.load_dataset
 
 ```
 README.md                     dataset card: configs, counts, how it was made
-asr.json                      manifest, written last: contract version, fingerprints, settings, counts, and
-                              sha256 and rows of every file
+asr.json                      manifest, written last: contract version, fingerprints, settings, counts,
+                              sha256 and rows of every file, and its own sha256
 data/train-00000.parquet …    the annotated rows                        (config "default")
 scores/train-00000.parquet …  rewards over bytes of the response text   (config "scores")
 logprobs/train-00000.parquet… the reference's log-probabilities, if asked for (config "logprobs")

@@ -104,6 +104,4 @@ def test_a_failed_run_says_how_to_go_on(server: JudgeServer) -> None:
     assert done.exit_code == 1
     assert "who are you?; the key is taken from OPENAI_API_KEY, which is not set" in done.output
     server.always = None
-    again = judge(*asked(server))
-    assert (again.exit_code, "pass --resume" in again.output) == (1, True)
-    assert judge(*asked(server), "--resume").exit_code == 0
+    assert judge(*asked(server)).exit_code == 0

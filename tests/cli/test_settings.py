@@ -27,7 +27,7 @@ from asr_data_cli import settings
 from asr_data_cli.settings import Checks, MaskOptions
 
 DEFAULTS = MaskOptions(
-    segmenter="schmitt",
+    segmenter="optimal",
     tau=None,
     delta=None,
     penalty=None,
@@ -59,8 +59,9 @@ def test_defaults_are_those_of_the_library() -> None:
         ({"segmenter": "pivot"}, PivotConfig()),
         ({"segmenter": "pivot", "tau": "0.25"}, PivotConfig(tau=0.25)),
         ({"segmenter": "pivot", "tau": "auto:4.5"}, PivotConfig(tau="auto", k=4.5)),
-        ({"delta": "0"}, SchmittConfig(delta=0.0)),
-        ({"delta": "auto"}, SchmittConfig(delta="auto")),
+        ({"segmenter": "schmitt", "delta": "0"}, SchmittConfig(delta=0.0)),
+        ({"segmenter": "schmitt", "delta": "auto"}, SchmittConfig(delta="auto")),
+        ({"segmenter": "schmitt", "delta": "auto:2"}, SchmittConfig(delta="auto", k=2)),
         ({"segmenter": "optimal"}, OptimalConfig()),
         ({"segmenter": "optimal", "penalty": "bic"}, OptimalConfig(penalty="bic")),
         ({"segmenter": "optimal", "penalty": "paper"}, OptimalConfig(penalty="paper")),
@@ -98,12 +99,12 @@ def test_baselines(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to schmitt"),
+        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
         ({"segmenter": "pivot", "tau": "-1"}, "--tau is '-1': expected a number >= 0, auto or auto:K"),
         ({"segmenter": "pivot", "tau": "auto:0"}, "expected auto:K with a number K > 0"),
-        ({"delta": "nan"}, "--delta is 'nan'"),
+        ({"segmenter": "schmitt", "delta": "nan"}, "--delta is 'nan'"),
         (
             {"segmenter": "optimal", "penalty": "aic"},
             "--penalty is 'aic': expected paper, bic or a number >= 0",
@@ -136,7 +137,7 @@ def test_all_errors_at_once() -> None:
 def test_batch_tokens() -> None:
     assert settings.batch_tokens("auto") == "auto"
     assert settings.batch_tokens("4096") == 4096
-    for text in ("0", "-1", "1.5", "many", "²"):
+    for text in ("0", "-1", "1.5", "many", "²", "9" * 5_000):
         with pytest.raises(ConfigError, match="--batch-tokens"):
             settings.batch_tokens(text)
 

@@ -57,6 +57,6 @@ def test_words_are_what_the_command_line_takes(config: MaskConfig) -> None:
 def test_words_in_full() -> None:
     config = MaskConfig(segmenter=OptimalConfig(boundary=BoundaryWeights(inside_word=50)), end_token="mask")  # noqa: S106
     assert mask_words(config) == (
-        "--segmenter optimal --penalty bic --boundary inside-word=50 --baseline pair --reward value "
+        "--segmenter optimal --penalty paper --boundary inside-word=50 --baseline pair --reward value "
         "--segment-reward mean --end-token mask"
     )

@@ -15,6 +15,8 @@ PAIRS = [
     ("Name a colour.", "Blue. The sky has it.", "Seven. The sky has it."),
     ("Où est Paris ?", "En France. 🇫🇷", "En Italie. 🇮🇹"),
 ]
+MARKS = [(6, 10), (0, 5), (3, 9)]
+"""The faulty characters of each rejected response."""
 
 Make = Callable[[Path], None]
 
@@ -24,7 +26,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def save_pairs(path: Path) -> None:
-    """Conversations: prompt, chosen, rejected."""
+    """Conversations: prompt, chosen, rejected, and marks of what is wrong in the rejected one."""
 
     def messages(role: str, content: str) -> list[dict[str, str]]:
         return [{"role": role, "content": content}]
@@ -34,8 +36,9 @@ def save_pairs(path: Path) -> None:
             "prompt": messages("user", prompt),
             "chosen": messages("assistant", chosen),
             "rejected": messages("assistant", rejected),
+            "marks": [{"start": start, "end": end}],
         }
-        for prompt, chosen, rejected in PAIRS
+        for (prompt, chosen, rejected), (start, end) in zip(PAIRS, MARKS, strict=True)
     ]
     _write(path, rows)
 

@@ -83,7 +83,7 @@ def test_a_fault_that_stays_leaves_the_run_unfinished(ask: Ask, server: JudgeSer
         ask()
     assert not (tmp_path / "judged" / "judge.json").exists()
     assert len(journal(tmp_path)) == 7
-    done = ask(resume=True)
+    done = ask()
     assert (done.asked, done.figures.win_rate.value) == (1, 0.625)
 
 

@@ -56,9 +56,7 @@ def test_a_killed_run_goes_on(torn: bytes, ask: Ask, server: JudgeServer, tmp_pa
     assert len(read_verdicts(journal)) == 5
     with journal.open("ab") as file:
         file.write(torn)
-    done = subprocess.run(
-        command(server, tmp_path, "--resume"), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command(server, tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "8, 0 missing; 3 asked for now" in done.stdout
     assert len(server.asked) == before + 6 + 3
@@ -73,7 +71,6 @@ def test_interrupting_keeps_what_is_there(server: JudgeServer, write_rows: Calla
     _, errors = running.communicate(timeout=120)
     assert running.returncode == 1
     assert "interrupted" in errors
-    assert "--resume" in errors
     assert len(read_verdicts(tmp_path / "killed" / "verdicts.jsonl")) >= 3
 
 
@@ -140,8 +137,8 @@ def test_two_runs_do_not_write_to_one_journal(tmp_path: Path) -> None:
     assert "another run is writing to it now" in done.stderr
     assert OutputExistsError.__name__ in done.stderr
     with pytest.raises(OutputExistsError, match="another run is writing to it now"):
-        prepare(tmp_path, PLAN, resume=False, overwrite=True)
+        prepare(tmp_path, PLAN, overwrite=True)
     assert read_plan(tmp_path / "verdicts.jsonl") == PLAN
     journal.close()
-    prepare(tmp_path, PLAN, resume=False, overwrite=True)
+    prepare(tmp_path, PLAN, overwrite=True)
     assert list(tmp_path.iterdir()) == []

@@ -91,7 +91,7 @@ def test_the_expert_decides_what_the_judges_cannot(ask: Ask, server: JudgeServer
     lines = pile.read_text(encoding="utf-8-sig").splitlines()
     assert lines == ["row,expert,prompt,first,second,reference", "1,,p1,bad,good!,", "3,,p3,good!!,bad,"]
     pile.write_text("\n".join([lines[0], lines[1].replace(",,", ",Second,", 1), lines[2]]), encoding="utf-8")
-    again = ask(resume=True)
+    again = ask()
     assert again.asked == 0
     assert again.figures.decisions == {"first": 1, "second": 1, "tie": 1, "undecided": 1}
     assert again.figures.by_expert == 1
@@ -102,7 +102,7 @@ def test_the_expert_decides_what_the_judges_cannot(ask: Ask, server: JudgeServer
     assert "1,second,p1,bad,good!," in pile.read_text(encoding="utf-8-sig").splitlines()
     pile.write_text("row,expert\n1,tuned\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"undecided\.csv, line 2: an expert's decision is first, second or tie"):
-        ask(resume=True)
+        ask()
 
 
 def test_agreement_with_an_expert_column(ask: Ask) -> None:
@@ -138,9 +138,9 @@ def test_the_reference_is_shown_where_there_is_one(ask: Ask, server: JudgeServer
 
 def test_the_limit_may_grow(ask: Ask, server: JudgeServer) -> None:
     assert ask(limit=1).figures.pairs == 1
-    more = ask(limit=3, resume=True)
+    more = ask(limit=3)
     assert (more.figures.pairs, more.asked, len(server.asked)) == (3, 4, 6)
-    fewer = ask(limit=2, resume=True)
+    fewer = ask(limit=2)
     assert (fewer.figures.pairs, fewer.asked, fewer.figures.judges[0].verdicts) == (2, 0, 4)
 
 
@@ -158,7 +158,7 @@ def test_cost_and_progress(ask: Ask) -> None:
     assert notes[2] == (2, 8, 220, "verdicts", "cost 4.00 of about 16.00")
     assert notes[-1] == (8, 8, 880, "verdicts", "cost 16.00 of about 16.00")
     assert ask(output="no prices").cost is None
-    assert ask(resume=True, more={"price_in": 20_000, "price_out": 0}).cost == pytest.approx(16)
+    assert ask(more={"price_in": 20_000, "price_out": 0}).cost == pytest.approx(16)
 
 
 def test_requests_run_at_once_up_to_the_limit(ask: Ask, server: JudgeServer) -> None:
@@ -207,18 +207,14 @@ def test_the_key_is_written_nowhere(ask: Ask) -> None:
 
 def test_an_output_is_never_mixed(ask: Ask, tmp_path: Path, server: JudgeServer) -> None:
     ask()
-    with pytest.raises(OutputExistsError, match="pass --resume to go on with them, or --overwrite"):
-        ask()
     with pytest.raises(OutputExistsError, match=r"judges\.m\.temperature: was 0\.0, now 1\.0"):
-        ask(resume=True, more={"temperature": 1})
+        ask(more={"temperature": 1})
     with pytest.raises(OutputExistsError, match="input: was"):
-        ask(ROWS[:2], resume=True)
-    with pytest.raises(ConfigError, match="exclude each other"):
-        ask(resume=True, overwrite=True)
+        ask(ROWS[:2])
     assert ask(overwrite=True, more={"temperature": 1}).asked == 8
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "notes.txt").write_text("mine")
-    for flags in ({}, {"resume": True}, {"overwrite": True}):
+    for flags in ({}, {"overwrite": True}):
         with pytest.raises(OutputExistsError, match=r"holds notes\.txt and no verdicts"):
             ask(output="foreign", **flags)
     (tmp_path / "file").write_text("mine")

@@ -173,8 +173,8 @@ def segmenter_of(kind, sigma, baseline, boundary, step_start):
 SETTINGS = {
     "pivot": {"kind": "pivot"},
     "schmitt": {"kind": "schmitt"},
-    "optimal": {"kind": "optimal", "boundary": {"sentence": 0.25, "word": 2.0}},
-    "paper": {"kind": "optimal", "penalty": "paper"},
+    "optimal": {"kind": "optimal", "penalty": "bic", "boundary": {"sentence": 0.25, "word": 2.0}},
+    "paper": {"kind": "optimal", "penalty": "paper", "boundary": None},
     "step": {"kind": "step"},
     "token": {"kind": "token"},
     "sequence": {"kind": "sequence"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,16 @@ def test_a_part_that_was_damaged_is_named_and_made_again(bench: Any, pairs: Any)
     assert bench.scorer.scored == []
     merge(parts, bench.folder / "joined")
     assert bench.files("joined") == bench.files("whole")
+
+
+@pytest.mark.parametrize("key", ["output", "layout", "mask", "versions", "input"])
+def test_a_plan_that_is_not_one_is_named(bench: Any, pairs: Any, key: str) -> None:
+    parts = run_parts(bench, pairs, 2)
+    path = parts[1] / ".asr-work" / "plan.json"
+    plan = json.loads(path.read_text())
+    path.write_text(json.dumps({**plan, key: 7}))
+    with pytest.raises(CorruptFileError, match=r"part1.*plan\.json: is not what was written"):
+        merge(parts, bench.folder / "joined")
 
 
 def test_other_versions_than_those_of_the_parts_are_refused(

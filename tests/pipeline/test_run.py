@@ -62,9 +62,9 @@ def test_each_input_row_is_annotated_or_rejected_once_and_in_order(bench: Any, p
 
 def test_shards_change_nothing_but_the_files(bench: Any, pairs: Any) -> None:
     for shard_rows in (1, 2, 1_000):
-        for name in ("default", "optimal, running", "dataset mean", "steps, drop"):
+        for name in ("default", "schmitt, running", "dataset mean", "steps, drop"):
             bench.run(pairs, f"{name}{shard_rows}", shard_rows, mask=config(name))
-    for name in ("default", "optimal, running", "dataset mean", "steps, drop"):
+    for name in ("default", "schmitt, running", "dataset mean", "steps, drop"):
         tables = [bench.table(f"{name}{shards}").drop_columns(["asr_run"]) for shards in (1, 2, 1_000)]
         assert tables[0].equals(tables[1])
         assert tables[0].equals(tables[2])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -70,3 +71,32 @@ def test_column_names_that_occur_twice(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="twice: a"):
         ParquetReader(tmp_path / "a.parquet")
+
+
+def test_a_column_name_that_is_not_utf8(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"aaaa": [1]}), tmp_path / "a.parquet", store_schema=False)
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content.replace(b"aaaa", b"aa\xf4a"))
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        ParquetReader(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_arrow_offsets_that_lead_out_of_the_file_are_not_followed(tmp_path: Path, nested: bool) -> None:
+    offsets = np.array([0, 5, 2_000_000_000, 15], dtype=np.int32)
+    texts: Any = pa.StringArray.from_buffers(3, pa.py_buffer(offsets), pa.py_buffer(b"x" * 15))
+    column = pa.ListArray.from_arrays(pa.array([0, 3], pa.int32()), texts) if nested else texts
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), pa.schema([("a", column.type)])) as writer:
+        writer.write_batch(pa.record_batch([column], names=["a"]))
+    with pytest.raises(InputError, match=r"a\.arrow.*(out of bounds|Offset)"):
+        list(ArrowReader(tmp_path / "a.arrow").records(0, 3))
+
+
+def test_arrow_text_that_is_not_utf8_rejects_its_row_only(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"\xff"]).view(pa.string())
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), pa.schema([("a", pa.string())])) as writer:
+        writer.write_batch(pa.record_batch([texts], names=["a"]))
+    good, bad = ArrowReader(tmp_path / "a.arrow").records(0, 2)
+    assert good == (0, {"a": "good"})
+    assert isinstance(bad, RejectedRow)
+    assert bad.code == "invalid_unicode"

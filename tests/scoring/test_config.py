@@ -87,7 +87,7 @@ def test_wrong_settings_are_named(tmp_path: Path, settings: dict[str, Any], mess
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "null"])
+@pytest.mark.parametrize("text", ["{", "[1]", "null", pytest.param("[" * 100_000, id="deep")])
 def test_not_an_object(tmp_path: Path, text: str) -> None:
     with pytest.raises(ScorerError, match=CONFIG_NAME):
         read_config(write(tmp_path, text))

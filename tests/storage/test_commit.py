@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,22 @@ def test_ragged_rows_come_back_bit_for_bit(tmp_path_factory: Any, rows: list[dic
     assert back.schema.equals(COMPLETION)
     written = [{name: row[name] for name in COMPLETION.names} for row in rows]
     assert repr(back.to_pylist()) == repr(written)  # repr tells -0.0 from 0.0
+
+
+def test_a_refusal_of_the_system_says_where_and_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match=r"a\.json: cannot be written: No space left on device\..*--resume"):
+        commit_bytes(tmp_path / "a.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "inner" / ".a.json.partial").symlink_to(tmp_path / "mine")
+    commit_bytes(tmp_path / "inner" / "a.json", b"new")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert (tmp_path / "inner" / "a.json").read_bytes() == b"new"

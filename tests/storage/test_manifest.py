@@ -9,6 +9,7 @@ import pytest
 
 from asr_data.errors import ConfigError, CorruptFileError
 from asr_data.storage import load_manifest, run_id
+from asr_data.storage.seal import sealed_json
 
 
 def test_a_manifest_comes_back_as_it_was_written(write: Any) -> None:
@@ -36,6 +37,7 @@ def test_run_id_is_the_sha256_of_the_sorted_settings() -> None:
         ({"contract_version": 2}, "contract_version is 2, but this package reads version 1"),
         ({"surprise": 1}, "surprise: Extra inputs"),
         ({"statistics": {"sigma": "NaN"}}, r"statistics\.sigma"),
+        ({"output": {"split": "../../x"}}, r"output\.split"),
         ({"run_id": "xyz"}, "run_id: String should match"),
         (
             {"files": [{"path": "../x", "rows": 0, "bytes": 0, "sha256": "0" * 64}]},
@@ -46,7 +48,8 @@ def test_run_id_is_the_sha256_of_the_sorted_settings() -> None:
 def test_what_cannot_be_understood_is_named(write: Any, change: dict[str, Any], message: str) -> None:
     path = write()
     content = json.loads((path / "asr.json").read_bytes())
-    (path / "asr.json").write_text(json.dumps(content | change))
+    del content["sha256"]
+    (path / "asr.json").write_bytes(sealed_json(content | change))
     with pytest.raises(CorruptFileError, match=message):
         load_manifest(path)
 

@@ -138,7 +138,8 @@ def test_a_manifest_cannot_make_overwrite_delete_elsewhere(tmp_path: Path, write
     (path / "data").rename(tmp_path / "moved")
     (path / "data").symlink_to(victim)
     (victim / "train-00000.parquet").write_text("mine")
-    OutputDirectory.create(path, PLAN, overwrite=True)
+    with pytest.raises(OutputExistsError, match="data: is a link"):
+        OutputDirectory.create(path, PLAN, overwrite=True)
     assert (victim / "train-00000.parquet").read_text() == "mine"
 
 
@@ -274,3 +275,42 @@ def test_storage_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", ["data", ".asr-work", ".asr-work/shards", ".asr-work/plan.json"])
+def test_a_link_that_leads_out_is_not_written_through(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
+    if not name.startswith(".asr-work"):
+        (tmp_path / "out" / ".asr-work").mkdir()
+        (tmp_path / "out" / ".asr-work" / "plan.json").write_text("{}")
+    with pytest.raises(OutputExistsError, match=f"{name}: is a link"):
+        OutputDirectory.create(tmp_path / "out", {}, resume=True)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/train-00000.parquet", "rejects/train.parquet"])
+def test_resuming_a_finished_output_names_what_is_damaged(write: Any, name: str) -> None:
+    path = write()
+    (path / name).write_bytes(b"")
+    with pytest.raises(CorruptFileError, match=rf"is finished, but.*--overwrite.*\n.*{name}"):
+        write(resume=True)
+    (path / name).unlink()
+    with pytest.raises(CorruptFileError, match=rf"is finished, but.*--overwrite.*\n.*{name}.*missing"):
+        write(resume=True)
+
+
+def test_a_damaged_shard_is_named_and_done_again(write: Any, tmp_path: Path, caplog: Any) -> None:
+    def stop(point: str, path: Path) -> None:
+        if point == "described":
+            raise KeyboardInterrupt
+
+    with observe(stop), pytest.raises(KeyboardInterrupt):
+        write()
+    record = tmp_path / "out" / ".asr-work" / "shards" / "mask-00000.json"
+    record.write_bytes(record.read_bytes().replace(b'"rows": 2', b'"rows": 3', 1))
+    write(resume=True)
+    assert "mask-00000.json: the file changed" in caplog.text
+    assert "shard 0 of stage mask is done again" in caplog.text
+    assert validate(tmp_path / "out") == []

@@ -31,3 +31,9 @@ def test_a_changed_file_is_not_read(write: Any) -> None:
     file.write_bytes(b"not Parquet")
     with pytest.raises(CorruptFileError, match="cannot be read"):
         next(open_output(path, verify=False).score_batches())
+
+
+def test_a_manifest_that_speaks_of_other_columns(write: Any) -> None:
+    output = open_output(write(output={"prefix": "x_"}))
+    with pytest.raises(CorruptFileError, match=r"train-00000\.parquet: its columns are not those of the manifest"):
+        next(output.data_batches(columns=["x_asr_row"]))

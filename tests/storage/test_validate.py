@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asr_data.storage import Problem, commit_parquet, validate
+from asr_data.storage.seal import sealed_json
 
 
 def messages(path: Any) -> list[str]:
@@ -215,6 +216,25 @@ def test_a_file_whose_checksum_was_forged_along(write: Any, rows: Any, schemas: 
     record = commit_parquet(path / "data" / "train-00000.parquet", [table], schemas["data"], root=path)
     content = json.loads((path / "asr.json").read_bytes())
     content["files"][0] = record.model_dump() | {"rows": 2}
-    (path / "asr.json").write_text(json.dumps(content))
+    del content["sha256"]
+    (path / "asr.json").write_bytes(sealed_json(content))
     assert pq.read_metadata(path / "data" / "train-00000.parquet").num_rows == 3
     assert "holds 3 rows, but the manifest says 2" in messages(path)
+
+
+def test_the_card_is_checked(write: Any) -> None:
+    path = write()
+    card = path / "README.md"
+    card.write_text(card.read_text() + "more")
+    changed = Problem("README.md", None, "the file changed: it is not the card that was written")
+    assert validate(path) == [changed]
+    card.unlink()
+    assert validate(path) == [Problem("README.md", None, "missing")]
+
+
+def test_a_made_up_number_of_rows_takes_no_memory(write: Any) -> None:
+    counts = {"rows": 10**15, "annotated": 2, "rejected": 10**15 - 2}
+    source = {"description": "", "fingerprint": "", "rows": 10**15, "layout": "", "columns": {}, "column_types": {}}
+    assert "input.rows is 1000000000000000, more than the files can hold" in messages(
+        write(counts=counts, input=source)
+    )
