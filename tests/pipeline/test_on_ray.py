@@ -84,11 +84,11 @@ def is_there(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(3_000):
         if condition():
             return
         time.sleep(0.1)
-    pytest.fail("waited in vain for a minute")
+    pytest.fail("waited in vain for five minutes")
 
 
 @pytest.fixture
