@@ -53,15 +53,15 @@ def test_corrupt_files_of_an_unfinished_output(lab: Lab) -> None:
 
 
 def test_faulty_scorers(tmp_path: Path) -> None:
-    check(scoring.faulty_scorers(tmp_path, rows=3))
+    check(scoring.faulty_scorers(tmp_path, rows=2))
 
 
 def test_rows_by_hypothesis(tmp_path: Path) -> None:
-    check(hostile.any_rows(tmp_path, 25))
+    check(hostile.any_rows(tmp_path, 15))
 
 
 def test_hostile_rows_and_files(tmp_path: Path) -> None:
-    assert check(hostile.rows_and_files(tmp_path, rows=100, files=30))["rows"] == 100
+    assert check(hostile.rows_and_files(tmp_path, rows=60, files=24))["rows"] == 60
 
 
 def test_hostile_settings_and_manifests(tmp_path: Path) -> None:
