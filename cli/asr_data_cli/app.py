@@ -23,6 +23,10 @@ from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_
 FAILED = 1
 WRONG_USAGE = 2
 _RESUMED = "The shard at work is dropped, those before it stay: the same command goes on, with or without --resume."
+_HINTS = {
+    **dict.fromkeys(("run", "score", "mask", "merge"), _RESUMED),
+    "judge": "Every verdict so far is kept: the same command goes on from there.",
+}
 
 
 class Commands(TyperGroup):
@@ -37,7 +41,7 @@ class Commands(TyperGroup):
             raise  # Typer prints these itself
         except KeyboardInterrupt as error:
             terminated = isinstance(error, Terminated)
-            hint = _RESUMED if ctx.invoked_subcommand in ("run", "score", "mask", "merge") else None
+            hint = _HINTS.get(ctx.invoked_subcommand)
             print_error("stopped by SIGTERM" if terminated else "stopped by Ctrl-C", hint=hint)
             raise typer.Exit(TERMINATED if terminated else INTERRUPTED) from error
         except AsrDataError as error:
