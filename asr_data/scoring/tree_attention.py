@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,25 @@ def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
         # Padding stands behind what is read and causal attention never looks there: no mask, the fastest kernel.
         return backbone(input_ids=ids, use_cache=False).last_hidden_state
     mask = _masks(backbone, depth, end, parameter.dtype)
-    return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
+    with _grouped_heads(parameter.device):
+        return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
+
+
+@contextmanager
+def _grouped_heads(device: torch.device) -> Iterator[None]:
+    """Keeps transformers from copying key and value heads for each query head.
+
+    It does so wherever there is a mask, for the sake of CUDA's kernels. On a CPU the same numbers come out without.
+    """
+    name = "TRANSFORMERS_SDPA_FORCE_GQA"
+    if device.type != "cpu" or name in os.environ or not torch.is_inference_mode_enabled():
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _masks(backbone: nn.Module, depth: Tensor, end: Tensor, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

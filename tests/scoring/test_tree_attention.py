@@ -137,3 +137,20 @@ def test_masks_by_hand() -> None:
     near = tree_mask(depth, end, torch.float32, window=2)
     assert (near[0, 0] == 0).int().tolist()[2] == [0, 1, 1, 0, 0]
     assert float(mask.min()) == torch.finfo(torch.float32).min
+
+
+@torch.inference_mode()
+def test_key_and_value_heads_are_not_copied_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations import sdpa_attention
+
+    model = decoder("llama")
+    trees = list(grow_trees(sequences(), lambda *_: True))
+    repeated: list[int] = []
+    original = sdpa_attention.repeat_kv
+    monkeypatch.setattr(sdpa_attention, "repeat_kv", lambda x, n: (repeated.append(n), original(x, n))[1])
+    grouped = tree_states(model, [trees])
+    assert repeated == []
+    monkeypatch.setenv("TRANSFORMERS_SDPA_FORCE_GQA", "0")  # what the user says stays
+    copied = tree_states(model, [trees])
+    assert repeated == [2] * 6  # keys and values of three layers
+    torch.testing.assert_close(grouped, copied)
