@@ -46,7 +46,10 @@ def words(tmp_path: Path, make_tokenizer: Callable[..., Any], monkeypatch: pytes
 def test_a_signal_drops_the_shard_at_work_and_says_so(
     words: list[str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    program = "from asr_data_cli.app import main; main()"
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell's background ignores it
+        "from asr_data_cli.app import main; main()"
+    )
     slow = {**os.environ, "SLOW": "0.3", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     with subprocess.Popen(
         [sys.executable, "-c", program, *words, "out"], env=slow, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
