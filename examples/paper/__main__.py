@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("evidence-work"), help="inputs and scored directories")
     parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`")
     parser.add_argument("--reference", type=Path, help="what it was trained from")
-    parser.add_argument("--implicit-rows", type=int, default=120, help="judged rows of each data set for `implicit`")
+    parser.add_argument("--implicit-rows", type=int, default=36, help="judged rows of PRMBench for `implicit`")
     given = parser.parse_args()
     if (given.policy is None) != (given.reference is None):
         parser.error("--policy and --reference go together")

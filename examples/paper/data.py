@@ -106,7 +106,8 @@ class DpoPair:
     Attributes:
         policy: a policy trained with DPO.
         reference: what it was trained from.
-        rows: of each data set so many judged rows at most: two models over the whole vocabulary take their time.
+        rows: of PRMBench so many judged rows at most: two models over the whole vocabulary take their time. Of
+            FineGrainedRLHF, whose responses are short, all judged rows are taken.
     """
 
     policy: Path
@@ -125,18 +126,18 @@ def score(work: Path, data: DataSet, scorer: str, pair: DpoPair | None = None) -
     if not (output / "asr.json").is_file():
         if scorer == "implicit" and pair is not None:
             options += ["--preset", "dpo-pair"]
-            source = some_judged(source, data, pair.rows)
+            source = some_judged(source, data, pair.rows if data is PRMBENCH else None)
         program = [sys.executable, "-c", "from asr_data_cli.app import main; main()"]
         command = ["run", str(source), "-o", str(output), "--overwrite", *options]
         subprocess.run([*program, *command], check=True)
     return output
 
 
-def some_judged(source: Path, data: DataSet, count: int) -> Path:
-    """A file of up to so many judged rows, drawn by chance."""
+def some_judged(source: Path, data: DataSet, count: int | None) -> Path:
+    """A file of the judged rows, or of so many of them, drawn by chance."""
     target = source.with_name(f"{data.name}-judged.jsonl")
     with source.open(encoding="utf-8") as rows:
         lines = [line for line in rows if judged(data, json.loads(line)["group"])]
-    drawn = random.Random(SEED).sample(range(len(lines)), min(count, len(lines)))  # noqa: S311 - not for secrets
+    drawn = random.Random(SEED).sample(range(len(lines)), min(count or len(lines), len(lines)))  # noqa: S311 - not for secrets
     target.write_text("".join(lines[place] for place in sorted(drawn)), encoding="utf-8")
     return target
