@@ -5,8 +5,8 @@
 
 A pair for ``implicit`` is made by ``python -m examples.paper.dpo_pair``.
 
-Scores what is not scored yet (a quarter of an hour on two cores), measures, draws ``docs/images/*.svg``, and puts the
-tables between their marks in ``docs/evidence.md``.
+Scores what is not scored yet (a quarter of an hour on two cores, and minutes more for ``implicit``), measures, draws
+``docs/images/*.svg``, and puts the tables between their marks in ``docs/evidence.md``.
 """
 
 from __future__ import annotations
