@@ -295,7 +295,7 @@ def load_scorer_tokenizer(model: str) -> Tokenizer:
     """The tokenizer of a scorer, without its weights."""
     directory = _directory(model, None, pickles=False)
     if not (directory / CONFIG_NAME).is_file():
-        return load_tokenizer(directory, name=model)
+        return _tokenizer(_with_adapter(ImplicitConfig(), directory), directory, model)
     settings = read_config(directory / CONFIG_NAME)
     if isinstance(settings, LabelsConfig | RuleConfig):
         raise ScorerError(f"{directory}: kind {settings.kind!r} has no tokenizer")

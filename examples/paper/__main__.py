@@ -3,8 +3,10 @@
     python -m examples.paper --data ../shared/data --work evidence-work
     python -m examples.paper --data … --work … --policy POLICY --reference REFERENCE    # with `implicit`, too
 
-Scores what is not scored yet (a quarter of an hour on two cores), measures, draws ``docs/images/*.svg``, and puts the
-tables between their marks in ``docs/evidence.md``.
+A pair for ``implicit`` is made by ``python -m examples.paper.dpo_pair``.
+
+Scores what is not scored yet (a quarter of an hour on two cores, and minutes more for ``implicit``), measures, draws
+``docs/images/*.svg``, and puts the tables between their marks in ``docs/evidence.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from examples.paper import figures, tables
-from examples.paper.data import FINEGRAINED, HH, LABELLED, PRMBENCH, prepare, score
+from examples.paper.data import FINEGRAINED, HH, LABELLED, PRMBENCH, DpoPair, prepare, score
 from examples.paper.experiment import measured
 
 ROOT = Path(__file__).parents[2]
@@ -28,17 +30,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("evidence-work"), help="inputs and scored directories")
     parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`")
     parser.add_argument("--reference", type=Path, help="what it was trained from")
+    parser.add_argument("--implicit-rows", type=int, default=36, help="judged rows of PRMBench for `implicit`")
     given = parser.parse_args()
+    if (given.policy is None) != (given.reference is None):
+        parser.error("--policy and --reference go together")
+    pair = None if given.policy is None else DpoPair(given.policy, given.reference, given.implicit_rows)
     given.work.mkdir(exist_ok=True)
     prepare(given.data, given.work)
     wanted = [(FINEGRAINED, "builtin"), (PRMBENCH, "builtin"), (HH, "builtin")]
-    if given.policy is not None:
+    if pair is not None:
         wanted += [(data, "implicit") for data in LABELLED]
     wanted += [(data, "labels") for data in LABELLED]
     found = []
     for data, scorer in wanted:
         print(f"measuring {data.name} with {scorer}", flush=True)
-        found.append(measured(score(given.work, data, scorer, given.policy, given.reference), data, scorer))
+        found.append(measured(score(given.work, data, scorer, pair), data, scorer))
     models = [one for one in found if one.scorer != "labels"]
     judged = [one for one in models if one.data.gold is not None]
     builtin = [one for one in judged if one.scorer == "builtin"]

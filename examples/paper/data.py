@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,16 +99,45 @@ def _hh(row: dict[str, Any]) -> dict[str, Any] | None:
     return {**row, "group": group} if _was_held_out(group) else None
 
 
-def score(work: Path, data: DataSet, scorer: str, policy: Path | None, reference: Path | None) -> Path:
+@dataclass(frozen=True, slots=True)
+class DpoPair:
+    """What the scorer ``implicit`` takes.
+
+    Attributes:
+        policy: a policy trained with DPO.
+        reference: what it was trained from.
+        rows: of PRMBench so many judged rows at most: two models over the whole vocabulary take their time. Of
+            FineGrainedRLHF, whose responses are short, all judged rows are taken.
+    """
+
+    policy: Path
+    reference: Path
+    rows: int
+
+
+def score(work: Path, data: DataSet, scorer: str, pair: DpoPair | None = None) -> Path:
     """The data set with rewards and masks, made by the command line where it is not there yet."""
-    output = work / f"{data.name}-{scorer}"
+    source, output = work / f"{data.name}.jsonl", work / f"{data.name}-{scorer}"
     options = {
         "builtin": [],
         "labels": ["--kind", "labels", "--tokenizer", "builtin"],
-        "implicit": ["--model", str(policy), "--preset", "dpo-pair", "--reference", str(reference)],
+        "implicit": [] if pair is None else ["--model", str(pair.policy), "--reference", str(pair.reference)],
     }[scorer]
     if not (output / "asr.json").is_file():
+        if scorer == "implicit" and pair is not None:
+            options += ["--preset", "dpo-pair"]
+            source = some_judged(source, data, pair.rows if data is PRMBENCH else None)
         program = [sys.executable, "-c", "from asr_data_cli.app import main; main()"]
-        command = ["run", str(work / f"{data.name}.jsonl"), "-o", str(output), "--overwrite", *options]
+        command = ["run", str(source), "-o", str(output), "--overwrite", *options]
         subprocess.run([*program, *command], check=True)
     return output
+
+
+def some_judged(source: Path, data: DataSet, count: int | None) -> Path:
+    """A file of the judged rows, or of so many of them, drawn by chance."""
+    target = source.with_name(f"{data.name}-judged.jsonl")
+    with source.open(encoding="utf-8") as rows:
+        lines = [line for line in rows if judged(data, json.loads(line)["group"])]
+    drawn = random.Random(SEED).sample(range(len(lines)), min(count or len(lines), len(lines)))  # noqa: S311 - not for secrets
+    target.write_text("".join(lines[place] for place in sorted(drawn)), encoding="utf-8")
+    return target

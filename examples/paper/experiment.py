@@ -85,7 +85,7 @@ class Scored:
         scorer: which.
         labelled: its responses.
         choosing, judging: the prompts that settings are chosen on, and the others; ``choosing`` is None where there
-            are no labels.
+            are no labels, or judged prompts alone.
         by_name: the settings of ``SEGMENTERS``, at the response's own mean as baseline.
         everything: ``combinations``, for the built-in scorer.
     """
@@ -115,7 +115,7 @@ def measured(directory: Path, data: DataSet, scorer: str) -> Scored:
     tried = list(try_settings(rows.labelled, iter([base, *named])))
     everything = list(try_settings(rows.labelled, combinations() if scorer == "builtin" and data.gold else iter(())))
     by_name = {"own": tried[0], **dict(zip(SEGMENTERS, tried[1:], strict=True))}
-    choosing = None if data.gold is None else _part(~mine, rows.groups)
+    choosing = None if data.gold is None or mine.all() else _part(~mine, rows.groups)
     return Scored(data, scorer, rows.labelled, choosing, _part(mine, rows.groups), by_name, everything)
 
 

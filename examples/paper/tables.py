@@ -136,7 +136,7 @@ def pairs(scored: Sequence[Scored]) -> str:
 def spread(scored: Sequence[Scored]) -> str:
     """Variance of rewards by unit (paper, Figure 3)."""
     found = [variances(one) for one in scored]
-    rows = [[name, *(_plain(each[name], 4) for each in found)] for name in found[0]]
+    rows = [[name, *(f"{each[name]:.4g}" for each in found)] for name in found[0]]  # the scorers' scales differ
     return _table(["variance of the rewards of each", *(one.title for one in scored)], rows)
 
 

@@ -69,7 +69,7 @@ class Study:
         started = time.monotonic()
         torch.manual_seed(seed)
         policy = Policy(self.base, self.tokenizer, self.settings.rank)
-        curve = [] if name == "base" else self._train(policy, METHODS[name], seed)
+        curve = [] if name == "base" else self.fit(policy, METHODS[name], seed)
         trained = time.monotonic() - started
         ratios = self._log_ratios(policy)
         prompts = unique_prompts(self.held_out, self.settings.prompts)
@@ -100,7 +100,8 @@ class Study:
                     out[side][i] = logps[: len(pairs[i].ids[side])].clone()
         return out
 
-    def _train(self, policy: Policy, method: Method, seed: int) -> list[float]:
+    def fit(self, policy: Policy, method: Method, seed: int) -> list[float]:
+        """Train a fresh policy; the mean loss of each step."""
         settings = self.settings
         masks = masks_of(self.train, method, seed)
         optimizer = torch.optim.AdamW(policy.parameters, lr=settings.learning_rate, weight_decay=0.0)

@@ -16,7 +16,7 @@ from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.implicit import ImplicitEncoder, LogProbabilityReadout, LogRatioRunner
-from asr_data.scoring.load import load_scorer
+from asr_data.scoring.load import load_scorer, load_scorer_tokenizer
 from asr_data.scoring.model_scorer import Reading
 from asr_data.text import align, check_rewards, project
 from asr_data.types import ByteRewards, Completion, Row, Text
@@ -348,3 +348,5 @@ def test_an_adapter_of_a_language_model_is_a_policy_and_its_base_the_reference(m
 
     assert rewards.reward == pytest.approx(0.1 * (log_probability(policy) - log_probability(plain)), abs=1e-5)
     assert abs(rewards.reward) > 1e-3
+    # Masks are redone, and measured, with the tokenizer that the name in the manifest leads to.
+    assert load_scorer_tokenizer(str(tmp_path / "adapter")).fingerprint == scorer.tokenizer.fingerprint  # type: ignore[union-attr] # it has one
