@@ -262,11 +262,15 @@ class _WorkerDiedError(Exception):
     """A worker ended before it replied."""
 
 
+_HERE: Final = "127.0.0.1"
+
+
 def _begin(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that this ran
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        # By loopback: nobody outside of this machine can reach it.
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": _HERE}
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -56,6 +56,7 @@ def run_child(request: dict[str, Any]) -> None:
         main()
         code = 0
     except SystemExit as end:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has ended; what comes now is too late for it
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
