@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from asr_data.errors import ConfigError
 from asr_data.scoring.packing import Cost, plan_rows
 from asr_data.scoring.tree import Tree, grow_trees
-from asr_data.scoring.tree_attention import tree_states, why_not_tree
-from asr_data.types import Float32, Int64
+from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree
+from asr_data.types import Float32
 
 logger = logging.getLogger(__name__)
 
@@ -124,20 +124,13 @@ class Engine:
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
         states = tree_states(self.backbone, rows) if self._shares else _plain_states(self.backbone, rows)
-        members: list[int] = []
-        nodes: list[Int64] = []
-        for r, row in enumerate(rows):
-            first = r * states.shape[1]
-            for tree in row:
-                members += tree.members
-                nodes += [first + tree.nodes(m, requests[i].read) for m, i in enumerate(tree.members)]
-                first += len(tree.ids)
-        targets = [t for i in members for t in requests[i].target or ()]
+        places = read_places(rows, states.shape[1], [request.read for request in requests])
+        targets = [t for i in places for t in requests[i].target or ()]
         target = torch.tensor(targets, device=self._device) if targets else None
-        read = torch.from_numpy(np.concatenate(nodes)).to(self._device)
+        read = torch.from_numpy(np.concatenate(list(places.values()))).to(self._device)
         flat = self.readout(states.flatten(0, 1)[read], target).float().cpu()
-        parts = torch.split(flat, [len(n) for n in nodes])
-        return {i: part.numpy() for i, part in zip(members, parts, strict=True)}
+        parts = torch.split(flat, [len(place) for place in places.values()])
+        return {i: part.numpy() for i, part in zip(places, parts, strict=True)}
 
 
 def attention_cost(backbone: nn.Module) -> Cost:
@@ -154,6 +147,14 @@ def attention_cost(backbone: nn.Module) -> Cost:
     heads = int(config.num_attention_heads)
     head_size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     return Cost(2 * weights / (4 * heads * head_size * int(config.num_hidden_layers)) / slower)
+
+
+def one_batch(backbone: nn.Module, sequences: Sequence[Sequence[int]]) -> list[list[Tree]]:
+    """Sequences as rows of trees for a single pass, as training needs them: nothing is left for another batch."""
+    trees = list(grow_trees(sequences, attention_cost(backbone).joins(2 * max(map(len, sequences)))))
+    lengths = [len(tree.ids) for tree in trees]
+    [plan] = plan_rows(lengths, len(trees) * sum(lengths))
+    return [[trees[i] for i in row] for row in plan]
 
 
 def _never(_size: int, _new: int, _length: int) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.scoring.tree import Tree, grow_trees
+from asr_data.types import Int64
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,27 @@ def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     mask = _masks(backbone, depth, end, parameter.dtype)
     with _grouped_heads(parameter.device):
         return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
+
+
+def read_places(rows: Sequence[Sequence[Tree]], width: int, read: Sequence[Sequence[int]]) -> dict[int, Int64]:
+    """Where to read the states of trees side by side, once flattened to ``[rows × width, hidden]``.
+
+    Args:
+        rows: the trees.
+        width: of the states, which may be more than the longest row has.
+        read: positions to read of each sequence, by its number.
+
+    Returns:
+        Int64 ``[len(read[i])]`` for each sequence i of the trees.
+    """
+    places = {}
+    for r, row in enumerate(rows):
+        first = r * width
+        for tree in row:
+            for member, i in enumerate(tree.members):
+                places[i] = first + tree.nodes(member, read[i])
+            first += len(tree.ids)
+    return places
 
 
 @contextmanager

@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from asr_data.errors import ConfigError
-from asr_data.scoring.engine import attention_cost
-from asr_data.scoring.packing import plan_rows
-from asr_data.scoring.tree import Tree, grow_trees
-from asr_data.scoring.tree_attention import tree_states, why_not_tree
+from asr_data.scoring.engine import one_batch
+from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree
 
 _CHUNK = 512
 """Positions whose logits are in memory at once."""
@@ -71,9 +69,16 @@ def _tree_forward(
     asked = sorted(name for name, value in unknown.items() if name != "return_dict" and value not in (None, False))
     if asked:
         raise ConfigError(f"prefixes cannot be shared in a forward pass with {', '.join(asked)}")
-    rows, read = _layout(model, input_ids.cpu(), attention_mask.cpu(), labels.cpu())
+    present = [mask.nonzero()[:, 0].tolist() for mask in attention_mask.cpu()]
+    sequences = [[ids[at] for at in own] for ids, own in zip(input_ids.tolist(), present, strict=True)]
+    rows = one_batch(model.base_model, sequences)
     states = tree_states(model.base_model, rows)
-    row, column = (labels[:, 1:] != -100).nonzero(as_tuple=True)
+    labelled = labels[:, 1:] != -100
+    row, column = labelled.nonzero(as_tuple=True)
+    # Positions count from the first token that is no padding.
+    predicting = [(of.nonzero()[:, 0] - own[0]).tolist() for of, own in zip(labelled.cpu(), present, strict=True)]
+    places = read_places(rows, states.shape[1], predicting)
+    read = torch.from_numpy(np.concatenate([places[i] for i in range(len(predicting))]))
     hidden = states.flatten(0, 1)[read.to(states.device)]
     target = labels[row, column + 1]
     head = model.get_output_embeddings()
@@ -86,37 +91,15 @@ def _tree_forward(
     empty = states.new_zeros(shape, dtype=torch.float32) + 0 * states.sum(dtype=torch.float32)
     fields = [torch.cat([p[k] for p in parts]) if parts else empty.new_zeros(0) for k in range(5)]
     log_probs, entropy, squared, mean, top = (empty.index_put((row, column), field) for field in fields)
-    count = (labels[:, 1:] != -100).sum().clamp(min=1)
     return FusedCausalLMOutput(
-        loss=-log_probs.sum() / count,
+        loss=-log_probs.sum() / labelled.sum().clamp(min=1),
         log_probs=log_probs,
         entropy=entropy.detach(),
         log_sum_sq_probs=squared.detach(),
         mean_logits=mean.detach(),
         is_top1=top.detach().bool(),
-        label_mask=labels[:, 1:] != -100,
+        label_mask=labelled,
     )
-
-
-def _layout(model: Any, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[list[list[Tree]], Tensor]:
-    """Trees in rows, and the node that predicts each label, in the order of the labels; all on the CPU."""
-    present = [mask.nonzero()[:, 0] for mask in attention_mask]
-    sequences = [ids[at].tolist() for ids, at in zip(input_ids, present, strict=True)]
-    longest = max(map(len, sequences))
-    trees = list(grow_trees(sequences, attention_cost(model.base_model).joins(2 * longest)))
-    [plan] = plan_rows([len(tree.ids) for tree in trees], len(trees) * sum(len(tree.ids) for tree in trees))
-    rows = [[trees[i] for i in row] for row in plan]
-    width = max(sum(len(tree.ids) for tree in row) for row in rows)
-    nodes: dict[int, Any] = {}
-    for r, row in enumerate(rows):
-        first = r * width
-        for tree in row:
-            for member, i in enumerate(tree.members):
-                # Positions count from the first token that is no padding.
-                predicting = (labels[i, 1:] != -100).nonzero()[:, 0] - int(present[i][0])
-                nodes[i] = first + tree.nodes(member, predicting.tolist())
-            first += len(tree.ids)
-    return rows, torch.from_numpy(np.concatenate([nodes[i] for i in range(len(sequences))]))
 
 
 def _log_probs(head: nn.Module, hidden: Tensor, target: Tensor) -> tuple[Tensor, ...]:

@@ -63,6 +63,7 @@ _SETTINGS: dict[str, type] = {
     "learning_rate": float,
     "beta": float,
     "rank": int,
+    "layers": int,
     "prompts": int,
     "new_tokens": int,
     "temperature": float,

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from asr_data.scoring.checkpoint import packaged_file, quiet_transformers
-from asr_data.scoring.engine import pad
+from asr_data.scoring.engine import one_batch
+from asr_data.scoring.tree_attention import read_places, tree_states
 from asr_data.training.run import BUILTIN_BACKBONE
 
 from .data import Pair
+
+_SAMPLED = 64
+"""Prompts that are answered together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,20 @@ class Policy:
     """A causal language model with a fresh adapter; the base is the reference.
 
     Args:
-        base: in float32; it is copied, not changed.
+        base: of :func:`load_base`; it is copied, not changed.
         tokenizer: its tokenizer.
-        rank: of the adapter on every linear layer of the decoder.
+        rank: of the adapter.
+        layers: how many of the decoder's last layers get one, on every linear map.
     """
 
-    def __init__(self, base: Any, tokenizer: Any, rank: int) -> None:
+    def __init__(self, base: Any, tokenizer: Any, rank: int, layers: int) -> None:
         self.model = copy.deepcopy(base)
         self.tokenizer = tokenizer
-        layers = [name for name, part in self.model.model.named_modules() if isinstance(part, nn.Linear)]
+        adapted = self.model.model.layers[-layers:]
+        names = {id(part): name for name, part in self.model.model.named_modules() if isinstance(part, nn.Linear)}
+        targets = [names[id(part)] for part in adapted.modules() if id(part) in names]
         with quiet_transformers():
-            settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
+            settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
             self.decoder = get_peft_model(self.model.model, settings)
         self.parameters = [p for p in self.decoder.parameters() if p.requires_grad]
 
@@ -63,9 +71,18 @@ class Policy:
         """One response to each prompt. The adapter is merged: nothing can be trained afterwards."""
         with quiet_transformers():
             self.model.model = self.decoder.merge_and_unload()
+        self.model.to(torch.bfloat16)
+        # The last position of many is no contiguous tensor; on a CPU, torch would copy the head for each prompt.
+        self.model.lm_head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+        samples: dict[int, Sample] = {}
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # less padding
+        for first in range(0, len(order), _SAMPLED):
+            some = order[first : first + _SAMPLED]
+            samples |= zip(some, self._sample([prompts[i] for i in some], new_tokens, temperature), strict=True)
+        return [samples[i] for i in range(len(prompts))]
+
+    def _sample(self, prompts: Sequence[Sequence[int]], new_tokens: int, temperature: float) -> Iterator[Sample]:
         device = self.model.device
-        if device.type == "cuda":
-            self.model.to(torch.bfloat16)
         longest = max(map(len, prompts))
         end = self.tokenizer.eos_token_id
         ids = torch.tensor([[end] * (longest - len(p)) + list(p) for p in prompts], device=device)
@@ -82,16 +99,14 @@ class Policy:
             pad_token_id=end,
             eos_token_id=end,
         )
-        samples = []
         for row in made[:, longest:].tolist():
             ended = end in row
             own = row[: row.index(end)] if ended else row
-            samples.append(Sample(self.tokenizer.decode(own, skip_special_tokens=True), len(own), ended))
-        return samples
+            yield Sample(self.tokenizer.decode(own, skip_special_tokens=True), len(own), ended)
 
 
 def load_base(device: str) -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct in float32, and its tokenizer."""
+    """SmolLM2-135M-Instruct, its decoder in bfloat16 and its head in float32, and its tokenizer."""
     path = packaged_file(BUILTIN_BACKBONE)
     with quiet_transformers(), redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
         model = AutoModelForCausalLM.from_pretrained(
@@ -101,27 +116,28 @@ def load_base(device: str) -> tuple[Any, Any]:
             quantization_config=GgufConfig(dequantize=True),
         )
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    model.lm_head = copy.deepcopy(model.lm_head)  # it shares its weights with the embedding, which is rounded now
+    model.model.to(torch.bfloat16)
     return model.to(device).requires_grad_(False), tokenizer
 
 
 def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair], sides: Sequence[str]) -> list[Tensor]:
     """Of each response token, float32 ``[pairs, longest]`` for each side; 0 behind a response.
 
-    All sides in one pass: a small model waits for its kernels to be launched, not for their work. bfloat16 in the
-    decoder, float32 in the head: a log-ratio is the small difference of two large numbers.
+    A prompt is computed once for both sides. The head is in float32: a log-ratio is the small difference of two large
+    numbers.
     """
-    device = next(decoder.parameters()).device
     responses = [(pair.prompt_ids, pair.ids[side]) for side in sides for pair in pairs]
-    ids, attention = (x.to(device) for x in pad([prompt + own for prompt, own in responses]))
+    rows = one_batch(decoder, [prompt + own for prompt, own in responses])
+    device = next(decoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
-        states = decoder(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
-    lengths = [len(own) for _, own in responses]
-    row = torch.repeat_interleave(torch.arange(len(responses)), torch.tensor(lengths)).to(device)
-    place = torch.cat([torch.arange(n) for n in lengths]).to(device)
-    first = torch.tensor([len(prompt) for prompt, _ in responses], device=device)
-    target = ids[row, first[row] + place]
-    logits = head(states[row, first[row] + place - 1].float())
+        states = tree_states(decoder, rows)
+    predicting = [range(len(prompt) - 1, len(prompt) + len(own) - 1) for prompt, own in responses]
+    places = read_places(rows, states.shape[1], predicting)
+    read = torch.from_numpy(np.concatenate([places[i] for i in range(len(responses))])).to(device)
+    target = torch.tensor([token for _, own in responses for token in own], device=device)
+    logits = head(states.flatten(0, 1)[read].float())
     logps = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(dim=1)
-    padded = logps.new_zeros(len(responses), max(lengths)).index_put((row, place), logps)
+    padded = nn.utils.rnn.pad_sequence(logps.split([len(own) for _, own in responses]), batch_first=True)
     longest = [max(len(pair.ids[side]) for pair in pairs) for side in sides]
     return [part[:, :n] for part, n in zip(padded.split(len(pairs)), longest, strict=True)]

@@ -32,22 +32,24 @@ class Settings:
         learning_rate: the peak: a tenth of the steps up, a cosine down.
         beta: of DPO.
         rank: of the adapter.
+        layers: the last ones of the decoder, which get an adapter.
         prompts: held-out prompts that are answered.
         new_tokens: longest answer.
         temperature: of sampling.
     """
 
-    rows: int | None = None
+    rows: int | None = 1200
     held_out: int | None = None
     max_length: int = 640
-    epochs: float = 2.0
-    batch: int = 32
-    micro_batch: int = 16
+    epochs: float = 1.0
+    batch: int = 16
+    micro_batch: int = 8
     learning_rate: float = 2e-4
     beta: float = 0.1
     rank: int = 16
-    prompts: int = 300
-    new_tokens: int = 96
+    layers: int = 15
+    prompts: int = 200
+    new_tokens: int = 64
     temperature: float = 1.0
 
 
@@ -68,7 +70,7 @@ class Study:
         """Train ``name`` (``base``: not at all) and measure."""
         started = time.monotonic()
         torch.manual_seed(seed)
-        policy = Policy(self.base, self.tokenizer, self.settings.rank)
+        policy = Policy(self.base, self.tokenizer, self.settings.rank, self.settings.layers)
         curve = [] if name == "base" else self.fit(policy, METHODS[name], seed)
         trained = time.monotonic() - started
         ratios = self._log_ratios(policy)
@@ -206,6 +208,8 @@ def train_all(
     loaded = time.monotonic() - started
     print(f"{len(study.train)} training and {len(study.held_out)} held-out pairs; loaded in {loaded:.0f} s", flush=True)
     for seed, name, path in missing:
+        if path.exists():  # by another process, meanwhile
+            continue
         if time.monotonic() - started > 60 * minutes:
             print(f"{minutes} minutes are up: {name}-{seed} and what follows is left for another call", flush=True)
             return

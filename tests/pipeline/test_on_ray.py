@@ -158,7 +158,7 @@ def test_a_driver_that_is_killed_goes_on_and_leaves_no_process(case: Any, ray_fo
     run(*opened(), Path("out"), LOAD(), case_tokenizer(), writing=WRITING)
     assert validate(Path("out")) == []
     assert len(workers) == 2
-    assert not any(map(is_there, workers))
+    wait_until(lambda: not any(map(is_there, workers)))
     for pid in filter(is_there, begun):  # agents of Ray's own, which take a minute to see that they are alone
         os.kill(pid, signal.SIGKILL)
     run(*opened(), Path("again"), LOAD(), case_tokenizer(), writing=WRITING)
