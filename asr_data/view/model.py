@@ -61,6 +61,7 @@ class ResponseView:
         other_messages: messages in the completion that the assistant did not write; never trained on.
         decision: what its segments were compared with.
         gold: spans with a gold label, in order, without overlap.
+        token_reward: reward of each policy token; None where it is unknown.
     """
 
     side: Side
@@ -71,6 +72,7 @@ class ResponseView:
     other_messages: int = 0
     decision: Decision = UNDECIDED
     gold: tuple[GoldSpan, ...] = ()
+    token_reward: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,8 @@ def _response_view(index: int, completion: Completion, annotations: Mapping[str,
     except InputError as error:
         raise InputError(f"row {index}, {side}: {error}") from error
     others = 0 if isinstance(content, str) else sum(not _is_assistant(message) for message in content)
-    return ResponseView(side, segments, column("reward"), len(mask), sum(mask), others)
+    rewards = tuple(column("token_reward"))
+    return ResponseView(side, segments, column("reward"), len(mask), sum(mask), others, token_reward=rewards)
 
 
 def _is_assistant(message: Mapping[str, Any]) -> bool:

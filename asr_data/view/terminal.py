@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -48,6 +49,7 @@ _STEPS_OF_16 = (
     ("bright_cyan", "black", "cyan"),
     ("blue", "bright_white", "bright_blue"),
 )
+_HEIGHTS = "▁▂▃▄▅▆▇█"
 _FAINT = Style(dim=True)
 _MARK = Style(bold=True)
 _FAULTY = Style(underline=True)
@@ -107,6 +109,7 @@ class TerminalView:
         colour: false writes ``[-dropped-]`` brackets in place of styles.
         steps: the colours of the scale's steps: of a kept segment's ground and text, and of a dropped one's text.
         values: write each segment's reward after it.
+        curve: columns for a curve of the token rewards above each response; None draws none.
         unknown: there are unknown rewards, for the legend to explain.
         gold: there are gold labels, for the legend to explain.
         baseline: baselines are known, and the scale is around them.
@@ -116,6 +119,7 @@ class TerminalView:
     scale: Scale
     colour: bool
     values: bool = False
+    curve: int | None = None
     unknown: bool = False
     gold: bool = False
     baseline: bool = False
@@ -158,6 +162,8 @@ class TerminalView:
         parts.append(Padding(self.prompt(row.prompt), (0, 0, 1, 2)))
         for response in row.responses:
             parts.append(self._heading(response))
+            if self.curve is not None:
+                parts.append(Padding(self._curve(response, self.curve), (0, 0, 0, 2)))
             parts.append(Padding(self.response(response), (0, 0, 1, 2)))
         return Group(*parts)
 
@@ -196,6 +202,26 @@ class TerminalView:
         if self.values and segment.reward is not None:
             line.append(f"{{{segment.reward:.3g}}}", Style(italic=True))
 
+    def _curve(self, response: ResponseView, columns: int) -> RichText:
+        """Token rewards as heights between the response's own lowest and highest, which stand behind the curve.
+
+        A column is a token, or the mean of several where there are more tokens than columns.
+        """
+        known = [reward for reward in response.token_reward if reward is not None]
+        if not known:
+            return RichText("no token rewards", style=_FAINT)
+        low, high = min(known), max(known)
+        ends = f" {low:.3g} to {high:.3g}"
+        line = RichText()
+        for reward in _means(response.token_reward, max(1, columns - len(ends))):
+            if reward is None:
+                line.append(" ")
+                continue
+            height = round((reward - low) / (high - low) * (len(_HEIGHTS) - 1)) if high > low else 0
+            step = self.steps[self.scale.step(reward, response.decision.baseline)]
+            line.append(_HEIGHTS[height], Style(color=step[2]) if self.colour else Style())
+        return line.append(ends, Style(italic=True))
+
     def _heading(self, response: ResponseView) -> RichText:
         kept = sum(segment.keep for segment in response.segments)
         reward = "unknown" if response.reward is None else f"{response.reward:.3g}"
@@ -216,13 +242,21 @@ class TerminalView:
         return Style(bgcolor=fill, color=ink) if keep else Style(color=dropped, strike=True)
 
 
-def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False) -> None:
-    """Print rows and their legend, in colour where the console has colour."""
+def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False, curve: bool = False) -> None:
+    """Print rows and their legend, in colour where the console has colour.
+
+    Args:
+        console: where to.
+        rows: what.
+        values: write each segment's reward after it.
+        curve: draw the token rewards above each response.
+    """
     sides = [side for row in rows for side in row.responses]
     view = TerminalView(
         scale_for(rows),
         colour=has_colour(console),
         values=values,
+        curve=console.width - 2 if curve else None,
         unknown=any(part.reward is None for side in sides for part in side.segments),
         gold=any(span.faulty for side in sides for span in side.gold),
         baseline=any(side.decision.baseline is not None for side in sides),
@@ -236,6 +270,14 @@ def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False
 def has_colour(console: Console) -> bool:
     """True where a console writes colour; ``NO_COLOR`` and files do not."""
     return console.color_system is not None and not console.no_color
+
+
+def _means(rewards: Sequence[float | None], columns: int) -> list[float | None]:
+    """Means of known rewards in equal stretches, one a column; None where a stretch has none."""
+    count = min(columns, len(rewards))
+    borders = [round(i * len(rewards) / count) for i in range(count + 1)]
+    stretches = ([r for r in rewards[a:z] if r is not None] for a, z in pairwise(borders))
+    return [sum(known) / len(known) if known else None for known in stretches]
 
 
 def _compared_with(response: ResponseView) -> str:
@@ -257,7 +299,8 @@ def _shorten(text: str, lines: int) -> str:
     parts = text.strip("\n").split("\n")
     if len(parts) > lines:
         head, tail = lines // 3, lines - lines // 3
-        middle = f"… {len(parts) - head - tail:,} lines …"
+        left = len(parts) - head - tail
+        middle = f"… {left:,} line{'s' if left > 1 else ''} …"
         parts = [*parts[:head], middle, *parts[-tail:]]
     return "\n".join(_shorten_line(part) for part in parts)
 

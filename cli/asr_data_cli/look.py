@@ -79,6 +79,9 @@ def inspect(
     values: Annotated[
         bool, typer.Option("--values", help="Write each segment's reward after it.", rich_help_panel=SHOW)
     ] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Draw the token rewards above each response.", rich_help_panel=SHOW)
+    ] = False,
     gold: Gold = None,
 ) -> None:
     """Show responses with their segments: coloured by reward, what is not trained on struck out."""
@@ -98,7 +101,7 @@ def inspect(
     if not views:
         console.print(f"{directory} has no annotated rows", markup=False, soft_wrap=True)
         return
-    show_rows(console, views, values=values)
+    show_rows(console, views, values=values, curve=curve)
 
 
 def check_choice(rows: Sequence[int] | None, sample: int | None) -> None:

@@ -22,6 +22,7 @@ def record(index: int) -> dict[str, Any]:
         for side in ("chosen", "rejected")
         for name, value in {
             "mask": [True, False],
+            "token_reward": [1.0, -1.0],
             "seg_text_start": [0, 4],
             "seg_reward": [1.0, -1.0],
             "seg_keep": [True, False],
@@ -129,3 +130,8 @@ def test_validate(monkeypatch: pytest.MonkeyPatch) -> None:
         "scores: gone",
         "2 problems in annotated",
     ]
+
+
+def test_curve_of_token_rewards(directory: Directory) -> None:
+    shown = call("inspect", "annotated", "--row", "3", "--side", "rejected", "--curve").stdout
+    assert "  █▁ -1 to 1" in shown

@@ -10,6 +10,7 @@ from asr_data.view.model import GoldSpan, SegmentView, cut_at_gold, cut_segments
 
 ANNOTATIONS = {
     "chosen_mask": [True, True, False],
+    "chosen_token_reward": [0.5, 0.5, -1.0],
     "chosen_seg_text_start": [0, 2],
     "chosen_seg_reward": [0.5, -1.0],
     "chosen_seg_keep": [True, False],

@@ -22,10 +22,10 @@ def row(*segments: tuple[str, float | None, bool], prompt: str = "Why?", notes: 
     return RowView(3, prompt, (ResponseView("chosen", parts, 0.5, 9, 4),), notes)
 
 
-def shown(one: RowView, *, colour: bool, width: int = 80, values: bool = False) -> str:
+def shown(one: RowView, *, colour: bool, width: int = 80, values: bool = False, curve: bool = False) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=colour, color_system="truecolor" if colour else None)
-    show_rows(console, [one], values=values)
+    show_rows(console, [one], values=values, curve=curve)
     return file.getvalue()
 
 
@@ -161,6 +161,36 @@ def test_faults_by_gold_are_underlined_within_their_segments() -> None:
 def test_gold_labels_that_cannot_be_read() -> None:
     one = RowView(3, "Why?", (), gold_error="label_mismatch: \x1b[2J")
     assert "row 3  gold labels not shown: label_mismatch: <U+001B>[2J" in shown(one, colour=False)
+
+
+def with_curve(*rewards: float | None, colour: bool = False, width: int = 80) -> str:
+    part = SegmentView("text", 1.0, True)
+    response = ResponseView("chosen", (part,), 0.5, 9, 4, decision=Decision(1.0), token_reward=rewards)
+    return shown(RowView(3, "Why?", (response,)), colour=colour, width=width, curve=True)
+
+
+def test_a_curve_has_a_column_for_each_token() -> None:
+    # Heights from 0 to 7: 0.5 of the way from −1 to 1 is 3.5, which rounds to the even 4.
+    assert "  ▁▅█ █ -1 to 1\n" in re.sub(" +\n", "\n", with_curve(-1.0, 0.0, 1.0, None, 1.0))
+    assert "  ▁▁ 2 to 2" in with_curve(2.0, 2.0)
+    assert "no token rewards" in with_curve(None, None)
+    assert "no token rewards" in with_curve()
+    assert "▁" not in shown(row(("text", 1.0, True)), colour=False)
+
+
+def test_a_curve_that_does_not_fit_shows_means() -> None:
+    # 20 columns, less 2 of margin and 7 of " 0 to 3", leave 11 for 22 tokens: two each.
+    rewards = [*[0.0, 2.0] * 10, 3.0, 3.0]
+    assert "  " + "▃" * 10 + "█ 0 to 3" in with_curve(*rewards, width=20)
+    unknown = [None, None, *rewards[2:]]
+    assert "   " + "▃" * 9 + "█ 0 to 3" in with_curve(*unknown, width=20)
+
+
+def test_a_curve_has_the_colours_of_its_rewards() -> None:
+    text = with_curve(1.0, 2.0, colour=True)
+    # At the baseline grey; the spread is 1, so 2.0 is the blue end.
+    assert "\x1b[38;2;128;128;128m▁" in text
+    assert "\x1b[38;2;59;124;192m█" in text
 
 
 IN_A_TERMINAL = """
