@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def dense_tokens_per_second(engine: Engine, width: int) -> float:
     for rows in sorted({max(1, engine.batch_tokens // width // k) for k in (1, 2, 4)}):
         ids = torch.randint(0, vocabulary, (rows, width), device=parameter.device)
         for _ in range(4):
-            took, _ = seconds(lambda ids=ids: engine.backbone(input_ids=ids, use_cache=False).last_hidden_state)
+            took, _ = seconds(partial(engine.backbone, input_ids=ids, use_cache=False))
             best = max(best, rows * width / took)
     return best
 
@@ -186,8 +187,8 @@ def report_branches(engine: Engine, count: int) -> None:
         asked = [r for part in branches(prompt, response, boundaries, count) for r in part]
         order = sorted(range(len(asked)), key=lambda i: -len(asked[i].ids))
         engine.run(asked[:boundaries])
-        tree = timed("", lambda asked=asked: readings(engine, asked))
-        loop = timed("", lambda asked=asked, order=order: padded_loop(engine, asked, order))
+        tree = timed("", partial(readings, engine, asked))
+        loop = timed("", partial(padded_loop, engine, asked, order))
         written = sum(len(r.ids) for r in asked)
         nodes = sum(len(t.ids) for t in grow_trees([r.ids for r in asked], engine.joins))
         print(

@@ -68,7 +68,8 @@ def trl_rewards(tokenizer: Any, model: Any, texts: Sequence[str]) -> list[np.nda
         def __init__(self) -> None:
             self.accelerator = SimpleNamespace(device=model.device, is_main_process=True)
             self.reward_funcs, self.reward_processing_classes, self.reward_func_names = [model], [tokenizer], ["reward"]
-            self.state, self.environments, self.chat_template_kwargs = SimpleNamespace(global_step=0), None, {}
+            self.state, self.environments = SimpleNamespace(global_step=0), None
+            self.chat_template_kwargs: dict[str, Any] = {}
             self.args = SimpleNamespace(report_to=[], past_index=-1, device=model.device)
             self.is_deepspeed_enabled = False
             self._log_completion_extra = self._log_metric = None

@@ -41,7 +41,7 @@ def tested(python: Path) -> tuple[Mapping[str, int], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = ["-p", "no:cacheprovider", "--continue-on-collection-errors", f"--junitxml={report}"]
-        command = [python, "-m", "pytest", "tests/trl", *options]
+        command = [str(python), "-m", "pytest", "tests/trl", *options]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if not report.exists():
             sys.exit(run.stdout + run.stderr)

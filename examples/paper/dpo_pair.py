@@ -15,6 +15,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from asr_data.errors import RowRejected
 from asr_data.rows import detect, first_records, open_source, read_rows
 from asr_data.scoring.load import load_scorer_tokenizer
@@ -28,7 +30,7 @@ from examples.training_study.methods import METHODS
 from examples.training_study.policy import Policy
 from examples.training_study.run import Settings, Study
 
-SETTINGS = Settings(max_length=160, epochs=2, batch=16, micro_batch=8, learning_rate=5e-4)
+SETTINGS = Settings(rows=None, max_length=160, epochs=2, layers=30, learning_rate=5e-4)
 SEED = 0
 
 
@@ -69,7 +71,7 @@ def _pair(row: Row, group: str, tokenizer: Tokenizer) -> Pair | None:
         aligned = align(row, tokenizer)
     except RowRejected:
         return None
-    of = {c.side: response for c, response in zip(row.completions, aligned.responses, strict=True)}
+    of = {str(c.side): response for c, response in zip(row.completions, aligned.responses, strict=True)}
     return Pair(
         row=row.index,
         group=group,
@@ -85,10 +87,12 @@ def train(bundle: Path, policy: Path, reference: Path) -> None:
     """DPO; the policy is written as an adapter that names the reference as its base."""
     study = Study(bundle, SETTINGS, "cpu")
     print(f"training on {len(study.train)} pairs", flush=True)
-    trained = Policy(study.base, study.tokenizer, SETTINGS.rank)
+    trained = Policy(study.base, study.tokenizer, SETTINGS.rank, SETTINGS.layers)
     losses = study.fit(trained, METHODS["dpo"], SEED)
     print("loss by step:", " ".join(f"{loss:.3f}" for loss in losses))
-    study.base.save_pretrained(reference)
+    reference_model = study.base.to(torch.bfloat16)
+    reference_model.tie_weights()  # in training, the head had its own copy in float32
+    reference_model.save_pretrained(reference)
     study.tokenizer.save_pretrained(reference)
     trained.decoder.peft_config["default"].base_model_name_or_path = str(reference.resolve())
     trained.decoder.save_pretrained(policy)

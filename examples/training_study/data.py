@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,18 +68,22 @@ def read_pairs(bundle: Path, part: str, max_length: int, limit: int | None = Non
     """Pairs of one part that are no longer than ``max_length``, in the input's order."""
     pairs = []
     for record in pq.read_table(bundle / f"{part}.parquet").to_pylist():
-        sides = {part: {side: record[f"{side}_{part}"] for side in SIDES} for part in ("text", "ids", "mask")}
+        sides = {part: {side: record[f"{side}_{part}"] for side in SIDES} for part in _OF_SIDES}
         pair = Pair(record["row"], record["group"], json.loads(record["prompt"]), record["prompt_ids"], **sides)
         if pair.length <= max_length:
             pairs.append(pair)
     return pairs[:limit]
 
 
+_OF_SIDES: dict[str, pa.DataType] = {"text": pa.string(), "ids": pa.list_(pa.int32()), "mask": pa.list_(pa.bool_())}
 _SCHEMA = pa.schema(
-    [("row", pa.int64()), ("group", pa.string()), ("prompt", pa.string()), ("prompt_ids", pa.list_(pa.int32()))]
-    + [(f"{side}_text", pa.string()) for side in SIDES]
-    + [(f"{side}_ids", pa.list_(pa.int32())) for side in SIDES]
-    + [(f"{side}_mask", pa.list_(pa.bool_())) for side in SIDES]
+    [
+        pa.field("row", pa.int64()),
+        pa.field("group", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("prompt_ids", pa.list_(pa.int32())),
+        *(pa.field(f"{side}_{part}", kind) for part, kind in _OF_SIDES.items() for side in SIDES),
+    ]
 )
 
 
@@ -110,7 +114,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _record(pair: Pair) -> dict[str, Any]:
-    sides = {"text": pair.text, "ids": pair.ids, "mask": pair.mask}
+    sides: dict[str, Mapping[str, Any]] = {"text": pair.text, "ids": pair.ids, "mask": pair.mask}
     record = {f"{side}_{part}": values[side] for part, values in sides.items() for side in SIDES}
     return {
         "row": pair.row,

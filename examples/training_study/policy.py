@@ -138,6 +138,7 @@ def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair]
     target = torch.tensor([token for _, own in responses for token in own], device=device)
     logits = head(states.flatten(0, 1)[read].float())
     logps = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(dim=1)
-    padded = nn.utils.rnn.pad_sequence(logps.split([len(own) for _, own in responses]), batch_first=True)
+    own = torch.split(logps, [len(ids) for _, ids in responses])
+    padded = nn.utils.rnn.pad_sequence(list(own), batch_first=True)
     longest = [max(len(pair.ids[side]) for pair in pairs) for side in sides]
-    return [part[:, :n] for part, n in zip(padded.split(len(pairs)), longest, strict=True)]
+    return [part[:, :n] for part, n in zip(torch.split(padded, len(pairs)), longest, strict=True)]

@@ -32,8 +32,9 @@ class Cells:
 
     def resampled(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The figure ``[resamples]`` under ``weights [resamples, seeds, questions]``."""
+        sums, counts = (np.einsum("bsq,sq->b", weights, of) for of in (self.sums, self.counts))
         with np.errstate(invalid="ignore"):
-            return np.einsum("bsq,sq->b", weights, self.sums) / np.einsum("bsq,sq->b", weights, self.counts)
+            return np.asarray(sums / counts, dtype=np.float64)
 
     @property
     def value(self) -> float:

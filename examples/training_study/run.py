@@ -118,7 +118,7 @@ class Study:
             for first in range(0, len(batch), settings.micro_batch):
                 some = batch[first : first + settings.micro_batch]
                 loss = self._loss(policy, method, masks, some) * _share(method, masks, some, batch)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call] # torch's annotation
                 total += float(loss.detach())
             torch.nn.utils.clip_grad_norm_(policy.parameters, 1.0)
             optimizer.step()
