@@ -76,15 +76,14 @@ def read_pairs(bundle: Path, part: str, max_length: int, limit: int | None = Non
 
 
 _OF_SIDES: dict[str, pa.DataType] = {"text": pa.string(), "ids": pa.list_(pa.int32()), "mask": pa.list_(pa.bool_())}
-_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64()),
-        pa.field("group", pa.string()),
-        pa.field("prompt", pa.string()),
-        pa.field("prompt_ids", pa.list_(pa.int32())),
-        *(pa.field(f"{side}_{part}", kind) for part, kind in _OF_SIDES.items() for side in SIDES),
-    ]
-)
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("row", pa.int64()),
+    pa.field("group", pa.string()),
+    pa.field("prompt", pa.string()),
+    pa.field("prompt_ids", pa.list_(pa.int32())),
+    *(pa.field(f"{side}_{part}", kind) for part, kind in _OF_SIDES.items() for side in SIDES),
+]
+_SCHEMA = pa.schema(_FIELDS)
 
 
 def _pairs(annotated: Path) -> Iterator[Pair]:
