@@ -67,6 +67,8 @@ _SETTINGS: dict[str, type] = {
     "prompts": int,
     "new_tokens": int,
     "temperature": float,
+    "online_steps": int,
+    "answers": int,
 }
 
 
@@ -79,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     train = steps.add_parser("train", help="train and sample; one JSON file for each method and seed")
     train.add_argument("bundle", type=Path)
     train.add_argument("-o", "--output", type=Path, required=True)
-    train.add_argument("--methods", default="base,dpo,adpo,rs,ars,adpo-turned,ars-turned,adpo-detach")
+    train.add_argument("--methods", default="base,dpo,adpo,rs,ars,adpo-turned,ars-turned,adpo-detach,grpo,appo")
     train.add_argument("--seeds", default="0,1,2")
     train.add_argument("--device", default="cpu")
     train.add_argument("--minutes", type=float, default=1e9, help="no run is begun after so many")

@@ -21,14 +21,14 @@ class Method:
     """One column of the study.
 
     Attributes:
-        loss: ``dpo`` on both sides, ``rs`` on the chosen one.
+        loss: ``dpo`` on both sides, ``rs`` on the chosen one, ``grpo`` on answers of the policy's own.
         masks: ``all`` tokens; those ``kept``; or ``turned``: the masks of a response turned round by a number of
             tokens drawn by chance. Turned masks keep as many tokens in stretches as long, in places that say nothing:
             what they gain is gained by training on fewer tokens.
         detach: masked tokens count in the margin's value, without a gradient.
     """
 
-    loss: Literal["dpo", "rs"]
+    loss: Literal["dpo", "rs", "grpo"]
     masks: Literal["all", "kept", "turned"]
     detach: bool = False
 
@@ -46,6 +46,8 @@ METHODS: Mapping[str, Method] = {
     "rs": Method("rs", "all"),
     "ars": Method("rs", "kept"),
     "ars-turned": Method("rs", "turned"),
+    "grpo": Method("grpo", "all"),
+    "appo": Method("grpo", "kept"),
 }
 
 

@@ -71,9 +71,6 @@ class Policy:
         """One response to each prompt. The adapter is merged: nothing can be trained afterwards."""
         with quiet_transformers():
             self.model.model = self.decoder.merge_and_unload()
-        self.model.to(torch.bfloat16)
-        # The last position of many is no contiguous tensor; on a CPU, torch would copy the head for each prompt.
-        self.model.lm_head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
         samples: dict[int, Sample] = {}
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # less padding
         for first in range(0, len(order), _SAMPLED):
@@ -118,7 +115,13 @@ def load_base(device: str) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model.lm_head = copy.deepcopy(model.lm_head)  # it shares its weights with the embedding, which is rounded now
     model.model.to(torch.bfloat16)
+    model.lm_head.register_forward_pre_hook(_as_float)
     return model.to(device).requires_grad_(False), tokenizer
+
+
+def _as_float(_head: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+    # The last states of several prompts are no contiguous tensor; on a CPU, torch would copy the head for each of them.
+    return (given[0].float().contiguous(),)
 
 
 def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair], sides: Sequence[str]) -> list[Tensor]:
@@ -136,7 +139,7 @@ def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair]
     places = read_places(rows, states.shape[1], predicting)
     read = torch.from_numpy(np.concatenate([places[i] for i in range(len(responses))])).to(device)
     target = torch.tensor([token for _, own in responses for token in own], device=device)
-    logits = head(states.flatten(0, 1)[read].float())
+    logits = head(states.flatten(0, 1)[read])
     logps = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(dim=1)
     own = torch.split(logps, [len(ids) for _, ids in responses])
     padded = nn.utils.rnn.pad_sequence(list(own), batch_first=True)

@@ -20,6 +20,7 @@ DIFFERENCES = (
     ("adpo-detach", "dpo"),
     ("ars", "rs"),
     ("ars", "ars-turned"),
+    ("appo", "grpo"),
 )
 
 

@@ -73,11 +73,15 @@ def score_runs(bundle: Path, runs: Path, scorers: Sequence[str], device: str) ->
 
 
 def _samples(scorer: Scorer, pairs: Sequence[Pair], samples: Sequence[dict[str, Any]]) -> list[float | None]:
-    """Mean token reward of each sample; None where there is no text."""
     prompts = {pair.row: pair.prompt for pair in pairs}
-    asked = [i for i, sample in enumerate(samples) if sample["text"].strip()]
-    out: list[float | None] = [None] * len(samples)
-    rows = [_row(prompts[samples[i]["row"]], [samples[i]["text"]]) for i in asked]
+    return mean_rewards(scorer, [prompts[one["row"]] for one in samples], [one["text"] for one in samples])
+
+
+def mean_rewards(scorer: Scorer, prompts: Sequence[list[dict[str, str]]], texts: Sequence[str]) -> list[float | None]:
+    """Mean token reward of each answer to its prompt; None where there is no text, or the scorer refuses it."""
+    asked = [i for i, text in enumerate(texts) if text.strip()]
+    out: list[float | None] = [None] * len(texts)
+    rows = [_row(prompts[i], [texts[i]]) for i in asked]
     for i, rewards in zip(asked, _rewards(scorer, rows), strict=True):
         out[i] = rewards[0] if rewards else None
     return out

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ class Settings:
         prompts: held-out prompts that are answered.
         new_tokens: longest answer.
         temperature: of sampling.
+        online_steps: of ``grpo`` and ``appo``, which draw ``batch`` answers in each.
+        answers: to one prompt, for these.
     """
 
-    rows: int | None = 1200
+    rows: int | None = 800
     held_out: int | None = None
     max_length: int = 640
     epochs: float = 1.0
@@ -48,9 +51,11 @@ class Settings:
     beta: float = 0.1
     rank: int = 16
     layers: int = 15
-    prompts: int = 200
+    prompts: int = 150
     new_tokens: int = 64
     temperature: float = 1.0
+    online_steps: int = 40
+    answers: int = 4
 
 
 References = dict[str, list[Tensor]]
@@ -64,7 +69,16 @@ class Study:
         self.train = read_pairs(bundle, "train", settings.max_length, settings.rows)
         self.held_out = read_pairs(bundle, "held_out", settings.max_length, settings.held_out)
         self.base, self.tokenizer = load_base(device)
-        self.references = {"train": self._reference(self.train), "held_out": self._reference(self.held_out)}
+
+    @cached_property
+    def train_reference(self) -> References:
+        """The base's log-probabilities of the training pairs; rejection sampling needs none."""
+        return self._reference(self.train)
+
+    @cached_property
+    def held_out_reference(self) -> References:
+        """The base's log-probabilities of the held-out pairs."""
+        return self._reference(self.held_out)
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
         """Train ``name`` (``base``: not at all) and measure."""
@@ -103,8 +117,12 @@ class Study:
         return out
 
     def fit(self, policy: Policy, method: Method, seed: int) -> list[float]:
-        """Train a fresh policy; the mean loss of each step."""
+        """Train a fresh policy; the mean loss of each step, on line the mean reward."""
         settings = self.settings
+        if method.loss == "grpo":
+            from .online import fit_online  # needs TRL
+
+            return fit_online(policy, method, self.train, settings, seed)
         masks = masks_of(self.train, method, seed)
         optimizer = torch.optim.AdamW(policy.parameters, lr=settings.learning_rate, weight_decay=0.0)
         order = list(_batches(len(self.train), settings, seed))
@@ -132,7 +150,8 @@ class Study:
     ) -> Tensor:
         pairs = [self.train[i] for i in some]
         picked = {side: [masks[side][i] for i in some] for side in SIDES}
-        reference = {side: [self.references["train"][side][i] for i in some] for side in SIDES}
+        needed = SIDES if method.loss == "dpo" else ()
+        reference = {side: [self.train_reference[side][i] for i in some] for side in needed}
         return loss_of(method, policy, pairs, picked, reference, self.settings.beta)
 
     @torch.no_grad()
@@ -143,7 +162,7 @@ class Study:
             found = policy.log_probabilities([self.held_out[i] for i in some], SIDES)
             for side, of_side in zip(SIDES, found, strict=True):
                 for i, logps in zip(some, of_side, strict=True):
-                    reference = self.references["held_out"][side][i]
+                    reference = self.held_out_reference[side][i]
                     ratio = (logps[: len(reference)] - reference).double().cpu()
                     kept = torch.tensor(self.held_out[i].mask[side])
                     out[i][side] = {"all": float(ratio.sum()), "kept": float(ratio[kept].sum())}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
+from asr_data.scoring.protocol import ScorerInfo
+from asr_data.scoring.rule import RuleScorer
 from examples.training_study import run
 from examples.training_study.data import SIDES, Pair, read_pairs, unique_prompts, write_pairs
 from examples.training_study.methods import METHODS, masks_of
@@ -118,6 +121,35 @@ def test_masks_that_keep_all_change_nothing(bundle: Path, tmp_path: Path) -> Non
     study = run.Study(bundle, SETTINGS, "cpu")
     for masked, plain in (("adpo", "dpo"), ("adpo-detach", "dpo"), ("ars", "rs")):
         assert study.run(masked, 1)["curve"] == study.run(plain, 1)["curve"]
+
+
+def brevity(_: Any, response: str) -> list[tuple[int, int, float]]:
+    """Better the shorter; the first half better than the second."""
+    middle = len(response) // 2
+    return [(0, middle, 1.0 - len(response)), (middle, len(response), -float(len(response)))]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    online = pytest.importorskip("examples.training_study.online", reason="needs trl: pip install 'asr-data[train]'")
+    info = ScorerInfo(name="brevity", kind="rule", form="value", fingerprint="0" * 64)
+    monkeypatch.setattr(online, "load_scorer", lambda _: RuleScorer(brevity, info))
+    study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6), "cpu")
+    results = {name: study.run(name, 0) for name in ("grpo", "appo")}
+    for result in results.values():
+        assert len(result["curve"]) == 2
+        assert any(pair["chosen"]["all"] != 0 for pair in result["pairs"])  # it learned something
+    assert results["grpo"]["curve"][0] == results["appo"]["curve"][0]  # the same answers, before any step
+    assert results["grpo"]["pairs"] != results["appo"]["pairs"]
+
+
+def test_an_answer_without_text_gets_the_lowest_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    online = pytest.importorskip("examples.training_study.online", reason="needs trl: pip install 'asr-data[train]'")
+    scorer = RuleScorer(brevity, ScorerInfo(name="brevity", kind="rule", form="value", fingerprint="0" * 64))
+    prompt = [{"role": "user", "content": "Why?"}]
+    # Means over tokens of a rule's spans: −1 and −2 of "ab", −3 and −4 of "abcd".
+    assert online.answer_rewards(scorer, [prompt] * 3, ["ab", " ", "abcd"]) == [-1.5, -3.5, -3.5]
+    assert online.answer_rewards(scorer, [prompt], [" "]) == [0.0]
 
 
 def made_up(method: str, seed: int, margins: list[float]) -> dict[str, Any]:
