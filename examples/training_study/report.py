@@ -71,34 +71,24 @@ def measures(scorers: Sequence[str]) -> dict[str, Measure]:
 
 
 def report(runs: Path) -> str:
-    """Markdown: what was run, the figures, the differences."""
+    """Markdown: what was run, the figures, the differences. A difference is over the seeds that both methods have."""
     results = [json.loads(path.read_text()) for path in sorted(runs.glob("*-[0-9]*.json"))]
     if not results:
         raise SystemExit(f"{runs} holds no results of runs")
     scored = [json.loads(path.read_text()) for path in sorted(runs.glob("rewards-*.json"))]
-    seeds = sorted({run["seed"] for run in results})
-    methods = [name for name in ("base", *METHODS) if any(run["method"] == name for run in results)]
-    complete = [name for name in methods if sorted(r["seed"] for r in results if r["method"] == name) == seeds]
     questions = sorted({item["group"] for run in results for item in (*run["pairs"], *run["samples"])})
     figures = measures([one["scorer"] for one in scored])
-    given = {
-        (run["method"], run["seed"]): {
-            one["scorer"]: one["samples"][f"{run['method']}-{run['seed']}"] for one in scored
-        }
-        for run in results
-    }
-    cells = {
-        (method, title): _cells([r for r in results if r["method"] == method], given, measure, questions)
-        for method in complete
-        for title, measure in figures.items()
-    }
-    weights = _weights(len(seeds), len(questions))
-    lines = [_facts(results, seeds), "", *_table(complete, list(figures), cells, weights), ""]
-    lines += _differences(complete, list(figures), cells, weights)
+    found = {method: [run for run in results if run["method"] == method] for method in ("base", *METHODS)}
+    seeds = {method: sorted(run["seed"] for run in of) for method, of in found.items() if of}
+
+    def cells(method: str, title: str, chosen: Sequence[int]) -> Cells:
+        runs = [run for seed in chosen for run in found[method] if run["seed"] == seed]
+        given = [{one["scorer"]: one["samples"][f"{method}-{run['seed']}"] for one in scored} for run in runs]
+        return _cells([figures[title](*both) for both in zip(runs, given, strict=True)], questions)
+
+    lines = [_facts(results), "", *_table(seeds, list(figures), cells), ""]
+    lines += _differences(seeds, list(figures), cells)
     lines += ["", *(_scorer_line(one) for one in scored)]
-    left = sorted(set(methods) - set(complete))
-    if left:
-        lines += ["", f"Left out, since not every seed was run: {', '.join(left)}."]
     return "\n".join(lines)
 
 
@@ -106,27 +96,25 @@ def _win(difference: float) -> float:
     return 0.5 if difference == 0 else float(difference > 0)
 
 
-def _cells(
-    runs: Sequence[Mapping[str, Any]],
-    given: Mapping[tuple[str, int], Mapping[str, Sequence[float | None]]],
-    measure: Measure,
-    questions: Sequence[str],
-) -> Cells:
+def _cells(values: Sequence[Sequence[tuple[str, float]]], questions: Sequence[str]) -> Cells:
+    """From ``(question, value)`` of each item of each run."""
     place = {question: i for i, question in enumerate(questions)}
-    sums, counts = np.zeros((len(runs), len(questions))), np.zeros((len(runs), len(questions)))
-    for s, run in enumerate(sorted(runs, key=lambda run: run["seed"])):
-        for question, value in measure(run, given[run["method"], run["seed"]]):
+    sums, counts = np.zeros((len(values), len(questions))), np.zeros((len(values), len(questions)))
+    for s, of_run in enumerate(values):
+        for question, value in of_run:
             sums[s, place[question]] += value
             counts[s, place[question]] += 1
     return Cells(sums, counts)
 
 
-def _weights(seeds: int, questions: int) -> NDArray[np.float64]:
-    """How often each seed and each question is drawn, ``[resamples, seeds, questions]``: both with replacement."""
+def _drawn(*cells: Cells) -> list[NDArray[np.float64]]:
+    """The figures ``[resamples]`` with seeds and questions drawn with replacement, the same for all cells."""
     rng = np.random.default_rng(0)
+    seeds, questions = cells[0].sums.shape
     of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
     of_questions = rng.multinomial(questions, np.full(questions, 1 / questions), RESAMPLES)
-    return (of_seeds[:, :, None] * of_questions[:, None, :]).astype(float)
+    weights = (of_seeds[:, :, None] * of_questions[:, None, :]).astype(float)
+    return [one.resampled(weights) for one in cells]
 
 
 def _shown(value: float, drawn: NDArray[np.float64], *, signed: bool = False) -> str:
@@ -135,53 +123,45 @@ def _shown(value: float, drawn: NDArray[np.float64], *, signed: bool = False) ->
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def _table(
-    methods: Sequence[str],
-    titles: Sequence[str],
-    cells: Mapping[tuple[str, str], Cells],
-    weights: NDArray[np.float64],
-) -> list[str]:
-    lines = [f"| method | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
-    for method in methods:
+CellsOf = Callable[[str, str, Sequence[int]], Cells]
+"""Method, title of a figure, seeds → its cells."""
+_OF_BASE = ("pairs right", "margin, nats", "pairs right, kept tokens", "chosen, nats")
+"""Figures that compare with the base, which says nothing of the base."""
+
+
+def _table(seeds: Mapping[str, Sequence[int]], titles: Sequence[str], cells: CellsOf) -> list[str]:
+    lines = [f"| method | seeds | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
+    for method, own in seeds.items():
         row = []
         for title in titles:
-            of_base = method == "base" and title in (
-                "pairs right",
-                "margin, nats",
-                "pairs right, kept tokens",
-                "chosen, nats",
-            )
-            one = cells[method, title]
-            row.append("" if of_base else _shown(one.value, one.resampled(weights)))
-        lines.append(f"| {method} | {' | '.join(row)} |")
+            one = cells(method, title, own)
+            row.append("" if method == "base" and title in _OF_BASE else _shown(one.value, *_drawn(one)))
+        lines.append(f"| {method} | {', '.join(map(str, own))} | {' | '.join(row)} |")
     return lines
 
 
-def _differences(
-    methods: Sequence[str],
-    titles: Sequence[str],
-    cells: Mapping[tuple[str, str], Cells],
-    weights: NDArray[np.float64],
-) -> list[str]:
-    lines = [f"| difference | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
+def _differences(seeds: Mapping[str, Sequence[int]], titles: Sequence[str], cells: CellsOf) -> list[str]:
+    lines = [f"| difference | seeds | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
     for one, other in DIFFERENCES:
-        if one in methods and other in methods:
+        common = sorted(set(seeds.get(one, ())) & set(seeds.get(other, ())))
+        if common:
             row = []
             for title in titles:
-                a, b = cells[one, title], cells[other, title]
-                row.append(_shown(a.value - b.value, a.resampled(weights) - b.resampled(weights), signed=True))
-            lines.append(f"| {one} − {other} | {' | '.join(row)} |")
+                a, b = cells(one, title, common), cells(other, title, common)
+                drawn = np.subtract(*_drawn(a, b))
+                row.append(_shown(a.value - b.value, drawn, signed=True))
+            lines.append(f"| {one} − {other} | {', '.join(map(str, common))} | {' | '.join(row)} |")
     return lines
 
 
-def _facts(results: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
+def _facts(results: Sequence[Mapping[str, Any]]) -> str:
     first = results[0]
     prompts = len(first["samples"])
     settings = ", ".join(f"{name} {value}" for name, value in first["settings"].items() if value is not None)
     return (
         f"{first['train_pairs']} training pairs, {len(first['pairs'])} held-out pairs, {prompts} prompts answered, "
-        f"seeds {', '.join(map(str, seeds))}, {first['device']}. Settings: {settings}. In brackets: 95 % bootstrap "
-        f"intervals over questions and seeds, {RESAMPLES} resamples; differences are paired."
+        f"{first['device']}. Settings: {settings}. In brackets: 95 % bootstrap intervals over questions and seeds, "
+        f"{RESAMPLES} resamples; differences are paired, over the seeds that both methods have."
     )
 
 

@@ -177,10 +177,20 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     scored = {"scorer": "judge", "pairs": [{"group": "0", "chosen": 2.0, "rejected": 1.0}], "samples": rewards}
     (tmp_path / "rewards-judge.json").write_text(json.dumps(scored))
     text = report(tmp_path)
+    assert "| adpo − dpo | 0, 1 |" in text
+    assert "| rs | 0 |" in text
     cells = {line.split(" | ")[0].strip("| "): re.findall(r"([-+]?\d\.\d{3}) \(", line) for line in text.splitlines()}
     # pairs right, margin, pairs right over kept tokens, chosen, reward, tokens; a margin of 0 is half right
     assert cells["dpo"] == ["0.625", "0.250", "0.250", "0.250", "0.500", "3.000"]
     assert cells["adpo"] == ["1.000", "1.750", "0.750", "1.750", "0.500", "3.000"]
     assert cells["adpo − dpo"] == ["+0.375", "+1.500", "+0.500", "+1.500", "+0.000", "+0.000"]
-    assert "Left out, since not every seed was run: rs." in text
+    assert cells["rs"] == ["1.000", "1.000", "0.500", "1.000", "0.500", "3.000"]
+    (tmp_path / "ars-0.json").write_text(json.dumps(made_up("ars", 0, [2.0, 1.0])))
+    (tmp_path / "ars-1.json").write_text(json.dumps(made_up("ars", 1, [9.0, 9.0])))
+    scored["samples"] = rewards | {"ars-0": [0.5, None], "ars-1": [9.0, None]}
+    (tmp_path / "rewards-judge.json").write_text(json.dumps(scored))
+    [line] = [line for line in report(tmp_path).splitlines() if line.startswith("| ars − rs")]
+    # Over seed 0, which both have: margins 1.5 and 1.0; kept tokens 0.75 and 0.5; rewards 0.5 and 0.5.
+    assert line.startswith("| ars − rs | 0 | +0.000 ")
+    assert re.findall(r"([-+]\d\.\d{3}) \(", line) == ["+0.000", "+0.500", "+0.250", "+0.500", "+0.000", "+0.000"]
     assert "judge: mean token reward ranks 1.000 of 1 held-out pairs" in text
