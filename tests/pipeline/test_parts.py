@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,12 @@ from asr_data.config import MaskConfig, Part
 from asr_data.errors import CorruptFileError, OutputExistsError, StorageError
 from asr_data.pipeline import merge
 from asr_data.storage import observe, validate
+from tests.pipeline.killing import Killed, killed_at
 
 SETTINGS = {
     "running": MaskConfig.model_validate({"baseline": {"kind": "running", "decay": 0.5}, "on_empty": "drop"}),
     "dataset": MaskConfig.model_validate({"baseline": {"kind": "dataset"}, "segmenter": {"kind": "pivot"}}),
 }
-
-
-class Killed(BaseException):
-    """As a kill: nothing that handles errors sees it."""
-
-
-def killed_at(count: int) -> Callable[[str, Path], None]:
-    left = count
-
-    def observer(point: str, path: Path) -> None:
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-
-    return observer
 
 
 def run_parts(bench: Any, rows: Any, count: int, **options: Any) -> list[Path]:

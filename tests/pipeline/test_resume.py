@@ -15,25 +15,9 @@ from asr_data.errors import ConfigError, OutputExistsError
 from asr_data.scoring.protocol import ScorerInfo
 from asr_data.storage import observe, validate
 from asr_data.types import ByteRewards, RejectedRow, Row
+from tests.pipeline.killing import Killed, killed_at
 
 RUNNING = MaskConfig.model_validate({"baseline": {"kind": "running", "decay": 0.5}, "on_empty": "drop"})
-
-
-class Killed(BaseException):
-    """As a kill: nothing that handles errors sees it."""
-
-
-def killed_at(count: int) -> Callable[[str, Path], None]:
-    """An observer that kills at the ``count``-th commit point."""
-    left = count
-
-    def observer(point: str, path: Path) -> None:
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-
-    return observer
 
 
 def commit_points(work: Callable[[], object]) -> int:

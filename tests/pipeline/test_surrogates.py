@@ -7,6 +7,7 @@ from typing import Any
 
 from asr_data.storage import load_manifest, observe, validate
 from asr_data.types import RejectedRow
+from tests.pipeline.killing import Killed
 
 
 def test_a_file_name(bench: Any, pairs: Any) -> None:
@@ -18,9 +19,6 @@ def test_a_file_name(bench: Any, pairs: Any) -> None:
 
 
 def test_a_message_does_not_make_its_shard_be_done_again(bench: Any, pairs: Any) -> None:
-    class Killed(BaseException):
-        pass
-
     def kill(point: str, path: Any) -> None:
         if point == "described":
             raise Killed
