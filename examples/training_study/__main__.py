@@ -25,9 +25,12 @@ def main() -> None:
 
             print(prepare(arguments.annotated, arguments.output))
         case "train":
+            from asr_data.scoring.allocator import settle_memory
+
             from .run import Settings, train_all
 
             chosen = {name: getattr(arguments, name) for name in _SETTINGS}
+            settle_memory()
             settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
             train_all(
                 arguments.bundle,
