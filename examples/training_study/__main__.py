@@ -19,18 +19,19 @@ from typing import Any
 def main() -> None:
     """Parse, and do one step. Steps import what they need, so that ``report`` needs no torch."""
     arguments = _parser().parse_args()
+    if arguments.step != "report":
+        from asr_data.scoring.allocator import settle_memory
+
+        settle_memory()
     match arguments.step:
         case "prepare":
             from .data import prepare
 
             print(prepare(arguments.annotated, arguments.output))
         case "train":
-            from asr_data.scoring.allocator import settle_memory
-
             from .run import Settings, train_all
 
             chosen = {name: getattr(arguments, name) for name in _SETTINGS}
-            settle_memory()
             settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
             train_all(
                 arguments.bundle,
