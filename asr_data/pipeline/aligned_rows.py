@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.masks.batch import TokenBatch
-from asr_data.pipeline.list_columns import arrays_of, list_column, response_arrays, response_scalars
+from asr_data.ragged import Ragged, interleaved, list_column
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Side
 
 _WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT = 1, 2, 4, 3
@@ -72,7 +72,7 @@ def token_flags(*, written: Bool, closing: Bool, step_start: Bool, boundary: Any
 def byte_rewards(scores: pa.RecordBatch, side: Side) -> list[ByteRewards]:
     """One side of a ``scores`` batch."""
 
-    columns = [arrays_of(scores.column(f"{side}_{name}")) for name in ("span_end", "span_reward", "step_end")]
+    columns = [Ragged(scores.column(f"{side}_{name}")).arrays() for name in ("span_end", "span_reward", "step_end")]
     return [
         ByteRewards(end, reward, steps, own)
         for end, reward, steps, own in zip(*columns, scores.column(f"{side}_reward").to_pylist(), strict=True)
@@ -122,11 +122,11 @@ def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Ta
 
 def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
     """An ``align`` batch as flat arrays, the responses of a row adjacent."""
-    values = response_arrays(batch, sides, "values")
-    flags = _flat(response_arrays(batch, sides, "flags"), np.int32)
+    values, row_offsets = interleaved([batch.column(f"{side}_values") for side in sides])
+    flags, _ = interleaved([batch.column(f"{side}_flags") for side in sides])
     return TokenBatch(
-        values=_flat(values, np.float32),
-        row_offsets=np.cumsum([0, *map(len, values)]).astype(np.int64),
+        values=values,
+        row_offsets=row_offsets,
         written=(flags & _WRITTEN) > 0,
         end=(flags & _CLOSING) > 0,
         preferred=response_scalars(batch, sides, "preferred"),
@@ -138,5 +138,6 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
     )
 
 
-def _flat(arrays: Sequence[Any], kind: Any) -> Any:
-    return np.concatenate(arrays).astype(kind) if arrays else np.zeros(0, dtype=kind)
+def response_scalars(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any:
+    """The column ``S_name`` of all sides, one value per response; the responses of a row are adjacent."""
+    return np.stack([batch.column(f"{side}_{name}").to_numpy(zero_copy_only=False) for side in sides], axis=1).ravel()

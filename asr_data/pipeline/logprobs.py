@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.pipeline.list_columns import list_column
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
+from asr_data.ragged import list_column
 from asr_data.rows import Layout, normalise
 from asr_data.storage import ReferenceRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory

@@ -14,10 +14,10 @@ from asr_data.config import MaskConfig
 from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.pipeline.aligned_rows import token_batch
-from asr_data.pipeline.list_columns import list_column_of, response_values
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
 from asr_data.progress import Progress
+from asr_data.ragged import interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
@@ -128,18 +128,18 @@ class MaskStage:
     ) -> pa.Table:
         count = len(self._sides)
         columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
-        text_start = response_values(batch, self._sides, "text_start")
+        text_start = interleaved([batch.column(f"{side}_text_start") for side in self._sides])[0]
         flat_start = masked.segment_start + np.repeat(tokens.row_offsets[:-1], np.diff(masked.segment_offsets))
         for position, side in enumerate(self._sides):
             responses = np.arange(position, source.num_rows * count, count)
             columns += [
                 batch.column(f"{side}_ids"),
-                list_column_of(masked.mask, tokens.row_offsets, responses, pa.bool_()),
-                list_column_of(masked.token_reward, tokens.row_offsets, responses, pa.float32()),
-                list_column_of(masked.segment_start, masked.segment_offsets, responses, pa.int32()),
-                list_column_of(text_start[flat_start], masked.segment_offsets, responses, pa.int32()),
-                list_column_of(masked.segment_reward, masked.segment_offsets, responses, pa.float32()),
-                list_column_of(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
+                _lists(masked.mask, tokens.row_offsets, responses, pa.bool_()),
+                _lists(masked.token_reward, tokens.row_offsets, responses, pa.float32()),
+                _lists(masked.segment_start, masked.segment_offsets, responses, pa.int32()),
+                _lists(text_start[flat_start], masked.segment_offsets, responses, pa.int32()),
+                _lists(masked.segment_reward, masked.segment_offsets, responses, pa.float32()),
+                _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
                 pa.array(masked.reward[responses], type=pa.float32(), from_pandas=True),
                 *([] if logprobs is None else [logprobs.column(f"{side}_ref_logp")]),
             ]
@@ -189,8 +189,8 @@ class _Shard:
             message = f"no segment of {side} agrees with its verdict, and --on-empty drop was given"
             self._rejects += rejects_json([RejectedRow(int(indices[row]), "empty_mask", message)])
         lengths, segments = np.diff(tokens.row_offsets), np.diff(masked.segment_offsets)
-        kept_tokens = _sums(masked.mask, tokens.row_offsets)
-        kept_segments = _sums(masked.segment_keep, masked.segment_offsets)
+        kept_tokens = row_sums(masked.mask, tokens.row_offsets)
+        kept_segments = row_sums(masked.segment_keep, masked.segment_offsets)
         for position, side in enumerate(sides):
             mine = np.flatnonzero(self.kept) * count + position
             self._count(f"{side}_responses", len(mine))
@@ -253,6 +253,6 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _sums(flags: Bool, offsets: Int64) -> Int64:
-    total = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
-    return total[offsets[1:]] - total[offsets[:-1]]
+def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:
+    """Some responses of a flat array as a list column; NaN becomes null."""
+    return list_column([flat[offsets[r] : offsets[r + 1]] for r in responses], kind)

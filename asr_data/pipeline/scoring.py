@@ -11,10 +11,10 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.pipeline.list_columns import list_column
 from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
+from asr_data.ragged import list_column
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.output import OutputDirectory, Rows
