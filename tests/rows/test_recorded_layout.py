@@ -34,7 +34,7 @@ def test_as_it_was_written(layout: dict[str, Any]) -> None:
         ({**TRANSCRIPTS, "columns": {"chosen": "a"}}, r"kind is transcripts, but the roles \(chosen\) are those of no"),
         ({**TRANSCRIPTS, "kind": "unpaired"}, "are those of preference_implicit_prompt"),
         ({**TRANSCRIPTS, "format": "surprise"}, "no such format: 'surprise'; allowed are"),
-        ({"kind": "prompt_completion", "columns": {"messages": "m"}}, "kind is prompt_completion, but"),
+        ({"kind": "prompt_completion", "columns": {"messages": "m", "label": "l"}}, "kind is prompt_completion, but"),
     ],
 )
 def test_as_somebody_made_it_up(layout: dict[str, Any], message: str) -> None:

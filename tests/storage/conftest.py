@@ -104,8 +104,9 @@ def plan_for(**changes: Any) -> Plan:
 
 
 def manifest_for(files: Any, plan: Plan | None = None, **changes: Any) -> Manifest:
-    plan = plan or plan_for()
     of_plan = ("input", "scorer", "tokenizer", "mask", "output", "versions", "reference", "scoring")
+    asked = {name: getattr(plan or plan_for(), name) for name in Plan.model_fields}
+    plan = Plan.model_validate(asked | {name: changes.pop(name) for name in of_plan if name in changes})
     settings: dict[str, Any] = {
         **{name: getattr(plan, name) for name in of_plan},
         "asr_data_version": "0.1.0",

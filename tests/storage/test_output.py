@@ -246,7 +246,7 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "out"), PLAN.model_dump_json()]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert f"another run is writing to it now (process {os.getpid()} on host {socket.gethostname()})" in done.stderr
-    assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["seed"] == 1
+    assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["scorer"]["settings"]["seed"] == 1
 
 
 @pytest.mark.parametrize("flags", [{"resume": True}, {"overwrite": True}])
