@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_data.config import BoundaryWeights
+from asr_data.segments.segmenters import BoundaryWeights
 from asr_data.types import Float64
 
 
