@@ -19,26 +19,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.scoring.checkpoint import backbone_directory
-from asr_data.scoring.config import ImplicitConfig, StepConfig
+from asr_data.scoring.config import ImplicitConfig, StepLayoutConfig
+from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
+from asr_data.scoring.locate import backbone_directory
 from asr_data.scoring.model_scorer import Reading
-from asr_data.scoring.steps import split_steps
-from asr_data.scoring.stepwise import as_prompted
+from asr_data.scoring.prompting import as_prompted
+from asr_data.scoring.step_splitting import split_steps
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Int64, Row, Text
-
-if TYPE_CHECKING:
-    from asr_data.scoring.load import Decoder
 
 _TOKENIZER = "tokenizer.json"
 
@@ -177,7 +174,7 @@ def _token_spans(start: Int32, end: Int32, text_bytes: int) -> tuple[list[int], 
     return span_end, count
 
 
-def _step_spans(content: Text, end: Int32, steps: StepConfig) -> tuple[list[int], list[int]]:
+def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[list[int], list[int]]:
     """A span for every step; its count ends with the token of its last character that is not white space.
 
     The last one counts all tokens: the models were trained on sums over whole responses, end of turn included.

@@ -11,7 +11,8 @@ import torch
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, MissingDependencyError, ScorerError
 from asr_data.scoring.config import TokenHeadConfig
-from asr_data.scoring.load import load_scorer, load_scorer_tokenizer, pick_device, pick_dtype
+from asr_data.scoring.decoder import pick_device, pick_dtype
+from asr_data.scoring.load import load_scorer, load_scorer_tokenizer
 
 MakeCheckpoint = Callable[..., Path]
 FP32 = ScoringConfig(dtype="float32", device="cpu")
