@@ -57,7 +57,7 @@ def max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:
     context = getattr(settings, "max_position_embeddings", None)  # some have none: ALiBi, state spaces
     lengths = [int(length) for length in (scoring.max_length, context) if length]
     if not lengths:
-        raise ConfigError(f"{name} does not say how long its context is; set max_length")
+        raise ConfigError(f"{name} does not say how long its context is; set max_length (--max-length)")
     return min(lengths)
 
 

@@ -50,7 +50,7 @@ class LogProbabilityReadout(nn.Module):
     def forward(self, hidden: Tensor, target: Tensor | None, /) -> Tensor:
         """Log-probabilities over the whole vocabulary, in nats."""
         if target is None:
-            raise ScorerError("a log-probability is of a token; this request names none")
+            raise ScorerError("log-probabilities need a target token at each position; this request has none")
         out = []
         for states, token in zip(*(torch.split(x, self.head.rows) for x in (hidden, target)), strict=True):
             logits = self.head(states)
@@ -121,7 +121,9 @@ class ImplicitEncoder:
         row = as_prompted(row, self._config.prompt)
         aligned = align(row, self._tokenizer)
         if not aligned.prompt_ids:
-            raise RowRejected("empty_prompt", "no token stands before the response, and its first one has no odds")
+            raise RowRejected(
+                "empty_prompt", "the prompt is empty, so the first token of the response has no log-probability"
+            )
         pairs = zip(aligned.responses, row.completions, strict=True)
         return [self._reading(aligned.prompt_ids, response, completion.content) for response, completion in pairs]
 

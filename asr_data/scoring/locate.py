@@ -28,7 +28,7 @@ def resolve_directory(name: str, revision: str | None = None, *, pickles: bool =
             snapshot_download(name, revision=revision, allow_patterns=[*_MODEL_FILES, *(PICKLES if pickles else ())])
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ScorerError(f"{name!r} is neither a directory nor a model that the hub gives: {error}") from error
+        raise ScorerError(f"{name!r} is neither a directory nor a model that the Hub has: {error}") from error
 
 
 def packaged_file(backbone: PackagedBackbone) -> Path:

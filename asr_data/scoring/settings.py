@@ -24,8 +24,8 @@ def find_settings(
         return read_config(directory / CONFIG_NAME), f"its own {CONFIG_NAME}"
     if not (directory / "config.json").is_file():
         raise ScorerError(
-            f"{directory} holds no model: neither {CONFIG_NAME} nor config.json (how an adapter is read is said with "
-            "--preset)"
+            f"{directory} has no model: neither {CONFIG_NAME} nor config.json (for an adapter alone, --preset says how "
+            "to read it)"
         )
     return recognise(directory, pickles=pickles)
 

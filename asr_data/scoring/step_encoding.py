@@ -36,7 +36,7 @@ def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: St
             asked = _together(row, completion.content, tokenizer, prompt, steps)
         read = [position - steps.back for position in asked.read]
         if min(read) < 0:
-            raise RowRejected("tokens_uncovered", "nothing stands before the first step, where its reward is read")
+            raise RowRejected("tokens_uncovered", "the first step's reward would be read before the first token")
         readings.append(Reading((Request(asked.ids, read),), asked.step_end, asked.step_end))
     return readings
 

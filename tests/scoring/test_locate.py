@@ -56,5 +56,5 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(ScorerError, match="'owner/model' is neither a directory nor a model that the hub gives"):
+    with pytest.raises(ScorerError, match="'owner/model' is neither a directory nor a model that the Hub has"):
         resolve_directory("owner/model")
