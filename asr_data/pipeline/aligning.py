@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,9 +12,10 @@ from pydantic import JsonValue
 
 from asr_data.errors import CorruptFileError, RowRejected
 from asr_data.masks.batch import TokenBatch
-from asr_data.pipeline.scoring import ragged, rejects_json
+from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
+from asr_data.ragged import Ragged, interleaved, list_column
 from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
@@ -143,9 +143,7 @@ def byte_rewards(scores: pa.RecordBatch, side: Side) -> list[ByteRewards]:
     """One side of a ``scores`` batch."""
 
     def lists(name: str) -> list[Any]:
-        column: Any = scores.column(f"{side}_{name}")
-        values, offsets = column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy()
-        return [values[a:b] for a, b in pairwise(offsets)]
+        return Ragged(scores.column(f"{side}_{name}")).arrays()
 
     return [
         ByteRewards(end, reward, steps, own)
@@ -189,10 +187,10 @@ def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Ta
     for position, _ in enumerate(sides):
         mine = [aligned[position] for _, _, aligned, _ in kept]
         columns += [
-            ragged([s.ids for s in mine], pa.int32()),
-            ragged([s.text_start for s in mine], pa.int32()),
-            ragged([s.values for s in mine], pa.float32()),
-            ragged([s.flags for s in mine], pa.int32()),
+            list_column([s.ids for s in mine], pa.int32()),
+            list_column([s.text_start for s in mine], pa.int32()),
+            list_column([s.values for s in mine], pa.float32()),
+            list_column([s.flags for s in mine], pa.int32()),
             pa.array([s.initial for s in mine], type=pa.float32()),
             pa.array([s.reward for s in mine], type=pa.float32()),
             pa.array([s.preferred for s in mine], type=pa.bool_()),
@@ -202,22 +200,12 @@ def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Ta
 
 def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
     """An ``align`` batch as flat arrays, the responses of a row adjacent."""
-    rows = batch.num_rows
-
-    def gather(name: str, kind: Any) -> tuple[Any, Any]:
-        columns: list[Any] = [batch.column(f"{side}_{name}") for side in sides]
-        offsets = [c.offsets.to_numpy() for c in columns]
-        values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
-        parts = [values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(rows) for s in range(len(sides))]
-        lengths = np.array([len(p) for p in parts], dtype=np.int64)
-        flat = np.concatenate(parts).astype(kind) if parts else np.zeros(0, dtype=kind)
-        return flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def scalars(name: str) -> Any:
         return np.stack([batch.column(f"{side}_{name}").to_numpy(zero_copy_only=False) for side in sides], 1).ravel()
 
-    values, row_offsets = gather("values", np.float32)
-    flags, _ = gather("flags", np.int32)
+    values, row_offsets = interleaved([batch.column(f"{side}_values") for side in sides])
+    flags, _ = interleaved([batch.column(f"{side}_flags") for side in sides])
     return TokenBatch(
         values=values,
         row_offsets=row_offsets,

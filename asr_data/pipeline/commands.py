@@ -24,8 +24,9 @@ from asr_data.pipeline.summary import PartProgress, Progress, Silent, Summary, s
 from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import check_collisions, open_output, run_id
-from asr_data.storage.manifest import Manifest, ReferenceRecord
+from asr_data.storage import open_output
+from asr_data.storage.columns import check_collisions
+from asr_data.storage.manifest import Manifest, ReferenceRecord, run_id
 from asr_data.storage.output import OutputDirectory
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import RewardForm

@@ -18,7 +18,7 @@ from asr_data.masks import MaskedBatch
 from asr_data.pipeline.aligning import AlignedRecord, aligned_side, aligned_table, byte_rewards, token_batch
 from asr_data.pipeline.commands import recorded_tokenizer
 from asr_data.pipeline.gold import Gold, Labels, find_gold
-from asr_data.pipeline.masking import batch_values
+from asr_data.ragged import interleaved
 from asr_data.rows import Layout, normalise
 from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
@@ -202,14 +202,14 @@ class _Reader:
             labelled_tokens=int(known.sum()),
             faulty_tokens=int(faulty.sum()),
         )
-        stored = self._own_masks(batch_values(batch, sides, "ids")) if self._stored else None
+        stored = self._own_masks(_both(batch, sides, "ids")) if self._stored else None
         return LabelledRows(Labelled(tokens, faulty, known), self._groups, evaluated, stored)
 
     def _own_masks(self, ids: Any) -> MaskedBatch:
         sides = self._layout.sides
 
         def flat(name: str) -> Any:
-            return np.concatenate([batch_values(batch, sides, name) for batch in self._stored])
+            return np.concatenate([_both(batch, sides, name) for batch in self._stored])
 
         if not np.array_equal(flat("ids"), ids):
             raise InputError(
@@ -243,3 +243,8 @@ def _gold_values(response: AlignedResponse, labels: Labels) -> Float32:
     size = len(response.text.encode())
     rewards = spans_to_rewards(spans, size, np.zeros(0, dtype=np.int32))
     return project(rewards, response.start, response.end, "value")
+
+
+def _both(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any:
+    """A list column of all sides, flat, in the response order of :func:`token_batch`."""
+    return interleaved([batch.column(f"{side}_{name}") for side in sides])[0]

@@ -21,11 +21,12 @@ from asr_data.pipeline.shards import ShardNames, WorkShards
 from asr_data.pipeline.summary import Progress, Silent, Summary, summary_of, tell_state
 from asr_data.rows import Layout
 from asr_data.rows.schema import storable
-from asr_data.storage import ShardRecord, WorkState, open_output, run_id
-from asr_data.storage.manifest import MANIFEST_NAME
+from asr_data.storage import open_output
+from asr_data.storage.manifest import MANIFEST_NAME, run_id
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import plan_differences
 from asr_data.storage.reader import read_schema
+from asr_data.storage.work import ShardRecord, WorkState
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def merge(
     Args:
         parts: every part's directory, in any order; not changed.
         output: another directory.
-        resume: see :meth:`asr_data.storage.OutputDirectory.create`.
+        resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
         progress: told how far it is.
 

@@ -11,7 +11,8 @@ import pytest
 from asr_data.config import MaskConfig, Part
 from asr_data.errors import CorruptFileError, OutputExistsError, StorageError
 from asr_data.pipeline import merge
-from asr_data.storage import observe, validate
+from asr_data.storage import validate
+from asr_data.storage.commit import observe
 from tests.pipeline.killing import Killed, killed_at
 
 SETTINGS = {
