@@ -121,9 +121,7 @@ class ImplicitEncoder:
         row = as_prompted(row, self._config.prompt)
         aligned = align(row, self._tokenizer)
         if not aligned.prompt_ids:
-            raise RowRejected(
-                "empty_prompt", "the prompt is empty, so the first token of the response has no log-probability"
-            )
+            raise RowRejected("empty_prompt", "the prompt is empty: the first response token has no log-probability")
         pairs = zip(aligned.responses, row.completions, strict=True)
         return [self._reading(aligned.prompt_ids, response, completion.content) for response, completion in pairs]
 

@@ -88,9 +88,7 @@ def load_scorer(
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
     if isinstance(settings, LabelsConfig | RuleConfig):
-        raise ScorerError(
-            f"{directory}: kind {settings.kind!r} is selected with --kind, never by a model's own settings"
-        )
+        raise ScorerError(f"{directory}: kind {settings.kind!r} is chosen with --kind, never by a model's settings")
     settings = with_adapter(settings, directory)
     if reference is not None:
         if not isinstance(settings, ImplicitConfig):

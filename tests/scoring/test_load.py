@@ -56,7 +56,7 @@ def test_a_model_without_settings(tmp_path: Path, make_checkpoint: MakeCheckpoin
 
 
 def test_an_empty_directory(tmp_path: Path) -> None:
-    with pytest.raises(ScorerError, match="holds no model"):
+    with pytest.raises(ScorerError, match="has no model"):
         load_scorer(tmp_path)
 
 

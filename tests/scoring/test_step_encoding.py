@@ -300,7 +300,7 @@ def test_reading_before_the_first_token(make_tokenizer: MakeTokenizer) -> None:
     steps = StepLayoutConfig(tokenize="by_step", back=2)
     ids, positions, _ = read_one(make_tokenizer(), steps, TEMPLATE, row("Q", "one two"))
     assert positions == [len(ids) - 3]
-    with pytest.raises(RowRejected, match="the first step.s reward would be read before") as caught:
+    with pytest.raises(RowRejected, match="first step's reward would be read before") as caught:
         read_one(make_tokenizer(), steps, TEMPLATE, row("Q", "a"))
     assert caught.value.code == "tokens_uncovered"
 
