@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         Step,
         Token,
     )
-    from asr_data.pipeline import annotate, evaluate
+    from asr_data.evaluation import evaluate
+    from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import SplitContext, split
 
@@ -57,7 +58,7 @@ __all__ = [
 _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
-    "evaluate": "asr_data.pipeline",
+    "evaluate": "asr_data.evaluation",
     "split": "asr_data.segments",
     "SplitContext": "asr_data.segments",
 }

@@ -81,7 +81,7 @@ def main() -> None:
     penalty = 2 * float(np.log(arguments.length))  # BIC at σ = 1, for all three exact methods
     kernel = ruptures_tokens_per_second(values, offsets, min(100, arguments.responses), penalty, kernel=True)
     pelt = ruptures_tokens_per_second(values, offsets, min(2, arguments.responses), penalty, kernel=False)
-    cases: list[tuple[str, Segmenter]] = [
+    cases: list[tuple[str, Segmenter, SplitContext]] = [
         ("optimal, BIC, σ given", Optimal(penalty="bic"), SplitContext(sigma=1.0)),
         ("optimal, BIC, σ estimated in the same call", Optimal(penalty="bic"), SplitContext()),
         ("schmitt, δ given", Schmitt(delta=1.0), SplitContext()),

@@ -11,6 +11,7 @@ import math
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr_data.segments.context import SplitContext, per_row
@@ -158,6 +159,10 @@ class BoundaryWeights(Settings):
     sentence: Positive = 1.0
     line: Positive = 1.0
 
+    def of(self, kinds: NDArray[np.int8]) -> Float64:
+        """Return float64 ``[N]``: what a cut costs before each token, from what starts there."""
+        return np.array([self.inside_word, self.word, self.clause, self.sentence, self.line], dtype=np.float64)[kinds]
+
 
 _AT_SENTENCES = BoundaryWeights(inside_word=50, word=50, clause=50)
 _GRADED = BoundaryWeights(inside_word=50, word=10, clause=3)
@@ -195,7 +200,6 @@ class Optimal(SegmenterSettings):
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""
-        from asr_data.segments.boundaries import boundary_weights
         from asr_data.segments.optimal import named_penalties, optimal_starts
 
         if isinstance(self.penalty, str):
@@ -204,7 +208,7 @@ class Optimal(SegmenterSettings):
             penalties = per_row("penalty", self.penalty, row_offsets.size - 1)
         weights = None
         if self.boundary is not None and context.boundary is not None:
-            weights = boundary_weights(context.boundary, self.boundary)
+            weights = self.boundary.of(context.boundary)
         return optimal_starts(values, row_offsets, penalties, weights)
 
 

@@ -79,7 +79,7 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 
 def _made(kind: Any, typed: dict[str, Any]) -> Any:
-    return kind(**typed) if is_dataclass(kind) else kind(typed)
+    return kind(typed) if isinstance(kind, OptionGroup) else kind(**typed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,9 @@ class MaskOptions:
         default = MaskConfig()
         asked = MaskConfig.model_fields["segmenter"].description
         kinds = Literal[segmenter_kinds()]  # type: ignore[valid-type] # a choice made here
-        made = {"segmenter": (kinds, default.segmenter.kind, {"help": _each(asked, SegmenterConfig)})}
+        made: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+            "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked, SegmenterConfig)})
+        }
         for name, owners in settings.segmenter_options().items():
             made[name] = (str | None, None, _setting(name, owners))
         asked = MaskConfig.model_fields["baseline"].description

@@ -76,16 +76,17 @@ def parse_baseline(text: str) -> BaselineConfig:
         ConfigError: it is none of them.
     """
     head, colon, detail = text.partition(":")
-    for model in models(BaselineConfig):
+    baselines: list[Any] = models(BaselineConfig)
+    for model in baselines:
         names = list(option_fields(model))
         if is_number(model):
             number = _number_or_none(text, model, names[0])
             if number is not None:
-                return model(**{names[0]: number})  # type: ignore[return-value] - a member of the union
+                return model(**{names[0]: number})
         elif head == kind_of(model) and not colon:
-            return model()  # type: ignore[return-value] - a member of the union
+            return model()
         elif head == kind_of(model) and names:
-            return model(**parse(model, names[0], detail, "--baseline", f"{head}:"))  # type: ignore[return-value]
+            return model(**parse(model, names[0], detail, "--baseline", f"{head}:"))
     raise ConfigError(f"--baseline is {text!r}: expected {either(_baseline_forms())}")
 
 
@@ -155,7 +156,7 @@ def kind_of(model: type[BaseModel]) -> str:
 
 def summary(model: type[BaseModel]) -> str:
     """What it is, from the first paragraph of its docstring."""
-    return " ".join(inspect.getdoc(model).partition("\n\n")[0].split())  # type: ignore[union-attr] - a test sees to it
+    return " ".join((inspect.getdoc(model) or "").partition("\n\n")[0].split())
 
 
 def option(name: str) -> str:
@@ -211,7 +212,7 @@ def _number_or_none(text: str, model: type[BaseModel], name: str) -> float | int
         except (ValueError, ValidationError):
             continue
         if math.isfinite(checked):
-            return checked  # type: ignore[no-any-return] - a number
+            return checked  # type: ignore[no-any-return] # a number
     return None
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError
-from asr_data.segments import Optimal, SplitContext, split
+from asr_data.segments import BoundaryWeights, Optimal, SplitContext, split
 from asr_data.segments.optimal import optimal_starts
 
 
@@ -140,6 +140,12 @@ def test_scale_and_shift(seed, exponent, shift):
     plain = split(values, [0, 120], Optimal(penalty=5.0))
     moved = split((values + shift) * scale, [0, 120], Optimal(penalty=5.0 * scale**2))
     assert np.array_equal(plain, moved)
+
+
+def test_boundary_weights_by_hand():
+    weights = BoundaryWeights(inside_word=50, word=40, clause=30, sentence=2, line=1)
+    found = weights.of(np.array([0, 1, 2, 3, 4, 0], dtype=np.int8))
+    assert found.tolist() == [50.0, 40.0, 30.0, 2.0, 1.0, 50.0]
 
 
 def test_boundary_factors_are_by_what_starts_at_the_token():

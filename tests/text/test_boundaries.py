@@ -3,8 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr_data.config import BoundaryWeights
-from asr_data.segments.boundaries import boundary_weights
 from asr_data.text.boundaries import BoundaryKind, boundary_kinds, step_starts
 
 LETTERS = {"i": "INSIDE_WORD", "w": "WORD", "c": "CLAUSE", "s": "SENTENCE", "l": "LINE"}
@@ -59,9 +57,3 @@ def test_odd_texts():
 def test_step_starts():
     text, starts = layout(["The", " cat", ",", " no", ".", " It", "\n", "New"])
     assert step_starts(text, starts).tolist() == [True, False, False, False, False, True, False, True]
-
-
-def test_weights():
-    weights = BoundaryWeights(inside_word=50, word=40, clause=30, sentence=2, line=1)
-    found = boundary_weights(np.array([0, 1, 2, 3, 4, 0], dtype=np.int8), weights)
-    assert found.tolist() == [50.0, 40.0, 30.0, 2.0, 1.0, 50.0]
