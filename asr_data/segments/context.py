@@ -25,7 +25,7 @@ class SplitContext:
     """
 
     baseline: float | Float32 | Float64 = 0.0
-    sigma: float | Float64 | None = None
+    sigma: float | Float32 | Float64 | None = None
     boundary: NDArray[np.int8] | None = None
     step_start: Bool | None = None
 

@@ -142,7 +142,8 @@ class Schmitt(SegmenterSettings):
         from asr_data.segments.schmitt import schmitt_starts
 
         baseline = context.baselines(row_offsets.size - 1)
-        delta = self.half_width(context.sigmas(values, row_offsets) if self.needs_sigma else 0.0)
+        none = np.zeros(baseline.size)
+        delta = self.half_width(context.sigmas(values, row_offsets) if self.needs_sigma else none)
         return schmitt_starts(values, row_offsets, baseline - delta, baseline + delta)
 
     def half_width(self, sigma: Number) -> float | Number:

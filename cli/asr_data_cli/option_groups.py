@@ -78,8 +78,8 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
-def _made(kind: Any, typed: dict[str, Any]) -> Any:
-    return kind(typed) if isinstance(kind, OptionGroup) else kind(**typed)
+def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
+    return kind(**typed) if is_dataclass(kind) else kind(typed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +140,18 @@ class MaskOptions:
     def parameters(cls) -> list[inspect.Parameter]:
         """The options, made from the fields."""
         default = MaskConfig()
-        asked = MaskConfig.model_fields["segmenter"].description
+        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline")}
         kinds = Literal[segmenter_kinds()]  # type: ignore[valid-type] # a choice made here
         made: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-            "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked, SegmenterConfig)})
+            "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked["segmenter"], SegmenterConfig)})
         }
         for name, owners in settings.segmenter_options().items():
             made[name] = (str | None, None, _setting(name, owners))
-        asked = MaskConfig.model_fields["baseline"].description
         shape = "|".join(_baseline_shapes())
         made["baseline"] = (
             str,
             baseline_text(default.baseline),
-            {"help": _each(asked, BaselineConfig), "metavar": shape},
+            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
         )
         for name, field in MaskConfig.model_fields.items():
             if name not in made:

@@ -212,7 +212,7 @@ def _number_or_none(text: str, model: type[BaseModel], name: str) -> float | int
         except (ValueError, ValidationError):
             continue
         if math.isfinite(checked):
-            return checked  # type: ignore[no-any-return] # a number
+            return checked
     return None
 
 
