@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asr_data.judging.config import Judge, RequestSettings, load_judges
-from asr_data.judging.figures import Agreement, Estimate, Figures, JudgeFigures
+from asr_data.judging.figures import Agreement, Figures, JudgeFigures
 from asr_data.judging.pairs import answers_layout
 from asr_data.judging.run import JudgeReport, judge
+from asr_data.statistics.bootstrap import Estimate
 
 __all__ = [
     "judge",

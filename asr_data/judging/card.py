@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from asr_data.judging.figures import Agreement, Estimate, Figures
+from asr_data.judging.figures import Agreement, Figures
+from asr_data.statistics.bootstrap import Estimate
 from asr_data.storage import FileRecord
 from asr_data.storage.card import escaped
 
@@ -89,7 +90,7 @@ def agreement_text(value: Agreement) -> str:
 
 
 def _estimate(name: str, estimate: Estimate) -> tuple[str, str, int]:
-    return name, estimate_text(estimate), estimate.count
+    return name, estimate_text(estimate), estimate.items
 
 
 def _agreement(value: Agreement) -> tuple[str, str, int]:

@@ -8,29 +8,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from asr_data.evaluation.metrics import bootstrap_interval
 from asr_data.judging.config import Judge
 from asr_data.judging.journal import Verdict
 from asr_data.judging.verdict import CRITERIA, Pick
 from asr_data.judging.votes import Outcome
+from asr_data.statistics.bootstrap import Estimate
+from asr_data.statistics.ranking import bootstrap_interval
 
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
 """What a pair contributes to the win rate of the first column; ties and undecided pairs count half."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its 95 % interval, a bootstrap over prompts.
-
-    Attributes:
-        value, low, high: None if there are no items.
-        count: number of items.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

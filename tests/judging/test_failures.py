@@ -70,7 +70,7 @@ def test_after_the_last_attempt_there_is_no_verdict_and_the_reply_is_kept(
     server.faults.extend([Reply("Well …"), Reply("Hm \ud83d.")])
     done = ask(TWO, requests=RequestSettings(concurrency=1, attempts=2))
     figures = done.figures.judges[0]
-    assert (figures.verdicts, figures.missing, figures.consistent.count) == (1, 1, 0)
+    assert (figures.verdicts, figures.missing, figures.consistent.items) == (1, 1, 0)
     assert done.figures.decisions["undecided"] == 1
     lost = journal(tmp_path)[0]
     assert (lost["verdict"], lost["attempts"], lost["tokens_in"]) == (None, 2, 2 * TOKENS_IN)

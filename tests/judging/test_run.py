@@ -55,7 +55,7 @@ def test_a_judge_that_always_picks_the_first_has_no_vote(ask: Ask, server: Judge
     found = ask().figures
     assert found.decisions == {"first": 0, "second": 0, "tie": 0, "undecided": 4}
     assert found.win_rate.value == 0.5
-    assert found.win_rate_decided.count == 0
+    assert found.win_rate_decided.items == 0
     assert found.judges[0].shown_first.value == 1.0
     assert found.judges[0].consistent.value == 0.0
     assert found.judges[0].win_rate.value == 0.5
