@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow as pa
 from pydantic import JsonValue
 
+from asr_data.boundaries import BoundaryKind, boundary_kinds
 from asr_data.errors import CorruptFileError, RowRejected
 from asr_data.masks.batch import TokenBatch
 from asr_data.pipeline.scoring import ragged, rejects_json
 from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
+from asr_data.response import code_points
 from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
-from asr_data.text.boundaries import BoundaryKind, boundary_kinds, code_points
 from asr_data.types import Bool, ByteRewards, Float32, Int32, RejectedRow, RewardForm, Row, Side
 
 STAGE = "align"

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_data.errors import ConfigError
 from asr_data.scoring.engine import pad
 from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.training.config import TrainingConfig
@@ -35,15 +34,15 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Units of one optimiser step, in micro-batches."""
+class OptimiserStep:
+    """The units of one step, in micro-batches."""
 
     micro_batches: tuple[tuple[int, ...], ...]
     units: int
     tokens: int
 
 
-def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
+def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[OptimiserStep]:
     """Order of all training, in steps of ``batch_tokens`` until ``max_tokens``.
 
     Sources are mixed so that each gets tokens in proportion to its size to the power of ``mixing``; inside a
@@ -54,7 +53,7 @@ def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
         sizes[unit.source] = sizes.get(unit.source, 0) + unit.tokens
     streams = {source: _epochs(units, source, config.seed) for source in sorted(sizes)}
     drawn = dict.fromkeys(streams, 0)
-    steps: list[Step] = []
+    steps: list[OptimiserStep] = []
     total, members, size = 0, list[int](), 0
     while total < config.max_tokens:
         source = min(streams, key=lambda s: (drawn[s] / sizes[s] ** config.mixing, s))
@@ -63,7 +62,7 @@ def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
         drawn[source] += units[i].tokens
         size += units[i].tokens
         if size >= config.batch_tokens:
-            steps.append(Step(_micro_batches(units, members, config.micro_batch_tokens), len(members), size))
+            steps.append(OptimiserStep(_micro_batches(units, members, config.micro_batch_tokens), len(members), size))
             total, members, size = total + size, [], 0
     return steps
 
@@ -134,8 +133,6 @@ def train(
     Returns:
         The curve: step, tokens, seconds, mean loss by kind of data.
     """
-    if not units:
-        raise ConfigError("no training example is left after reading and tokenising; see the counts by reason")
     steps = plan_steps(units, config)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
@@ -170,7 +167,7 @@ def train(
 def _optimise(
     model: TokenRewardModel,
     units: Sequence[Unit],
-    step: Step,
+    step: OptimiserStep,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
     config: TrainingConfig,

@@ -30,7 +30,7 @@ def train_judge(bundle: Path, output: Path, max_tokens: int) -> None:
                 sides = {side: [{"role": "assistant", "content": pair.text[side]}] for side in SIDES}
                 lines.write(json.dumps({"prompt": pair.prompt, **sides}) + "\n")
         config = TrainingConfig(
-            preference=(source,),
+            sources=(f"{source}:preferences",),
             max_tokens=max_tokens,
             max_length=640,
             batch_tokens=8192,

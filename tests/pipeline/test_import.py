@@ -15,7 +15,7 @@ import asr_data.pipeline
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"asr_data": ROOT / "asr_data", "asr_data_cli": ROOT / "cli", "asr_data_schemas": ROOT / "schemas"}
-COMMON = {"errors", "types", "config"}
+COMMON = {"errors", "types", "config", "response", "boundaries"}
 STAGES = ("rows", "text", "scoring", "segments", "masks", "storage", "pipeline")
 """DESIGN §8: data flows one way, and a stage knows none that comes after it."""
 
@@ -23,6 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "config": set(),
+    "response": {"types"},
+    "boundaries": {"types"},
     "rows": set(),
     "text": set(),
     "scoring": {"text"},
@@ -39,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"rows", "text", "storage", "asr_data_schemas"},
     "hub": {"storage"},
     "judging": {"rows", "storage", "evaluation", "asr_data_schemas"},
-    "training": {"text", "scoring", "evaluation"},
+    "training": {"rows", "text", "scoring", "evaluation"},
     # The front door: names that are imported when they are asked for.
     "asr_data": {"pipeline", "scoring", "segments"},
     "asr_data_schemas": set(),

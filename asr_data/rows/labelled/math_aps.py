@@ -8,9 +8,9 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.fields import fraction, mapping, mismatch, objects, text, value
 from asr_data.rows.labelled.format import Format, Labelled, Read, Record, has, single
-from asr_data.rows.labelled.spans import Span, Step, byte_labels, join_steps
+from asr_data.rows.labelled.spans import LabelledSpan, LabelledStep, byte_labels, join_steps
+from asr_data.rows.labelled.values import fraction, mapping, mismatch, objects, text, value
 
 
 def _has_prefixes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
@@ -43,7 +43,7 @@ def _cut(question: str, chain: list[tuple[str, float]]) -> Labelled:
     whole = chain[-1][0] if chain else question
     response = whole[len(question) :].strip()
     offset = whole.rindex(response)
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     position = len(question)
     for prefix, reward in chain:
         added = prefix[position:]
@@ -76,7 +76,7 @@ def read_tree(record: Record) -> Read:
         if len(path) > len(longest):
             longest = path
         paths += ([*path, child] for child in reversed(_children(path[-1])))
-    steps: list[Step] = []
+    steps: list[LabelledStep] = []
     for number, node in enumerate(longest, 1):
         reward = fraction(value(node, "mc_value"), f"step {number}: 'mc_value'")
         steps.append((text(node, "text"), reward, f"{reward:g}"))

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.fields import integer, items, mismatch, text, texts
 from asr_data.rows.labelled.format import Format, Read, Record, assistant, has, user
 from asr_data.rows.labelled.spans import CORRECT, WRONG, join_steps
+from asr_data.rows.labelled.values import integer, items, mismatch, text, texts
 from asr_data.types import Completion
 
 

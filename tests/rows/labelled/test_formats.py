@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from asr_data.errors import RowRejected
+from asr_data.response import response_text
 from asr_data.rows import first_records, open_source
 from asr_data.rows.labelled import FORMATS, match, read
-from asr_data.text.template import response_text
 from asr_data.types import Completion
 
 Pieces = list[tuple[str, float, str]]
@@ -165,7 +165,7 @@ HELPSTEER = {
 }
 SENTENCES = {
     "prompt": "Who?",
-    "response": "Ich bin's.  Und du? Nein.",
+    "response": "Ich bin da.  Und du? Nein.",
     "helpfulness": [4, 0, 1],
     "correctness": [4, 1, 1],
     "coherence": [4, 2, 1],
@@ -550,6 +550,6 @@ def test_helpsteer() -> None:
 def test_sentence_scores() -> None:
     prompt, text, labels = completion("sentence_scores", SENTENCES)
     assert (prompt, text) == (asked("Who?"), SENTENCES["response"])
-    assert labels == [("Ich bin's.", 1.0, "4,4,4,4,4"), ("Und du?", 0.5, "0,1,2,3,4")]  # 2 / 4; the third is unknown
+    assert labels == [("Ich bin da.", 1.0, "4,4,4,4,4"), ("Und du?", 0.5, "0,1,2,3,4")]  # 2 / 4; the third is unknown
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 4]})[0] == "label_mismatch"
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 5, 4]})[0] == "label_mismatch"

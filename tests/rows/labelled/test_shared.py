@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from asr_data.errors import RowRejected
+from asr_data.response import response_text
 from asr_data.rows import first_records, open_source
 from asr_data.rows.labelled import match, read
-from asr_data.text.template import response_text
 from asr_data.types import Completion, RejectedRow
 
 ROOT = Path(__file__).parents[3]

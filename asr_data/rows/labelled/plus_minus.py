@@ -9,9 +9,9 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.columns import column_type, is_text
-from asr_data.rows.labelled.fields import mismatch, objects, text
 from asr_data.rows.labelled.format import Format, Read, Record, has, single
-from asr_data.rows.labelled.spans import Step, join_steps
+from asr_data.rows.labelled.spans import LabelledStep, join_steps
+from asr_data.rows.labelled.values import mismatch, objects, text
 
 _REWARDS: Final = {"+": 1.0, "-": 0.0}
 _MARK: Final = re.compile(r"(?<=\s)ки(?=\s|$)")
@@ -44,7 +44,7 @@ def read_math_shepherd(record: Record) -> Read:
     if start < 0:
         mismatch(f"there is no {_FIRST_STEP!r} before the first mark, so the response has no beginning")
     edges = [start, *(mark.end() for mark in marks)]
-    steps: list[Step] = [
+    steps: list[LabelledStep] = [
         (marked[edge : mark.start()].strip(), _REWARDS[sign], sign)
         for edge, mark, sign in zip(edges, marks, signs, strict=False)
     ]
@@ -77,7 +77,7 @@ def read_rlhflow(record: Record) -> Read:
         mismatch(f"the assistant's turns are {sorted(set(signs))}; allowed are + and -")
     question, first = _first_step(record, steps[0])
     separator = "\n" if first.startswith(_FIRST_STEP) else "\n\n"
-    labelled: list[Step] = [
+    labelled: list[LabelledStep] = [
         (step.strip(), _REWARDS[sign], sign) for step, sign in zip([first, *steps[1:]], signs, strict=True)
     ]
     return single(question, join_steps(labelled, separator))

@@ -8,27 +8,21 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.fields import conversation, integer, mismatch, objects, text, value
+from asr_data.response import response_text
 from asr_data.rows.labelled.format import Format, Read, Record, has, single, user
-from asr_data.rows.labelled.spans import WRONG, Span, mark_spans
+from asr_data.rows.labelled.spans import WRONG, LabelledSpan, mark_spans
+from asr_data.rows.labelled.values import conversation, integer, mismatch, objects, text, value
 from asr_data.types import Completion, Label, Message
 
 
 def _labels(record: Record, path: tuple[str, ...], content: str | list[Message], kind: str) -> tuple[Label, ...]:
     """0 in the spans of a list of objects with ``start`` and ``end``, whose key ``kind`` names them; 1 elsewhere."""
-    return mark_spans(_response_text(content), [_error(span, kind) for span in objects(record, *path)])
+    return mark_spans(response_text(content), [_error(span, kind) for span in objects(record, *path)])
 
 
-def _error(span: Record, kind: str) -> Span:
+def _error(span: Record, kind: str) -> LabelledSpan:
     start, end = (integer(value(span, edge), f"a span's {edge!r}") for edge in ("start", "end"))
     return start, end, 0.0, WRONG if span.get(kind) is None else text(span, kind)
-
-
-def _response_text(content: str | list[Message]) -> str:
-    """As ``types.py`` defines it."""
-    if isinstance(content, str):
-        return content
-    return "".join(message["content"] for message in content if message["role"] == "assistant")
 
 
 def _is_span_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
@@ -81,7 +75,7 @@ def read_fault_pairs(record: Record) -> Read:
 
     Spans are 0, all else of both sides is 1.
     """
-    good = mark_spans(_response_text(conversation(record, "chosen")), [])
+    good = mark_spans(response_text(conversation(record, "chosen")), [])
     return _pair(
         record,
         {"chosen": good, "rejected": _labels(record, ("fault_spans",), conversation(record, "rejected"), "kind")},
@@ -104,7 +98,7 @@ def read_ragtruth(record: Record) -> Read:
     if record.get("quality") == "incorrect_refusal":
         mismatch("'quality' is incorrect_refusal, which is bad without a span")
     response = text(record, "response")
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     for label in objects(record, "labels"):
         start, end, reward, name = _error(label, "label_type")
         quoted = label.get("text")
