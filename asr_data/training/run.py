@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
+from asr_data.progress import Progress
 from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
 from asr_data.scoring.engine import Engine
@@ -26,7 +27,7 @@ from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import PROMPT, Unit, encode_examples
 from asr_data.training.figures import figures_of
-from asr_data.training.loop import Progress, predict, train
+from asr_data.training.loop import predict, train
 from asr_data.training.report import Figure, write_report
 from asr_data.training.sources import SourceData, read_sources
 from asr_data.training.split import hold_out
@@ -216,7 +217,8 @@ def _encode(sources: Sequence[SourceData], tokenizer: Tokenizer, config: Trainin
         train_units += kept
         held_out += out
     if not train_units:
-        raise ConfigError(f"no training example is left; left out: {dict(left_out + untokenised)}")
+        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in sorted((left_out + untokenised).items()))
+        raise ConfigError(f"no training example is left{f'; left out are {reasons}' if reasons else ''}")
     taught = {unit.group for unit in train_units}
     held_out = [unit for unit in held_out if unit.group not in taught]
     counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)

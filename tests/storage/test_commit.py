@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import CorruptFileError, StorageError
-from asr_data.storage import COMMIT_POINTS, FileRecord, check_file, commit_bytes, commit_parquet, observe
+from asr_data.storage import FileRecord
+from asr_data.storage.commit import COMMIT_POINTS, check_file, commit_bytes, commit_parquet, observe
 from asr_data_schemas import data_schema
 
 SCHEMA = pa.schema([("asr_row", pa.int64()), ("chosen_token_reward", pa.list_(pa.float32()))])

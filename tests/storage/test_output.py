@@ -13,8 +13,11 @@ import pytest
 
 from asr_data.config import Part
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage import COMMIT_POINTS, OutputDirectory, PartRecord, load_manifest, observe, validate
+from asr_data.storage import load_manifest, validate
+from asr_data.storage.commit import COMMIT_POINTS, observe
+from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import plan_differences
+from asr_data.storage.work import PartRecord
 
 SCHEMA = pa.schema([("asr_row", pa.int64())])
 PLAN = {"model": {"name": "a", "layers": (1, 2)}, "seed": 1}
@@ -228,7 +231,7 @@ def test_a_run_killed_anywhere_and_resumed_gives_the_same_bytes(write: Any, poin
 def test_another_process_is_kept_out(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from asr_data.storage import OutputDirectory\n"
+        "from asr_data.storage.output import OutputDirectory\n"
         "from asr_data.errors import OutputExistsError\n"
         "try:\n"
         "    OutputDirectory.create(pathlib.Path(sys.argv[1]), {}, overwrite=True)\n"

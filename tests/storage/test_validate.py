@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asr_data.storage import Problem, commit_parquet, validate
+from asr_data.storage import Problem, validate
+from asr_data.storage.commit import commit_parquet
 from asr_data.storage.seal import sealed_json
 
 

@@ -11,7 +11,8 @@ import pytest
 from asr_data.config import MaskConfig, Part
 from asr_data.errors import CorruptFileError, OutputExistsError, StorageError
 from asr_data.pipeline import merge
-from asr_data.storage import observe, validate
+from asr_data.storage import validate
+from asr_data.storage.commit import observe
 from tests.pipeline.killing import Killed, killed_at
 
 SETTINGS = {
@@ -151,7 +152,7 @@ def test_other_versions_than_those_of_the_parts_are_refused(
     bench: Any, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = run_parts(bench, pairs, 2)
-    monkeypatch.setattr("asr_data.pipeline.parts.versions", lambda: {"numpy": "0.1"})
+    monkeypatch.setattr("asr_data.pipeline.merging.versions", lambda: {"numpy": "0.1"})
     with pytest.raises(StorageError, match=r'(?s)other versions.*numpy: was "2.*", now "0\.1"'):
         merge(parts, bench.folder / "joined")
 

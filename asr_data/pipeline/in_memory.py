@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asr_data.config import MaskConfig, OutputConfig
 from asr_data.errors import InputError
 from asr_data.pipeline.commands import run
-from asr_data.pipeline.summary import Progress
+from asr_data.progress import Progress
 from asr_data.rows import detect, first_records, open_source
 from asr_data.scoring.protocol import Scorer
 from asr_data.text.tokenizer import Tokenizer
