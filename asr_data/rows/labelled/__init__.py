@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.labelled.error_spans import FAULT_PAIRS, FINEGRAINED_FEEDBACK, FINEGRAINED_PAIRS, RAGTRUTH
-from asr_data.rows.labelled.format import Format, Read, Record
+from asr_data.rows.labelled.format import Format, ReadRow, Record
 from asr_data.rows.labelled.math_aps import MATH_APS, MATH_APS_TREE
 from asr_data.rows.labelled.plus_minus import MATH_SHEPHERD, RLHFLOW
 from asr_data.rows.labelled.prm800k import PRM800K
@@ -51,7 +51,7 @@ def match(schema: pa.Schema, records: Sequence[Record]) -> list[str]:
     return [name for name, format_ in FORMATS.items() if format_.matches(schema, records)]
 
 
-def read(name: str, record: Record) -> Read:
+def read(name: str, record: Record) -> ReadRow:
     """A record's prompt, and ``(chosen, rejected)`` or ``(completion,)`` with labels.
 
     Args:

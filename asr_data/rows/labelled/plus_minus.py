@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.columns import column_type, is_text
-from asr_data.rows.labelled.format import Format, Read, Record, has, single
+from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
 from asr_data.rows.labelled.spans import LabelledStep, join_steps
 from asr_data.rows.labelled.values import mismatch, objects, text
 
@@ -26,7 +26,7 @@ def _has_marks(schema: pa.Schema, records: Sequence[Record]) -> bool:
     )
 
 
-def read_math_shepherd(record: Record) -> Read:
+def read_math_shepherd(record: Record) -> ReadRow:
     """Read Math-Shepherd: in ``input`` each step ends with ``ки``, and in ``label`` with ``+`` or ``-`` instead.
 
     ``+`` is 1, ``-`` is 0. The response begins at the last ``Step 1:`` before the first mark. Steps lose the mark and
@@ -61,7 +61,7 @@ def _has_signed_turns(schema: pa.Schema, records: Sequence[Record]) -> bool:
     return bool(answers) and all(isinstance(answer, str) and answer.strip() in _REWARDS for answer in answers)
 
 
-def read_rlhflow(record: Record) -> Read:
+def read_rlhflow(record: Record) -> ReadRow:
     """Read RLHFlow's ``conversations``: the user's turns hold the steps, the assistant's ``+`` (1) or ``-`` (0).
 
     The first turn holds question and first step with only a space between them. The step begins where ``prompt`` or

@@ -7,7 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.format import Format, Read, Record, has, single
+from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
 from asr_data.rows.labelled.spans import LabelledStep, join_steps
 from asr_data.rows.labelled.values import integer, mapping, mismatch, objects, text, texts
 
@@ -18,7 +18,7 @@ def _matches(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG
     return has(schema, "question.problem", "label.steps.completions")
 
 
-def read_prm800k(record: Record) -> Read:
+def read_prm800k(record: Record) -> ReadRow:
     """Read PRM800K: the path through the steps that the labeller took.
 
     At each step that is the chosen completion, or the person's own; where neither is given the path ends with the

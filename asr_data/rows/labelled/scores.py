@@ -13,7 +13,7 @@ from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import column_type, is_number, item_type
 from asr_data.rows.labelled.format import (
     Format,
-    Read,
+    ReadRow,
     Record,
     assistant,
     has,
@@ -36,7 +36,7 @@ def _has_attributes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # no
     return has(schema, "prompt", "response") and has_numbers(schema, *_CRITERIA)
 
 
-def read_attributes(record: Record) -> Read:
+def read_attributes(record: Record) -> ReadRow:
     """Read HelpSteer and HelpSteer2: one label over the whole response.
 
     Its reward is the mean of helpfulness, correctness and coherence, divided by 4; complexity and verbosity describe a
@@ -65,7 +65,7 @@ def _has_sentence_scores(schema: pa.Schema, records: Sequence[Record]) -> bool: 
     return has(schema, "prompt", "response") and has_number_lists(schema, *_CRITERIA)
 
 
-def read_sentence_scores(record: Record) -> Read:
+def read_sentence_scores(record: Record) -> ReadRow:
     """Read a list of scores per criterion, one score per sentence (ASR, appendix A).
 
     A sentence's reward is the mean over the five criteria, divided by 4; with a null among its scores it is unknown.
@@ -84,7 +84,7 @@ def _has_completion_scores(schema: pa.Schema, records: Sequence[Record]) -> bool
     return has(schema, "prompt", "completion") and number is not None and is_number(number)
 
 
-def read_completion_scores(record: Record) -> Read:
+def read_completion_scores(record: Record) -> ReadRow:
     """Read ``prompt``, ``completion`` and ``scores``: one score per sentence, or a list of them per criterion.
 
     A sentence's reward is the mean over the criteria, from 0 to 4, or from ``score_min`` to ``score_max`` where the

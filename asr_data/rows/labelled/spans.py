@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from asr_data.errors import RowRejected
 from asr_data.response import byte_offsets
-from asr_data.rows.labelled.format import Labelled
+from asr_data.rows.labelled.format import LabelledText
 from asr_data.rows.labelled.values import mismatch
 from asr_data.types import Label
 
@@ -25,7 +25,7 @@ WRONG: Final = "wrong"
 """Name of the label of what the data calls bad without naming it."""
 
 
-def join_steps(steps: Iterable[LabelledStep], separator: str) -> Labelled:
+def join_steps(steps: Iterable[LabelledStep], separator: str) -> LabelledText:
     """The response and one label per step whose reward is known; separators have none.
 
     Raises:

@@ -8,7 +8,16 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.format import Format, Labelled, Read, Record, has, has_number_lists, has_numbers, single
+from asr_data.rows.labelled.format import (
+    Format,
+    LabelledText,
+    ReadRow,
+    Record,
+    has,
+    has_number_lists,
+    has_numbers,
+    single,
+)
 from asr_data.rows.labelled.spans import CORRECT, WRONG, LabelledStep, join_steps
 from asr_data.rows.labelled.values import fraction, integer, items, mismatch, text, texts, value
 
@@ -17,7 +26,7 @@ def _has_stepwise(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa
     return has(schema, "prompt", "completions") and has_number_lists(schema, "labels")
 
 
-def read_stepwise(record: Record) -> Read:
+def read_stepwise(record: Record) -> ReadRow:
     """Read TRL's stepwise supervision: ``prompt``, ``completions`` (the steps) and ``labels``.
 
     True is 1, false is 0, a number from 0 to 1 is taken as it is, null is unknown. The steps are joined by a newline,
@@ -33,7 +42,7 @@ def read_stepwise(record: Record) -> Read:
     return single(text(record, "prompt"), join_steps(labelled, "\n"))
 
 
-def first_error(steps: Sequence[str], wrong: int | None, separator: str) -> Labelled:
+def first_error(steps: Sequence[str], wrong: int | None, separator: str) -> LabelledText:
     """Steps of which the first wrong one is known: 1 before it, 0 for it, and nothing after it.
 
     Args:
@@ -54,7 +63,7 @@ def _has_first_error(schema: pa.Schema, records: Sequence[Record]) -> bool:  # n
     return has(schema, "prompt", "completions") and has_numbers(schema, "first_error_step")
 
 
-def read_first_error(record: Record) -> Read:
+def read_first_error(record: Record) -> ReadRow:
     """Read ``prompt``, ``completions`` (the steps) and ``first_error_step``, from 1, or 0 where there is none.
 
     Steps before it are 1, it is 0, what follows is unknown; with 0 all are 1. The steps are joined by a newline.
@@ -68,7 +77,7 @@ def _has_process_bench(schema: pa.Schema, records: Sequence[Record]) -> bool:  #
     return has(schema, "problem", "steps") and has_numbers(schema, "label")
 
 
-def read_process_bench(record: Record) -> Read:
+def read_process_bench(record: Record) -> ReadRow:
     """Read ProcessBench: ``problem``, ``steps`` and ``label``, the index of the first wrong step or −1.
 
     Steps before it are 1, it is 0, what follows is unknown; with −1 all are 1. The steps are paragraphs, joined by a
@@ -83,7 +92,7 @@ def _has_mistakes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa
     return has(schema, "input", "steps", "mistake_index")
 
 
-def read_mistakes(record: Record) -> Read:
+def read_mistakes(record: Record) -> ReadRow:
     """Read BIG-Bench Mistake: ``input``, ``steps`` and ``mistake_index``, from 0, or null where there is none.
 
     Steps before the mistake are 1, it is 0, what follows is unknown; without one all are 1. The steps are joined by a
