@@ -49,15 +49,15 @@ def train_scorer(
             rich_help_panel=DATA,
         ),
     ] = None,
-    preference: Annotated[list[Path] | None, _old("--preference", "FILE:preferences")] = None,
-    spans: Annotated[list[Path] | None, _old("--spans", "FILE")] = None,
-    steps: Annotated[list[Path] | None, _old("--steps", "FILE:labels")] = None,
-    sentence_scores: Annotated[list[Path] | None, _old("--sentence-scores", "FILE:labels")] = None,
+    preference: Annotated[list[Path] | None, _old("--preference", "Now FILE:preferences, without an option.")] = None,
+    spans: Annotated[list[Path] | None, _old("--spans", "Now FILE.")] = None,
+    steps: Annotated[list[Path] | None, _old("--steps", "Now FILE:labels.")] = None,
+    sentence_scores: Annotated[list[Path] | None, _old("--sentence-scores", "Now FILE:labels.")] = None,
     span_pairs: Annotated[
-        bool, _old("--span-pairs/--no-span-pairs", "Without: FILE:labels in the place of --spans FILE")
+        bool, _old("--span-pairs/--no-span-pairs", "--no-span-pairs: now FILE:labels in place of --spans FILE.")
     ] = True,
     test_steps: Annotated[
-        list[Path] | None, _old("--test-steps", "FILE:labels,test; nothing is held out of --steps then")
+        list[Path] | None, _old("--test-steps", "Now FILE:labels,test; nothing is held out of --steps then.")
     ] = None,
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of prompts kept for figures.", rich_help_panel=DATA)
@@ -117,7 +117,7 @@ def train_scorer(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with a training that was stopped; refused where settings differ.",
+            help="Continue a training that was stopped; refused where settings or data differ.",
             rich_help_panel=opt.OUTPUT,
         ),
     ] = False,

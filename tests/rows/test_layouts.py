@@ -179,7 +179,7 @@ def test_transcripts_are_told_by_their_marks() -> None:
         ({}, "no row could be read"),
         (
             {"question": TEXT, "answer": TEXT},
-            r"fit no layout; the columns are question: string.*--columns.*prompt=…",
+            r"fit no layout:\n  question  string: could be prompt, .*(?s:.*)--columns.*:\n  prompt=…,chosen=…",
         ),
         ({"chosen": TEXT}, "fit no layout"),
         ({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT, "completion": TEXT}, "more than one layout"),

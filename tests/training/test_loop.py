@@ -73,7 +73,7 @@ def config(**settings: float) -> TrainingConfig:
         "checkpoint_steps": 3,
         "learning_rate": 1e-2,
     }
-    return TrainingConfig.model_validate({"preference": ("unused.jsonl",), **given, **settings})
+    return TrainingConfig.model_validate({"sources": ["unused.jsonl"], **given, **settings})
 
 
 def tiny_model() -> TokenRewardModel:

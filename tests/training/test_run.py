@@ -190,12 +190,18 @@ def test_sources_are_described_before_a_model_is_loaded(
             said.append(text)
 
     said: list[str] = []
+    source = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Q {i}?", "chosen": "Yes. " * 4**i, "rejected": "No."} for i in range(6)]
+    source.write_text("\n".join(map(json.dumps, [*rows, rows[0] | {"chosen": ""}])), encoding="utf-8")
     monkeypatch.setattr("asr_data.training.run.load_backbone", load)
     with pytest.raises(Loaded):
-        train_scorer(config(max_length=40), tmp_path / "out", resume=False, progress=Listening())
-    assert "  20 of 20 rows used: 20 pairs" in said
-    assert "  20 of 20 rows used: 20 labelled responses" in said
-    assert any(line.endswith("pairs: too_long") for line in said), said
+        train_scorer(
+            config(sources=(str(source),), max_length=400), tmp_path / "out", resume=False, progress=Listening()
+        )
+    assert "  6 of 7 rows used: 6 pairs" in said
+    assert "  1 rows left out, empty_response: row 6: chosen is empty or nothing but white space" in said
+    # 4**5 words and a full stop for each, at least a token apiece; 4**4 take more than 400 tokens, too
+    assert f"2 examples left out, {tmp_path.name}/pairs: too_long" in said
 
 
 def test_bad_sources_leave_no_output_behind(tmp_path: Path, config: Callable[..., TrainingConfig]) -> None:

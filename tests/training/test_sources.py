@@ -84,10 +84,10 @@ def test_steps_after_a_first_error_are_unknown(tmp_path: Path) -> None:
     steps = ["a", "b", "c"]
     rows: list[Any] = [{"prompt": f"Q{n}", "completions": steps, "first_error_step": n} for n in (2, 0)]
     marked, sound = labelled(read(tmp_path, rows))
-    assert said(marked) == [("a\n", 1.0), ("b\n", 0.0)]
+    assert said(marked) == [("a\n", 1.0), ("b", 0.0)]
     assert said(sound) == [("a\n", 1.0), ("b\n", 1.0), ("c", 1.0)]
     rows = [{"prompt": "Q", "completions": steps, "labels": [True, None, False]}]
-    assert [said(one) for one in labelled(read(tmp_path, rows))] == [[("a\n", 1.0), ("c", 0.0)]]
+    assert [said(one) for one in labelled(read(tmp_path, rows))] == [[("a", 1.0), ("c", 0.0)]]
 
 
 def test_sentence_scores(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_sentence_scores(tmp_path: Path) -> None:
     ]
     plain, unknown = labelled(read(tmp_path, rows))
     assert said(plain) == [("Één.", 1.0), ("Two!", 0.25)]
-    assert said(unknown) == [("1. One.\n", 1.0)]
+    assert said(unknown) == [("1. One.", 1.0)]
     nested = [{"prompt": "R", "completion": "One. Two!", "scores": [[4, 0], [2, 2]]}]
     assert [said(one) for one in labelled(read(tmp_path, nested))] == [[("One.", 0.75), ("Two!", 0.25)]]
     declared = [{"prompt": "S", "completion": "One. Two!", "scores": [-1, 1], "score_min": -1, "score_max": 1}]
