@@ -11,7 +11,7 @@ import numpy as np
 
 from asr_data.errors import RowRejected
 from asr_data.scoring.config import PromptConfig
-from asr_data.scoring.stepwise import as_prompted
+from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.training.examples import Example, Goal
