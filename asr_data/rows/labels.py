@@ -43,7 +43,7 @@ def label_unit(kind: pa.DataType, column: str) -> LabelUnit:
     item = item_type(kind)
     if item is not None and (is_number(item) or pa.types.is_boolean(item)):
         return "scores"
-    if item is not None and is_span(item):
+    if item is not None and pa.types.is_struct(item) and is_span(item):
         return "spans" if {field.name for field in item.fields}.intersection(_REWARD_KEYS) else "errors"
     raise InputError(
         f"column {column!r} is {kind}; labels are a list of numbers or booleans, or of objects with start and end "

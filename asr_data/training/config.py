@@ -53,7 +53,7 @@ class SourceConfig(BaseModel):
 
     @model_serializer
     def __str__(self) -> str:
-        words = [word for word in (self.learn, self.part) if word != "all"]
+        words: list[str] = [word for word in (self.learn, self.part) if word != "all"]
         named = {key: getattr(self, key) for key in ("split", "name", "revision", "group")}
         words += [f"{key}={value}" for key, value in named.items() if value is not None]
         words += [] if self.scale == (0.0, 1.0) else [f"scale={self.scale[0]:g}..{self.scale[1]:g}"]

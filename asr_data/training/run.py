@@ -220,8 +220,8 @@ def _encode(sources: Sequence[SourceData], tokenizer: Tokenizer, config: Trainin
         train_units += kept
         held_out += out
     if not train_units:
-        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in sorted((left_out + untokenised).items()))
-        raise ConfigError(f"no training example is left{f'; left out are {reasons}' if reasons else ''}")
+        counted = [f"{reason}: {count:,}" for reason, count in sorted((left_out + untokenised).items())]
+        raise ConfigError("; ".join(["no training example is left", *counted]))
     taught = {unit.group for unit in train_units}
     held_out = [unit for unit in held_out if unit.group not in taught]
     counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)

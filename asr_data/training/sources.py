@@ -16,7 +16,7 @@ from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import Example, examples_of, identity
+from asr_data.training.examples import Example, Goal, examples_of, identity
 from asr_data.types import RejectedRow
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,11 @@ class SourceData:
     def summary(self) -> list[str]:
         """Lines for the user: what was found, how much of it is used, and why the rest is not."""
         goals = Counter(example.goal for example in self.examples)
-        words = {"pair": "pairs", "verdict": "responses with a verdict", "labels": "labelled responses"}
+        words: dict[Goal, str] = {
+            "pair": "pairs",
+            "verdict": "responses with a verdict",
+            "labels": "labelled responses",
+        }
         found = ", ".join(f"{goals[goal]:,} {word}" for goal, word in words.items() if goals[goal])
         lines = [f"{self.name}: {self.layout}", f"  {self.used:,} of {self.rows:,} rows used: {found or 'nothing'}"]
         if self.repeated:
