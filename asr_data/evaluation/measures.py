@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from asr_data.evaluation.ratios import Measure
 from asr_data.ragged import row_sums
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.rewards import segment_rewards
+from asr_data.statistics.bootstrap import Measure
 from asr_data.types import Bool, Float32, Float64, Int64
 
 TITLES: Final[dict[str, str]] = {

@@ -15,8 +15,9 @@ from asr_data.pipeline import aligning, logprobs, masking, scoring
 from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import versions
 from asr_data.pipeline.scoring import rejects_json
-from asr_data.pipeline.shards import ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress, side_statistics
+from asr_data.pipeline.shard_files import ScoredShards, ShardNames
+from asr_data.pipeline.summary import side_statistics
+from asr_data.progress import Progress
 from asr_data.rows import Layout
 from asr_data.storage.card import dataset_card
 from asr_data.storage.manifest import (

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.pipeline.shards import ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.shard_files import ScoredShards, ShardNames
+from asr_data.progress import Progress
 from asr_data.ragged import list_column
 from asr_data.rows import Layout, normalise
 from asr_data.storage import ReferenceRecord, TokenizerRecord
@@ -24,7 +24,7 @@ STAGE = "logprobs"
 
 
 class LogProbabilities(Protocol):
-    """A reference model, such as :class:`asr_data.scoring.reference.Reference`, whose attributes these are."""
+    """A reference model, such as :class:`asr_data.scoring.reference.ReferenceModel`, whose attributes these are."""
 
     @property
     def name(self) -> str: ...  # noqa: D102 - the class says it
@@ -95,8 +95,13 @@ class LogprobStage:
     def _table(self, indices: Sequence[int], rows: Sequence[list[Float32] | None]) -> pa.Table:
         sides = self._layout.sides
         columns: list[Any] = [pa.array(indices, type=pa.int64())]
-        for side in range(len(sides)):
-            # Rounding may leave a certain token a hair above 0.
-            values = [None if row is None else np.minimum(row[side], np.float32(0)) for row in rows]
-            columns.append(list_column(values, pa.float32()))
+        columns += [
+            list_column([None if row is None else _not_above_zero(row[side]) for row in rows], pa.float32())
+            for side in range(len(sides))
+        ]
         return pa.Table.from_arrays(columns, schema=logprobs_schema(sides))
+
+
+def _not_above_zero(values: Float32) -> Float32:
+    """Rounding may leave a certain token a hair above 0."""
+    return np.minimum(values, np.float32(0))

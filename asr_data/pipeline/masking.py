@@ -13,10 +13,10 @@ from pydantic import JsonValue
 from asr_data.config import MaskConfig
 from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
 from asr_data.masks.batch import MaskedBatch, TokenBatch
-from asr_data.pipeline.aligning import token_batch
+from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
-from asr_data.pipeline.shards import BATCH_ROWS, ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
+from asr_data.progress import Progress
 from asr_data.ragged import interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.output import OutputDirectory, Rows

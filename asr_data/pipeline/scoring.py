@@ -11,9 +11,9 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.pipeline.shards import ShardNames
-from asr_data.pipeline.splitting import score_or_split
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.scorer_failures import score_or_split
+from asr_data.pipeline.shard_files import ShardNames
+from asr_data.progress import Progress
 from asr_data.ragged import list_column
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer

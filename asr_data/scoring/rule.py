@@ -16,12 +16,12 @@ import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.config import RuleConfig
-from asr_data.scoring.labels import Span, check_spans, spans_to_rewards
+from asr_data.scoring.labels import RewardSpan, check_spans, spans_to_rewards
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.text.template import response_text
 from asr_data.types import ByteRewards, Int32, RejectedRow, Row, Text
 
-Rule: TypeAlias = Callable[[Text, str], Iterable[Span]]
+Rule: TypeAlias = Callable[[Text, str], Iterable[RewardSpan]]
 """From a prompt (a string, or messages) and a response text to ``(start, end, reward)``: spans in code points of the
 response, in any order and without overlap. What no span covers is unknown."""
 
@@ -110,7 +110,7 @@ def _import(name: str) -> ModuleType:
         raise ScorerError(f"rule: importing {name!r} failed: {type(error).__name__}: {error}") from error
 
 
-def _span(item: Any) -> Span:
+def _span(item: Any) -> RewardSpan:
     match item:
         case (numbers.Integral(), numbers.Integral(), numbers.Real()):
             return int(item[0]), int(item[1]), float(item[2])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr_data.evaluation.metrics import auroc, bootstrap_interval, pair_wins
+from asr_data.statistics.ranking import auroc, bootstrap_interval, pair_wins
 from asr_data.training.encode import Unit
 from asr_data.training.report import Figure
 from asr_data.types import Float32

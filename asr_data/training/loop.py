@@ -9,29 +9,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr_data.errors import ConfigError
+from asr_data.progress import Progress
 from asr_data.scoring.engine import pad
 from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Unit
 from asr_data.training.objective import unit_loss
 from asr_data.types import Float32
-
-
-class Progress(Protocol):
-    """What the loop tells while it works."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
-        """Cumulative counts."""
-
-    def message(self, text: str) -> None:
-        """A line worth keeping."""
 
 
 @dataclass(frozen=True, slots=True)

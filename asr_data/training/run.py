@@ -15,18 +15,22 @@ from safetensors.torch import save_file
 from torch import nn
 
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
-from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
+from asr_data.progress import Progress
+from asr_data.scoring.backbone import load_backbone
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
+from asr_data.scoring.decoder import pick_device
 from asr_data.scoring.engine import Engine
-from asr_data.scoring.load import load_scorer, pick_device
+from asr_data.scoring.load import load_scorer
+from asr_data.scoring.locate import packaged_file, resolve_directory
 from asr_data.scoring.model_scorer import ModelScorer
+from asr_data.scoring.quiet import quiet_transformers
 from asr_data.scoring.token_head import TokenHeadReadout, TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Unit, encode_examples
 from asr_data.training.examples import LabelledExample, PreferenceExample
 from asr_data.training.figures import figures_of
-from asr_data.training.loop import Progress, predict, train
+from asr_data.training.loop import predict, train
 from asr_data.training.report import Figure, write_report
 from asr_data.training.sources import SourceKind, read_source, source_name
 from asr_data.training.split import hold_out

@@ -44,7 +44,7 @@ def train_judge(bundle: Path, output: Path, max_tokens: int) -> None:
 class _Printed:
     """Lines of a training run."""
 
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
         """Nothing: the lines suffice."""
 
     def message(self, text: str) -> None:

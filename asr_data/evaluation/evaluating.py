@@ -11,10 +11,10 @@ import numpy as np
 
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError, InputError
+from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions, LabelledRows, load_labelled
 from asr_data.evaluation.measures import NEEDS_GOLD, TITLES, measure
-from asr_data.evaluation.ratios import Estimate, GroupBootstrap
 from asr_data.evaluation.sweep import Setting, best, grid, half_of, try_settings
-from asr_data.pipeline.labelled_rows import Evaluated, GoldOptions, LabelledRows, load_labelled
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap
 from asr_data.storage.manifest import Manifest
 from asr_data.storage.reader import open_output
 from asr_data.text import Tokenizer

@@ -152,7 +152,7 @@ def test_other_versions_than_those_of_the_parts_are_refused(
     bench: Any, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = run_parts(bench, pairs, 2)
-    monkeypatch.setattr("asr_data.pipeline.parts.versions", lambda: {"numpy": "0.1"})
+    monkeypatch.setattr("asr_data.pipeline.merging.versions", lambda: {"numpy": "0.1"})
     with pytest.raises(StorageError, match=r'(?s)other versions.*numpy: was "2.*", now "0\.1"'):
         merge(parts, bench.folder / "joined")
 

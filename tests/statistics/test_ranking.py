@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.errors import InputError
-from asr_data.evaluation.metrics import (
+from asr_data.statistics.ranking import (
     auroc,
     bootstrap_interval,
     mean_within_response_auroc,
@@ -133,7 +133,7 @@ def test_items_of_one_group_do_not_narrow_the_interval() -> None:
 def test_bootstrap_in_blocks_equals_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ([0.1, 0.9, 0.4, 0.6], [0, 1, 1, 2])
     whole = bootstrap_interval(*arguments, seed=5)
-    monkeypatch.setattr("asr_data.evaluation.metrics._CELLS", 21)
+    monkeypatch.setattr("asr_data.statistics.ranking._CELLS", 21)
     assert bootstrap_interval(*arguments, seed=5) == whole
 
 

@@ -20,7 +20,7 @@ import pytest
 from asr_data.config import OutputConfig, Part
 from asr_data.errors import ConfigError, MissingDependencyError, StorageError
 from asr_data.pipeline import merge, run, score
-from asr_data.pipeline.on_ray import Loaders, RayPool
+from asr_data.pipeline.ray_pool import Loaders, RayPool
 from asr_data.rows import detect, first_records, open_source
 from asr_data.scoring.config import RuleConfig
 from asr_data.scoring.rule import load_rule

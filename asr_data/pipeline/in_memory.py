@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asr_data.config import MaskConfig, OutputConfig
 from asr_data.errors import InputError
 from asr_data.pipeline.commands import run
-from asr_data.pipeline.summary import Progress
+from asr_data.progress import Progress
 from asr_data.rows import detect, first_records, open_source
 from asr_data.scoring.protocol import Scorer
 from asr_data.text.tokenizer import Tokenizer
@@ -18,7 +18,7 @@ from asr_data.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import datasets
 
-    from asr_data.scoring.reference import Reference
+    from asr_data.scoring.reference import ReferenceModel
 
 
 def annotate(
@@ -26,7 +26,7 @@ def annotate(
     scorer: Scorer,
     tokenizer: Tokenizer | None = None,
     *,
-    reference: Reference | None = None,
+    reference: ReferenceModel | None = None,
     columns: Mapping[str, str] | None = None,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     prefix: str = "",

@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from asr_data.config import MaskConfig, OutputConfig, Part
 from asr_data.errors import CorruptFileError, StorageError
-from asr_data.pipeline.apart import stages_apart
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
 from asr_data.pipeline.plan import versions
+from asr_data.pipeline.reporting import report_state
 from asr_data.pipeline.scoring import STAGE as SCORE
-from asr_data.pipeline.shards import ShardNames, WorkShards
-from asr_data.pipeline.summary import Progress, Silent, Summary, summary_of, tell_state
+from asr_data.pipeline.shard_files import ShardNames, WorkShards
+from asr_data.pipeline.shard_jobs import stages_apart
+from asr_data.pipeline.summary import Summary, summary_of
+from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout
 from asr_data.rows.schema import storable
 from asr_data.storage import open_output
@@ -92,7 +94,7 @@ def merge(
     _check_parts(opened, output)
     first = opened[0]
     directory = OutputDirectory.create(output, first.plan, resume=resume, overwrite=overwrite)
-    tell_state(directory, progress)
+    report_state(directory, progress)
     if not directory.is_finished:
         for part in opened:
             _adopt(directory, part, progress)

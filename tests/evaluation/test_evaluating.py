@@ -10,13 +10,12 @@ import pytest
 
 from asr_data.config import FixedBaseline, MaskConfig, SequenceBaseline, StepConfig, TokenConfig
 from asr_data.errors import ConfigError, InputError
-from asr_data.pipeline import evaluate, sweep
-from asr_data.pipeline.labelled_rows import GoldOptions
+from asr_data.evaluation.evaluating import evaluate, sweep
+from asr_data.evaluation.labelled_rows import GoldOptions
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.labels import LabelScorer
 from asr_data.types import ByteRewards, Row
-
-from .conftest import Bench, pair, response_of
+from tests.pipeline.conftest import Bench, pair, response_of
 
 FAULTS = [
     ("It is four. That is right.", "It is four. That is wrong here.", ["wrong here."]),

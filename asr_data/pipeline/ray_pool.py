@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import Any, Final
 
 from asr_data.errors import AsrDataError, ConfigError, MissingDependencyError, ScorerError, StorageError
-from asr_data.pipeline.apart import LocalPool, ShardJob
 from asr_data.pipeline.logprobs import LogProbabilities, reference_record
-from asr_data.pipeline.summary import Progress, Silent
+from asr_data.pipeline.shard_jobs import LocalPool, ShardJob
+from asr_data.progress import Progress, Silent
 from asr_data.scoring.allocator import settle_memory
 from asr_data.scoring.protocol import Scored, Scorer, ScorerInfo
 from asr_data.storage import ReferenceRecord
@@ -166,7 +166,7 @@ class RayPool:
             self._ray.shutdown()
 
     def work(self, job: ShardJob, directory: OutputDirectory, shards: Sequence[int], progress: Progress) -> None:
-        """See :class:`asr_data.pipeline.apart.ShardPool`. After an error the pool can only be closed.
+        """See :class:`asr_data.pipeline.shard_jobs.ShardPool`. After an error the pool can only be closed.
 
         Raises:
             StorageError: a shard cost several workers.

@@ -14,8 +14,8 @@ from asr_data.pipeline import aligning, logprobs, scoring
 from asr_data.pipeline.aligning import AlignStage
 from asr_data.pipeline.logprobs import LogProbabilities, LogprobStage
 from asr_data.pipeline.scoring import ScoreStage
-from asr_data.pipeline.shards import ShardNames, WorkShards
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.shard_files import ShardNames, WorkShards
+from asr_data.progress import Progress
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.output import OutputDirectory

@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asr_data.errors import ConfigError, CorruptFileError, InputError, RowRejected
+from asr_data.evaluation.gold import Gold, Labels, find_gold
 from asr_data.evaluation.sweep import Labelled
 from asr_data.masks import MaskedBatch
-from asr_data.pipeline.aligning import AlignedRecord, aligned_side, aligned_table, byte_rewards, token_batch
-from asr_data.pipeline.commands import recorded_tokenizer
-from asr_data.pipeline.gold import Gold, Labels, find_gold
-from asr_data.ragged import interleaved
+from asr_data.pipeline.aligned_rows import AlignedRecord, aligned_table, byte_rewards, response_scalars, token_batch
+from asr_data.pipeline.aligning import aligned_side
+from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+from asr_data.ragged import interleaved, offsets_of
 from asr_data.rows import Layout, normalise
 from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.text import AlignedResponse, Tokenizer, align, project
-from asr_data.types import Bool, ByteRewards, Float32, Row, Side
+from asr_data.types import Bool, ByteRewards, Float32, Int64, Row, Side
 
 _STORED: Final = ("ids", "mask", "token_reward", "seg_start", "seg_reward", "seg_keep", "reward")
 
@@ -164,7 +164,7 @@ class _Reader:
             aligned_side(response, given, form, preferred=completion.preferred)
             for response, given, completion in zip(responses, rewards, row.completions, strict=True)
         ]
-        self._records.append((row.index, [], sides, []))
+        self._records.append(AlignedRecord(row.index, [], sides, []))
         self._labels += [
             _gold_values(response, labels.get(completion.side, ()))
             for response, completion in zip(responses, row.completions, strict=True)
@@ -202,33 +202,26 @@ class _Reader:
             labelled_tokens=int(known.sum()),
             faulty_tokens=int(faulty.sum()),
         )
-        stored = self._own_masks(_both(batch, sides, "ids")) if self._stored else None
+        stored = self._own_masks(_of_sides(batch, sides, "ids")[0]) if self._stored else None
         return LabelledRows(Labelled(tokens, faulty, known), self._groups, evaluated, stored)
 
     def _own_masks(self, ids: Any) -> MaskedBatch:
         sides = self._layout.sides
 
         def flat(name: str) -> Any:
-            return np.concatenate([_both(batch, sides, name) for batch in self._stored])
+            return np.concatenate([_of_sides(batch, sides, name)[0] for batch in self._stored])
 
         if not np.array_equal(flat("ids"), ids):
             raise InputError(
                 f"{self._path}: tokenizer {self._tokenizer.name} makes other tokens than the directory has; name the "
                 "one it was made with"
             )
-        counts = [
-            np.stack([pc.list_value_length(batch.column(f"{side}_seg_start")).to_numpy() for side in sides], 1).ravel()
-            for batch in self._stored
-        ]
-        rewards = [
-            np.stack([batch.column(f"{side}_reward").to_numpy(zero_copy_only=False) for side in sides], 1).ravel()
-            for batch in self._stored
-        ]
-        reward = np.concatenate(rewards).astype(np.float32)
+        lengths = [np.diff(_of_sides(batch, sides, "seg_start")[1]) for batch in self._stored]
+        reward = np.concatenate([response_scalars(batch, sides, "reward") for batch in self._stored]).astype(np.float32)
         return MaskedBatch(
             token_reward=flat("token_reward"),
             mask=flat("mask"),
-            segment_offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64),
+            segment_offsets=offsets_of(np.concatenate(lengths)),
             segment_start=flat("seg_start"),
             segment_reward=flat("seg_reward"),
             segment_keep=flat("seg_keep"),
@@ -245,6 +238,6 @@ def _gold_values(response: AlignedResponse, labels: Labels) -> Float32:
     return project(rewards, response.start, response.end, "value")
 
 
-def _both(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any:
-    """A list column of all sides, flat, in the response order of :func:`token_batch`."""
-    return interleaved([batch.column(f"{side}_{name}") for side in sides])[0]
+def _of_sides(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> tuple[Any, Int64]:
+    """The list column ``S_name`` of all sides, flat, in the response order of :func:`token_batch`; and its offsets."""
+    return interleaved([batch.column(f"{side}_{name}") for side in sides])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asr_data.errors import InputError, RowRejected, ScorerError
-from asr_data.pipeline.splitting import score_or_split
+from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.types import RejectedRow, Row
 

@@ -1,4 +1,4 @@
-"""``inspect`` and ``validate``: look at an annotated directory, and check it."""
+"""``inspect``: annotated rows in the terminal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from asr_data.errors import ConfigError
 from asr_data.types import Side
-from asr_data.view.escape import visible
 from asr_data_cli.console import standard_output
 
 if TYPE_CHECKING:
-    from asr_data.storage import AnnotatedDirectory, Problem
+    from asr_data.storage import AnnotatedDirectory
     from asr_data.view.reading import AnnotatedRow
 
 FIRST_ROWS = 3
@@ -28,7 +25,6 @@ INSPECT_EXAMPLES = (
     "asr-annotate inspect annotated --sample 10 --seed 7 --side rejected",
     "asr-annotate inspect annotated --sample 100 > sample.txt",
 )
-VALIDATE_EXAMPLES = ("asr-annotate validate annotated",)
 
 Rows: TypeAlias = Annotated[
     list[int] | None,
@@ -122,26 +118,3 @@ def _chosen_rows(
     if rows:
         return rows_by_index(annotated, rows)
     return first_rows(annotated, FIRST_ROWS) if sample is None else sampled_rows(annotated, sample, seed)
-
-
-def validate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
-) -> None:
-    """Check every file, row and count of an annotated directory; exit code 1 if anything is wrong."""
-    from asr_data.storage import validate as find_problems
-
-    problems = find_problems(directory)
-    print_problems(standard_output(), directory, problems)
-    if problems:
-        raise typer.Exit(1)
-
-
-def print_problems(console: Console, directory: Path, problems: Sequence[Problem]) -> None:
-    """One line per problem, or that there is none."""
-    for problem in problems:
-        place = problem.file if problem.row is None else f"{problem.file}, row {problem.row}"
-        console.print(Text(f"{visible(place)}: {visible(problem.message)}", style="red"), soft_wrap=True)
-    if problems:
-        console.print(f"{len(problems):,} problems in {directory}", style="red", markup=False, soft_wrap=True)
-    else:
-        console.print(f"valid: {directory}", markup=False, soft_wrap=True)

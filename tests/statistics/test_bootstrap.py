@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from asr_data.errors import InputError
-from asr_data.evaluation.metrics import bootstrap_interval
-from asr_data.evaluation.ratios import GroupBootstrap, Measure
+from asr_data.statistics.bootstrap import GroupBootstrap, Measure
+from asr_data.statistics.ranking import bootstrap_interval
 
 
 def measure(part: list[float], whole: list[float]) -> Measure:
