@@ -57,7 +57,7 @@ def adaptive_mask(
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
-        boundary: integers ``[batch, time]`` of ``asr_data.text.boundaries.BoundaryKind``, for ``optimal``: what starts
+        boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
             at each token. None where the text is not known, and then a cut costs the same everywhere.
         written: bool ``[batch, time]``, false at valid tokens that the assistant did not write (tool results): they are
             never trained on.

@@ -22,7 +22,7 @@ class FlatTokens:
         lengths: int64 ``[R]``, at least 1.
         baseline: float64 ``[R]``, b.
         step_start: bool ``[N]``, or None.
-        boundary: integers ``[N]`` of ``asr_data.text.boundaries.BoundaryKind``, or None where the text is not known.
+        boundary: integers ``[N]`` of ``asr_data.boundaries.BoundaryKind``, or None where the text is not known.
     """
 
     values: Tensor

@@ -19,7 +19,7 @@ class SplitContext:
         baseline: b, one number or float ``[R]``.
         sigma: the noise σ, one number or float ``[R]``; None estimates one number from the rewards that are cut, as
             ``asr_data.segments.noise`` says.
-        boundary: int8 ``[N]`` of ``asr_data.text.boundaries.BoundaryKind``, what starts at each token; None where the
+        boundary: int8 ``[N]`` of ``asr_data.boundaries.BoundaryKind``, what starts at each token; None where the
             text is not known, and then a cut costs the same everywhere.
         step_start: bool ``[N]``, true at tokens that start a step; a row's first token always does.
     """
