@@ -18,7 +18,7 @@ from asr_data.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import datasets
 
-    from asr_data.scoring.reference import Reference
+    from asr_data.scoring.reference import ReferenceModel
 
 
 def annotate(
@@ -26,7 +26,7 @@ def annotate(
     scorer: Scorer,
     tokenizer: Tokenizer | None = None,
     *,
-    reference: Reference | None = None,
+    reference: ReferenceModel | None = None,
     columns: Mapping[str, str] | None = None,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     prefix: str = "",

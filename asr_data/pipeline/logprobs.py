@@ -24,7 +24,7 @@ STAGE = "logprobs"
 
 
 class LogProbabilities(Protocol):
-    """A reference model, such as :class:`asr_data.scoring.reference.Reference`, whose attributes these are."""
+    """A reference model, such as :class:`asr_data.scoring.reference.ReferenceModel`, whose attributes these are."""
 
     @property
     def name(self) -> str: ...  # noqa: D102 - the class says it

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.scoring.config import PromptConfig, StepConfig
+from asr_data.response import response_text
+from asr_data.scoring.config import PromptConfig, StepLayoutConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import Reading
-from asr_data.scoring.steps import split_steps, step_ends
+from asr_data.scoring.step_splitting import split_steps, step_ends
 from asr_data.text.align import align
-from asr_data.text.template import apply_template, render_messages, response_text, template_arguments
+from asr_data.text.template import apply_template, render_messages, template_arguments
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Completion, Int32, Int64, Message, Row, Text
 
 
-def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepConfig) -> list[Reading]:
+def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepLayoutConfig) -> list[Reading]:
     """One request per completion, read once per step; the spans are the steps.
 
     Raises:
@@ -36,30 +37,12 @@ def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: St
             asked = _together(row, completion.content, tokenizer, prompt, steps)
         read = [position - steps.back for position in asked.read]
         if min(read) < 0:
-            raise RowRejected("tokens_uncovered", "nothing stands before the first step, where its reward is read")
+            raise RowRejected("tokens_uncovered", "the first step's reward would be read before the first token")
         readings.append(Reading((Request(asked.ids, read),), asked.step_end, asked.step_end))
     return readings
 
 
-def as_prompted(row: Row, prompt: PromptConfig) -> Row:
-    """The row as a model with this prompt wants it: strings made turns where it says so, and its system message."""
-    if prompt.strings == "turns" and isinstance(row.prompt, str):
-        completions = tuple(
-            replace(c, content=[{"role": "assistant", "content": c.content}]) if isinstance(c.content, str) else c
-            for c in row.completions
-        )
-        row = replace(row, prompt=[{"role": "user", "content": row.prompt}], completions=completions)
-    return with_system(row, prompt.system)
-
-
-def with_system(row: Row, system: str | None) -> Row:
-    """The row with a system message in front, where its prompt has messages and none is the system's."""
-    if system is None or isinstance(row.prompt, str) or any(m["role"] == "system" for m in row.prompt):
-        return row
-    return replace(row, prompt=[{"role": "system", "content": system}, *row.prompt])
-
-
-def check_separator(tokenizer: Tokenizer, steps: StepConfig) -> None:
+def check_separator(tokenizer: Tokenizer, steps: StepLayoutConfig) -> None:
     """See that the separator can be found among the tokens.
 
     Raises:
@@ -92,7 +75,7 @@ class _Marked:
     step_end: Int32
 
 
-def _together(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepConfig) -> _Asked:
+def _together(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepLayoutConfig) -> _Asked:
     marked = _mark(content, steps)
     ids, start, end = _tokenize(row, marked.content, tokenizer, prompt)
     if steps.read == "last_token_of_step":
@@ -126,7 +109,7 @@ def _tokenize(row: Row, marked: Text, tokenizer: Tokenizer, prompt: PromptConfig
     return bos + encoded.ids, start, end
 
 
-def _by_step(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepConfig) -> _Asked:
+def _by_step(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepLayoutConfig) -> _Asked:
     ids = _prompt_ids(row, tokenizer, prompt)
     separator = tokenizer.hf.encode(steps.separator, add_special_tokens=False) if steps.separator else []
     read = []
@@ -140,7 +123,7 @@ def _by_step(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig
     return _Asked(ids, read, step_ends(cut))
 
 
-def _turns(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepConfig) -> _Asked:
+def _turns(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepLayoutConfig) -> _Asked:
     cut = _split(_single(content), steps)
     asked = [step for step, _ in cut]
     asked[0] = _prompt_text(row.prompt, prompt.template or "{prompt} ") + asked[0]
@@ -160,7 +143,7 @@ def _turns(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, 
     return _Asked(encoded.ids, read, step_ends(cut))
 
 
-def _separator_ids(tokenizer: Tokenizer, steps: StepConfig) -> frozenset[int]:
+def _separator_ids(tokenizer: Tokenizer, steps: StepLayoutConfig) -> frozenset[int]:
     if steps.separator_ids:
         return frozenset(steps.separator_ids)
     ids = tokenizer.hf.encode(steps.separator, add_special_tokens=False)
@@ -172,11 +155,11 @@ def _separator_ids(tokenizer: Tokenizer, steps: StepConfig) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _split(text: str, steps: StepConfig) -> list[tuple[str, str]]:
+def _split(text: str, steps: StepLayoutConfig) -> list[tuple[str, str]]:
     return split_steps(text, steps.split, keep_empty=steps.empty == "keep")
 
 
-def _mark(content: Text, steps: StepConfig) -> _Marked:
+def _mark(content: Text, steps: StepLayoutConfig) -> _Marked:
     messages: Sequence[Message] = [{"role": "assistant", "content": content}] if isinstance(content, str) else content
     marked: list[Message] = []
     last, separators, cuts, shown = [], [], [], 0

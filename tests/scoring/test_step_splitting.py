@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_data.scoring.steps import split_steps, step_ends
+from asr_data.scoring.step_splitting import split_steps, step_ends
 
 
 @pytest.mark.parametrize(
