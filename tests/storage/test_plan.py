@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_data.config import MaskConfig, SequenceConfig
+from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError
 from asr_data.storage import Plan, TokenizerRecord, load_manifest
 from asr_data.storage.plan import canonical_json, plain_json, plan_differences
@@ -43,7 +43,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
     assert list(scored.to_json()) == [
         "input", "layout", "scorer", "scorer_tokenizer", "scoring", "output", "versions",
     ]  # fmt: skip
-    masked = scored.masked(TokenizerRecord(name="t", fingerprint="f"), MaskConfig(segmenter=SequenceConfig()))
+    masked = scored.masked(TokenizerRecord(name="t", fingerprint="f"), MaskConfig(end_token="mask"))
     assert list(masked.to_json())[-2:] == ["tokenizer", "mask"]
     assert Plan.model_validate(masked.to_json()) == masked
 
