@@ -43,7 +43,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
     assert list(scored.to_json()) == [
         "input", "layout", "scorer", "scorer_tokenizer", "scoring", "output", "versions",
     ]  # fmt: skip
-    masked = scored.masked(TokenizerRecord(name="t", fingerprint="f"), MaskConfig(end_token="mask"))
+    masked = scored.masked(TokenizerRecord(name="t", fingerprint="f"), MaskConfig(reward="delta"))
     assert list(masked.to_json())[-2:] == ["tokenizer", "mask"]
     assert Plan.model_validate(masked.to_json()) == masked
 
