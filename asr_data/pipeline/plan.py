@@ -9,8 +9,8 @@ from typing import Any
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import PartRecord
 from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.work import PartRecord
 from asr_data.text.tokenizer import Tokenizer
 
 _VERSIONED = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
