@@ -1,4 +1,4 @@
-"""From annotated rows to what a model and a loss take, for training loops without a trainer. Everything is unshifted."""
+"""From annotated rows to what a model and a loss take, for a plain training loop. Everything is unshifted."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
     mask = _column(row, f"{prefix}{side}_mask", where)
     if len(mask) and mask.dtype != torch.bool:
         raise ValueError(f"{where}: {prefix}{side}_mask is {mask.dtype}; a mask is bool, true: train on this token")
-    columns = {"mask": (f"{side}_mask", mask.bool(), False)}
+    columns: dict[str, tuple[str, Tensor, float]] = {"mask": (f"{side}_mask", mask.bool(), False)}
     for column, name in _FLOATS.items():
         if row.get(f"{prefix}{side}_{column}") is not None:
             values = _column(row, f"{prefix}{side}_{column}", where).float()

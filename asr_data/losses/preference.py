@@ -82,10 +82,9 @@ def adaptive_dpo_loss(
         check_finite(chosen_counted, **chosen)
         check_finite(rejected_counted, **rejected)
     mean = length_normalized or loss_type == "ipo"
-    margin = _log_ratio(*chosen.values(), chosen_mask, chosen_counted, mean=mean) - _log_ratio(
-        *rejected.values(), rejected_mask, rejected_counted, mean=mean
-    )
-    losses = _losses(margin, beta, loss_type)
+    chosen_ratio = _log_ratio(chosen_logps, reference_chosen_logps, chosen_mask, chosen_counted, mean=mean)
+    rejected_ratio = _log_ratio(rejected_logps, reference_rejected_logps, rejected_mask, rejected_counted, mean=mean)
+    losses = _losses(chosen_ratio - rejected_ratio, beta, loss_type)
     return reduce_rows(losses, reduction, normalizer, validate=validate)
 
 
