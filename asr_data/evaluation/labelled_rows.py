@@ -104,6 +104,7 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
     reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
     for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
         reader.read(data, scores)
+    annotated.check_unchanged()
     return reader.finish()
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data.errors import ConfigError, StorageError
+from asr_data.errors import ConfigError, InputError
 from asr_data.pipeline.aligning import AlignStage
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
 from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.merging import part_summary
 from asr_data.pipeline.plan import scoring_plan, tokenizer_record
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart
 from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
+from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
@@ -58,9 +59,8 @@ def score(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    # With the columns that masking adds, too: it has no way to take other names than scoring took.
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
     plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
     return _annotate(
         ShardJob(source, plan, None),
@@ -101,8 +101,8 @@ def run(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
@@ -133,15 +133,25 @@ def _annotate(
     if part is not None:
         shards = part.files(plan.shards)
         rows = job.rows(shards)
-        pool.work(job, directory, shards, PartProgress(progress, rows))
+        _work(pool, job, directory, shards, PartProgress(progress, rows))
         return part_summary(directory, shards, len(rows), time.monotonic() - started, pool.tokens)
     if not directory.is_finished:
-        pool.work(job, directory, range(plan.shards), progress)
+        _work(pool, job, directory, range(plan.shards), progress)
         if plan.mask is None:
             finish_scored(directory, job.source.schema)
         else:
             mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
+
+
+def _work(pool: ShardPool, job: ShardJob, directory: OutputDirectory, shards: range, progress: Progress) -> None:
+    """Do the shards; where the input changed meanwhile, none of them counts as done."""
+    pool.work(job, directory, shards, progress)
+    try:
+        InputGuard(job.source).check_content()
+    except InputError:
+        directory.forget_shards()
+        raise
 
 
 def mask(
@@ -166,8 +176,7 @@ def mask(
     """
     started, progress = time.monotonic(), progress or Silent()
     before = open_output(scored)
-    if output.resolve() == scored.resolve():
-        raise StorageError(f"{output} is the input; name another directory with -o")
+    check_directories_apart([scored], output)
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
@@ -192,23 +201,8 @@ def mask(
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
 
 
-def _check_apart(source: Source, output: Path) -> None:
-    """Refuse an output directory that contains the input: overwriting would remove it before it is read."""
-    for reader in source.readers:
-        path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
-        if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise StorageError(
-                f"{path}: the input is inside the output directory {output}; name another directory with -o"
-            )
-
-
 def _record(reference: LogProbabilities | None) -> ReferenceRecord | None:
     return None if reference is None else reference_record(reference)
-
-
-def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: LogProbabilities | None) -> None:
-    added = asr_data_schemas.data_schema(sides, prefix, reference=reference is not None)
-    check_collisions(names, added.names)
 
 
 def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> None:

@@ -10,12 +10,13 @@ from typing import Any, TypeVar, cast
 import pyarrow as pa
 from pydantic import JsonValue
 
-from asr_data.errors import RowRejected, ScorerError
+from asr_data.errors import InputError, RowRejected, ScorerError
 from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import list_column
 from asr_data.rows import Layout, Source, read_rows, to_arrow
+from asr_data.rows.input_guard import InputGuard
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards, response_text
@@ -44,6 +45,7 @@ class ScoreStage:
     ) -> None:
         self._source, self._layout, self._scorer = source, layout, scorer
         self._prefix, self._run, self._shard_rows = prefix, run, shard_rows
+        self._guard = InputGuard(source)
         self.tokens = 0
 
     def work(self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], progress: Progress) -> None:
@@ -59,12 +61,21 @@ class ScoreStage:
         # One pass over the input: most readers cannot jump.
         first, size = missing[0], self._shard_rows
         inputs = read_rows(self._source, self._layout, size, first * size, (missing[-1] + 1) * size)
-        for index, batch in enumerate(inputs, start=first):
+        for index in range(first, missing[-1] + 1):
+            batch = self._read(inputs)
+            self._guard.check_rows(range(index * size, min((index + 1) * size, self._source.rows)), len(batch))
             if index in missing:
                 rows = [row for row in batch if isinstance(row, Row)]
                 rejected = [row for row in batch if isinstance(row, RejectedRow)]
                 prepared = self._scorer.prepare(rows) if isinstance(self._scorer, Preparing) else None
                 yield _Shard(index, rows, rejected, prepared)
+
+    def _read(self, inputs: Iterator[list[Row | RejectedRow]]) -> list[Row | RejectedRow]:
+        try:
+            return next(inputs, [])
+        except InputError:
+            self._guard.check()  # says so if the input changed
+            raise
 
     def _shard(self, output: OutputDirectory, names: ShardNames, shard: _Shard, progress: Progress) -> None:
         first = shard.index * self._shard_rows
@@ -82,6 +93,7 @@ class ScoreStage:
             names.rows(index): self._row_table([row for row, _ in kept]),
             names.scores(index): _score_table(kept, self._layout.sides),
         }
+        self._guard.check()
         output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
         progress.update("scoring", first + read, self._source.rows, self.tokens)
 

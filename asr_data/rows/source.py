@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from asr_data.errors import InputError
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
+from asr_data.rows.file_state import FileState, states_of
 from asr_data.rows.schema import unify
 from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, json_reader
 from asr_data.types import RejectedRow
@@ -47,6 +48,8 @@ class Source:
         fingerprint: sha256 of the content; another input has another one.
         rows: number of rows, those that cannot be read included.
         readers: the files, in order.
+        files: the files and their states when they were opened; empty for a dataset that is memory-mapped.
+        directory: the directory that holds the input, where one was named.
     """
 
     description: str
@@ -54,6 +57,21 @@ class Source:
     fingerprint: str
     rows: int
     readers: Sequence[Reader]
+    files: tuple[tuple[Path, FileState | None], ...] = ()
+    directory: Path | None = None
+
+    def fingerprint_again(self) -> str:
+        """The fingerprint of the content as it is now.
+
+        Raises:
+            OSError: a file cannot be read any more.
+        """
+        if self.files:
+            return _fingerprint_of_files([path for path, _ in self.files])
+        for reader in self.readers:
+            if isinstance(reader, DatasetReader):
+                return _fingerprint_of_dataset(reader)  # the only one
+        return self.fingerprint
 
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[list[RawRow]]:
         """The rows ``[start, stop)`` in order, in lists of ``size`` and a shorter last one."""
@@ -98,7 +116,7 @@ def open_source(
     if not isinstance(location, str | Path):
         source = _from_dataset(location, "dataset in memory")
     elif (path := Path(location)).is_dir():
-        source = _from_directory(path, split, name)
+        source = replace(_from_directory(path, split, name), directory=path)
     elif path.exists() or str(location).endswith(ALLOWED_SUFFIXES) or not _HUB_ID.fullmatch(str(location)):
         if split is not None or name is not None or revision is not None:
             raise InputError(f"{path}: --split, --name and --revision are for directories and Hub datasets")
@@ -136,10 +154,14 @@ def open_reader(path: Path) -> Reader:
 
 
 def _from_files(paths: Sequence[Path], description: str) -> Source:
+    files = states_of(paths)
     readers = [open_reader(path) for path in paths]
     schema = unify((str(path), reader.schema) for path, reader in zip(paths, readers, strict=True))
     rows = sum(reader.rows for reader in readers)
-    return Source(description, schema, _fingerprint_of_files(paths), rows, readers)
+    fingerprint = _fingerprint_of_files(paths)
+    if states_of(paths) != files:
+        raise InputError(f"{description}: the input changed while it was being opened; try again once it is complete")
+    return Source(description, schema, fingerprint, rows, readers, files)
 
 
 def _from_dataset(dataset: datasets.Dataset, description: str) -> Source:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from asr_data.errors import InputError
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
 from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
@@ -43,6 +44,27 @@ def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
     )
 
 
+def check_features(columns: pa.Schema) -> None:
+    """Refuses columns that a card cannot describe.
+
+    Args:
+        columns: of the input.
+
+    Raises:
+        InputError: names the column and its type.
+    """
+    from datasets import Features
+
+    for field in columns:
+        try:
+            Features.from_arrow_schema(pa.schema([field]))._to_yaml_list()
+        except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError) as error:
+            raise InputError(
+                f"column {field.name!r} has type {field.type}, for which datasets has no feature, so that the output "
+                "could not be opened with load_dataset: drop the column, or cast it first"
+            ) from error
+
+
 def escaped(value: object) -> str:
     """``value`` as one line of Markdown text: no markup, no HTML, no link, no control character."""
     text = _UNPRINTABLE.sub(" ", str(value)).strip()
@@ -69,12 +91,14 @@ def _template() -> Any:
 
 def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
     split = manifest.output.split
-    configs = {
+    listed = {
         "default": (manifest.files_of("data"), data_schema),
         "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
         "logprobs": (manifest.files_of("logprobs"), logprobs_schema(manifest.sides)),
         "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
     }
+    # load_dataset cannot open a config without rows.
+    configs = {name: (files, schema) for name, (files, schema) in listed.items() if any(file.rows for file in files)}
     header: dict[str, Any] = {}
     if manifest.input.license is not None:
         header["license"] = manifest.input.license
@@ -85,9 +109,8 @@ def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
             "data_files": [{"split": split, "path": [record.path for record in files]}],
         }
         for name, (files, _) in configs.items()
-        if files
     ]
-    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items() if files]
+    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items()]
     return header
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.errors import InputError
 from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
@@ -113,10 +114,24 @@ def annotate(
 ) -> Summary:
     """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
     from asr_data import pipeline
+    from asr_data.pipeline.preflight import check_before_scoring
 
     console = standard_output()
     source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
+    check_before_scoring(
+        source,
+        layout,
+        output,
+        scoring=scoring,
+        writing=writing,
+        mask=mask_settings,
+        scorer_name=models.scorer_name(model_options),
+        reference=model_options.logprobs is not None,
+        part=part,
+        resume=resume,
+        overwrite=overwrite,
+    )
     with models.opened(model_options, scoring, source_options.location, ray) as found:
         policy = models.policy_tokenizer(tokenizer, found.scorer)
         models.print_scorer(console, found.scorer, policy)
@@ -153,6 +168,7 @@ def score(
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
+    from asr_data.pipeline.preflight import check_before_scoring
 
     checks = Checks()
     columns = source.roles(checks)
@@ -164,6 +180,18 @@ def score(
     console = standard_output()
     rows, layout = _open_input(source, columns)
     _print_input(console, rows, layout)
+    check_before_scoring(
+        rows,
+        layout,
+        output,
+        scoring=scoring_settings,
+        writing=writing.config(),
+        scorer_name=models.scorer_name(model),
+        reference=model.logprobs is not None,
+        part=part,
+        resume=end.resume,
+        overwrite=end.overwrite,
+    )
     with models.opened(model, scoring_settings, source.location, cluster) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
@@ -221,10 +249,12 @@ def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
+        InputError: every row was rejected.
         typer.Exit: rows were rejected and ``strict`` is true.
     """
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         print_next(console, summary.path)
     else:
@@ -236,6 +266,7 @@ def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -
     """The same for a directory without masks."""
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
         print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
@@ -262,6 +293,17 @@ def print_next(console: Console, path: Path) -> None:
         ),
     ]
     print_commands(console, "Next", commands)
+
+
+def require_rows(summary: Summary, part: Part | None) -> None:
+    """Refuse to call it a success where nothing was annotated. A part may have no row that can be.
+
+    Raises:
+        InputError: every row was rejected.
+    """
+    if part is None and not summary.annotated:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in summary.rejects.items())
+        raise InputError(f"none of the {summary.rows:,} rows could be annotated: {reasons}; see {summary.path}/rejects")
 
 
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich import box
@@ -14,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr_data.errors import ConfigError
-from asr_data.view.escape import visible
+from asr_data.errors import ConfigError, StorageError
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
 from asr_data_cli.setting_text import baseline_text, mask_text, segmenter_text
@@ -267,13 +267,21 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 def _write(
     json_file: Path | None, csv_file: Path | None, record: Mapping[str, object], lines: Sequence[Mapping[str, object]]
 ) -> None:
+    if json_file is not None:
+        with _written(json_file) as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    if csv_file is not None:
+        with _written(csv_file) as file:
+            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
     try:
-        if json_file is not None:
-            json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if csv_file is not None:
-            with csv_file.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-                writer.writeheader()
-                writer.writerows(lines)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
     except OSError as error:
-        raise ConfigError(f"{visible(str(error.filename))}: cannot be written: {error.strerror}") from error
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -52,6 +52,13 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         yield Models(pool.scorer, pool.reference, pool)
 
 
+def scorer_name(options: ModelOptions) -> str | None:
+    """The name that the scorer will have; None where settings of the user's own decide."""
+    if options.scorer_config is not None:
+        return None
+    return "labels" if options.kind == "labels" else options.model
+
+
 def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
