@@ -118,3 +118,11 @@ def test_a_column_can_say_what_belongs_together() -> None:
 
     assert group(1, "Q") == group(1, "R") != group(2, "Q")
     assert refused(pair(None, None, source={"document": None}), "group=document") == "missing_column"
+
+
+def test_criteria_can_be_weighed() -> None:
+    scored = Label(0, 3, 0.5, "4,2,0,4,3", (1.0, 0.5, 0.0, 1.0, 0.75))
+    (example,) = learnt(single(scored), "criteria=helpfulness-verbosity")
+    assert example.targets is not None
+    assert example.targets.span_reward[0] == 0.625  # (1 + (1 − 0.75)) / 2
+    assert refused(single(GOOD), "criteria=helpfulness") == "label_mismatch"
