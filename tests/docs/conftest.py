@@ -69,6 +69,7 @@ def judge_server() -> Iterator[JudgeServer]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Path]) -> Callable[[str], Path]:
     """Gives the directory in which the blocks of a page run, with everything in it that the page's text names."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as PYTHONPATH=. does
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
     monkeypatch.setattr("asr_data.sample.sample_path", lambda: made["annotated"].with_name("pairs.jsonl"))  # quick
