@@ -22,7 +22,7 @@ Goal: TypeAlias = Literal["pair", "verdict", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """What one loss is computed on.
 
     Attributes:
@@ -40,7 +40,7 @@ class Example:
     targets: ByteRewards | None = None
 
 
-def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Example]:
+def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[TrainingExample]:
     """The examples of one row, pairs and verdicts first.
 
     Args:
@@ -56,7 +56,7 @@ def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Examp
     group = _group(row, config.group)
     examples = []
     if config.learn != "labels" and (len(row.completions) == 2 or verdicts):
-        examples.append(Example(group, "pair" if len(row.completions) == 2 else "verdict", bare))
+        examples.append(TrainingExample(group, "pair" if len(row.completions) == 2 else "verdict", bare))
     labelled = any(completion.labels for completion in row.completions)
     if config.learn != "preferences" and (labelled or not examples):
         examples += _labelled(bare, group, config)
@@ -65,7 +65,7 @@ def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Examp
     return examples
 
 
-def _labelled(row: Row, group: str, config: SourceConfig) -> Iterator[Example]:
+def _labelled(row: Row, group: str, config: SourceConfig) -> Iterator[TrainingExample]:
     """One example for each response with labels, which say the same of the same bytes as in ``run --kind labels``."""
     (scored,) = _scorer(tuple(config.criteria.items())).score([row])
     if isinstance(scored, RejectedRow):
@@ -73,7 +73,7 @@ def _labelled(row: Row, group: str, config: SourceConfig) -> Iterator[Example]:
     for completion, rewards in zip(row.completions, scored, strict=True):
         if completion.labels:
             targets = replace(rewards, span_reward=_scaled(rewards, config.scale))
-            yield Example(group, "labels", replace(row, completions=(completion,)), targets)
+            yield TrainingExample(group, "labels", replace(row, completions=(completion,)), targets)
 
 
 @cache
@@ -92,7 +92,7 @@ def _scaled(rewards: ByteRewards, scale: tuple[float, float]) -> np.ndarray:
     return ((rewards.span_reward - low) / (high - low)).astype(np.float32)
 
 
-def identity(example: Example) -> int:
+def identity(example: TrainingExample) -> int:
     """A hash that is equal for equal prompt, text and labels: 64 bits stand for the texts, to save memory."""
     (completion,) = example.row.completions
     prompt = example.row.prompt

@@ -7,7 +7,7 @@ import pytest
 
 from asr_data.errors import RowRejected
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import Example, examples_of, group_of
+from asr_data.training.examples import TrainingExample, examples_of, group_of
 from asr_data.types import Completion, Label, Row, Text
 
 USER = [{"role": "user", "content": "How much?"}]
@@ -28,7 +28,7 @@ def single(*labels: Label, preferred: bool = True) -> Row:
     return row(Completion("completion", "It is ok.", preferred, labels))
 
 
-def learnt(given: Row, words: str = "", *, verdicts: bool = False) -> list[Example]:
+def learnt(given: Row, words: str = "", *, verdicts: bool = False) -> list[TrainingExample]:
     config = SourceConfig.model_validate(f"x:{words}" if words else "x")
     return examples_of(given, config, verdicts=verdicts)
 
@@ -39,7 +39,7 @@ def refused(given: Row, words: str = "", *, verdicts: bool = False) -> str:
     return caught.value.code
 
 
-def goals(examples: list[Example]) -> list[tuple[str, tuple[str, ...]]]:
+def goals(examples: list[TrainingExample]) -> list[tuple[str, tuple[str, ...]]]:
     return [(one.goal, tuple(c.side for c in one.row.completions)) for one in examples]
 
 
