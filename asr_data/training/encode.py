@@ -14,7 +14,7 @@ from asr_data.scoring.config import PromptConfig
 from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.training.examples import TrainingExample, Goal
+from asr_data.training.examples import Goal, TrainingExample
 from asr_data.types import ByteRewards, Float32
 
 PROMPT: Final = PromptConfig(strings="turns")

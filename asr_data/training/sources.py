@@ -16,7 +16,7 @@ from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import TrainingExample, Goal, examples_of, identity
+from asr_data.training.examples import Goal, TrainingExample, examples_of, identity
 from asr_data.types import RejectedRow
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,8 @@ def small_builtin(model: Path) -> Callable[..., Any]:
     load = asr_data.load_scorer
 
     def load_scorer(name: str | Path = "builtin", *arguments: Any, **settings: Any) -> Any:
-        return load(str(model) if name == "builtin" else name, *arguments, **settings)
+        modelless = settings.get("kind") == "labels"
+        return load(str(model) if name == "builtin" and not modelless else name, *arguments, **settings)
 
     return load_scorer
 
