@@ -54,8 +54,8 @@ def small_builtin(model: Path) -> Callable[..., Any]:
     load = asr_data.load_scorer
 
     def load_scorer(name: str | Path = "builtin", *arguments: Any, **settings: Any) -> Any:
-        modelless = settings.get("kind") == "labels"
-        return load(str(model) if name == "builtin" and not modelless else name, *arguments, **settings)
+        takes_a_model = "labels" not in (*arguments[:1], settings.get("kind"))
+        return load(str(model) if name == "builtin" and takes_a_model else name, *arguments, **settings)
 
     return load_scorer
 
