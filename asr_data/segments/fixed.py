@@ -1,4 +1,4 @@
-"""``fixed``: runs of as many tokens each, whatever the rewards."""
+"""``fixed``: runs of a fixed number of tokens, whatever the rewards."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Step(SegmenterSettings):
 
 
 class Fixed(SegmenterSettings):
-    """Runs of as many tokens each: the n-gram macro actions of MA-RLHF (arXiv 2410.02743), and a control.
+    """Runs of a fixed number of tokens: the n-gram macro actions of MA-RLHF (arXiv 2410.02743), and a control.
 
     Example:
         asr_data.split([0.1, 0.2, 0.9], [0, 3], asr_data.Fixed(length=2))  # [0, 2]
