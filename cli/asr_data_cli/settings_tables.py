@@ -1,4 +1,4 @@
-"""``python -m asr_data_cli.settings_tables docs/segments.md``: the tables of that page, from the settings themselves."""
+"""``python -m asr_data_cli.settings_tables docs/segments.md``: the tables of that page, from the settings."""
 
 from __future__ import annotations
 
