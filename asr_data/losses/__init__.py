@@ -1,4 +1,4 @@
-"""Losses over precomputed masks: torch only, no trainer, nothing of ours.
+"""Losses over precomputed masks: torch and the settings of masks, no trainer.
 
 Shapes: ``[batch, time]`` for log-probabilities, rewards and masks, aligned with each other: entry t is token t's own
 log-probability, and whether it is trained on. A mask is true where a token **is trained on**. Log-probabilities and

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from asr_data.losses.rejection_sampling import token_kl
+from asr_data.losses.rejection_sampling import LOG_RATIO_BOUND, token_kl
 from asr_data.losses.tensors import (
     Normalizer,
     TokenReduction,
@@ -34,14 +34,15 @@ def adaptive_ppo_loss(
 ) -> Tensor:
     """Adaptive PPO, paper eq. 9: ``−min(ρ A, clip(ρ, 1−ε, 1+ε) A) + β KL`` over the kept tokens, by their number.
 
-    With advantages per response that are normalised within a group of samples, this is GRPO.
+    ``ρ = π/π_old``; its logarithm is cut at ±20, as in verl, so that no token overflows. With advantages per response
+    that are normalised within a group of samples, this is GRPO.
 
     Args:
         logps: float ``[batch, time]``, log π in nats.
         old_logps: log-probabilities under the policy that sampled; no gradient flows through them.
         advantages: float ``[batch]`` or ``[batch, time]``.
         mask: bool ``[batch, time]``.
-        reference_logps: for the KL penalty (k3 estimate, see :func:`~asr_data.losses.adaptive_rs_loss`).
+        reference_logps: for the KL penalty (bounded k3 estimate, see :func:`~asr_data.losses.adaptive_rs_loss`).
         clip: ε, above 0.
         clip_high: another ε above 1; default the same.
         beta: weight of the KL, at least 0.
@@ -63,7 +64,8 @@ def adaptive_ppo_loss(
     if validate:
         check_finite(mask, logps=logps, old_logps=old_logps, advantages=advantages)
     advantages = masked(advantages.detach(), mask)
-    ratio = (masked(logps, mask) - masked(old_logps.detach(), mask)).exp()
+    difference = masked(logps, mask) - masked(old_logps.detach(), mask)
+    ratio = difference.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     losses = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + high) * advantages)
     if beta:
         losses = losses + beta * token_kl(logps, reference_logps, mask, validate=validate)

@@ -139,7 +139,8 @@ def adaptive_kto_loss(
         logps, reference_logps: float ``[batch, time]``, nats.
         mask: bool ``[batch, time]``.
         desirable: bool ``[batch]``, the verdicts.
-        kl: z, the estimate of KL(π‖π_ref) in nats, a number or ``[]``; no gradient flows through it.
+        kl: z, the estimate of KL(π‖π_ref) in nats, a number or ``[]``; no gradient flows through it. A KL is never
+            negative: an estimate below 0 counts as 0, as in the source.
         beta: above 0.
         desirable_weight, undesirable_weight: λ_D and λ_U.
         reduction, normalizer, validate: as in :func:`~asr_data.losses.adaptive_dpo_loss`, over responses.
@@ -162,9 +163,8 @@ def adaptive_kto_loss(
     z = torch.as_tensor(kl, dtype=ratios.dtype, device=ratios.device).detach()
     if z.dim() or (validate and not bool(z.isfinite())):
         raise ValueError("kl must be one finite number")
-    distance = beta * (ratios - z)
-    losses = torch.where(
-        desirable, desirable_weight * (1 - distance.sigmoid()), undesirable_weight * (1 - (-distance).sigmoid())
-    )
+    distance = beta * (ratios - z.clamp(min=0))
+    # 1 − σ(x) is σ(−x), which keeps its digits where it is small.
+    losses = torch.where(desirable, desirable_weight * (-distance).sigmoid(), undesirable_weight * distance.sigmoid())
     losses = losses.where(mask.any(dim=1), losses.new_zeros(()))
     return reduce_rows(losses, reduction, normalizer, validate=validate)

@@ -15,6 +15,11 @@ from asr_data.losses.tensors import (
     reduce_tokens,
 )
 
+LOG_RATIO_BOUND = 20.0
+"""Log-ratios are cut here before ``exp``, as in verl: e²⁰ is 5·10⁸."""
+TOKEN_KL_BOUND = 10.0
+"""Nats that an estimated KL of one token counts for at most, as in verl and OpenRLHF."""
+
 
 def adaptive_rs_loss(
     logps: Tensor,
@@ -33,9 +38,10 @@ def adaptive_rs_loss(
         logps: float ``[batch, time]``, the policy's log-probabilities in nats.
         mask: bool ``[batch, time]``.
         reference_logps: the reference's. The KL of each token is then estimated by
-            ``exp(d) − d − 1`` with ``d = log π_ref − log π`` (Schulman's k3: never negative, 0 where they agree). The
-            estimate is unbiased for tokens that the policy sampled; for others it is a penalty of the same shape.
-        kl: the exact KL(π‖π_ref) of each position, float ``[batch, time]``, in place of an estimate.
+            ``exp(d) − d − 1`` with ``d = log π_ref − log π`` (Schulman's k3: never negative, 0 where they agree), at
+            most 10 nats, as in verl and OpenRLHF. The estimate is unbiased for tokens that the policy sampled. Others
+            may be far from it, where ``exp(d)`` explodes: beyond the bound the penalty is constant, without a gradient.
+        kl: the exact KL(π‖π_ref) of each position, float ``[batch, time]``, in place of an estimate; not bounded.
         beta: weight of the KL, at least 0; above 0 it needs ``reference_logps`` or ``kl``.
         reduction: ``token`` (mean over the batch's kept tokens), ``sequence`` (mean of the rows' means), ``sum`` (over
             the kept tokens), or ``none`` (the rows' means, ``[batch]``).
@@ -66,14 +72,15 @@ def adaptive_rs_loss(
 
 
 def token_kl(logps: Tensor, reference_logps: Tensor | None, mask: Tensor, *, validate: bool = True) -> Tensor:
-    """The k3 estimate of each kept token's KL(π‖π_ref), ``[batch, time]``, in nats; 0 elsewhere."""
+    """The k3 estimate of each kept token's KL(π‖π_ref), at most 10, ``[batch, time]``, in nats; 0 elsewhere."""
     if reference_logps is None:
         raise ValueError("the KL needs reference_logps")
     check_floats(logps=logps, reference_logps=reference_logps)
     if validate:
         check_finite(mask, reference_logps=reference_logps)
     difference = masked(reference_logps.detach(), mask) - masked(logps, mask)
-    return difference.exp() - difference - 1
+    bounded = difference.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)  # exp of it must stay finite, also in the gradient
+    return (bounded.exp() - bounded - 1).clamp(max=TOKEN_KL_BOUND)
 
 
 def _exact_kl(logps: Tensor, kl: Tensor, mask: Tensor, *, validate: bool) -> Tensor:

@@ -106,6 +106,8 @@ def reduce_rows(losses: Tensor, reduction: Reduction, normalizer: Normalizer, *,
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}; allowed are mean, sum, none")
     _check_normalizer(normalizer, reduction, len(losses), "rows", validate=validate)
+    if validate:
+        _check_loss(losses)
     if reduction == "none":
         return losses
     return _divided(losses.sum(), len(losses) if reduction == "mean" and normalizer is None else normalizer)
@@ -128,6 +130,8 @@ def reduce_tokens(
     by_row = reduction in ("sequence", "none")
     counted = len(mask) if by_row else mask.sum()
     _check_normalizer(normalizer, reduction, counted, "rows" if by_row else "kept tokens", validate=validate)
+    if validate:
+        _check_loss(masked_mean(values.detach(), mask))
     if reduction == "none":
         return masked_mean(values, mask)
     total = (masked_mean(values, mask) if by_row else masked_sum(values, mask)).sum()
@@ -147,6 +151,13 @@ def _check_normalizer(
         value, count = float(normalizer), int(counted)
         if not 0 <= value < math.inf or (value == 0 and count > 0):
             raise ValueError(f"normalizer is {value} and the batch has {count} {what}; it must be above 0 and finite")
+
+
+def _check_loss(losses: Tensor) -> None:
+    """Finite inputs may still overflow: ``ipo`` squares, and a mask of -3.4e38 in logits is a number."""
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        raise ValueError(f"the loss of row {int(bad[0])} is not finite: log-probabilities or rewards are out of range")
 
 
 def _divided(total: Tensor, by: Normalizer) -> Tensor:

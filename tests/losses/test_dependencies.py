@@ -1,4 +1,4 @@
-"""``asr_data.losses`` needs torch alone, ``asr_data_schemas`` pyarrow alone."""
+"""``asr_data.losses`` needs torch and pydantic, ``asr_data_schemas`` pyarrow alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-BLOCKED = ("transformers", "datasets", "numba", "trl", "peft", "pydantic", "huggingface_hub", "safetensors", "typer")
+BLOCKED = ("transformers", "datasets", "numba", "trl", "peft", "huggingface_hub", "safetensors", "typer")
 
 BLOCK = f"""
 import sys
@@ -47,7 +47,7 @@ print(len(schemas.data_schema(("chosen", "rejected"))))
 
 @pytest.mark.parametrize(
     ("code", "others"),
-    [(LOSSES, ["pyarrow", "asr_data_schemas"]), (SCHEMAS, ["torch", "numpy", "asr_data"])],
+    [(LOSSES, ["pyarrow", "asr_data_schemas"]), (SCHEMAS, ["torch", "numpy", "pydantic", "asr_data"])],
     ids=["losses", "schemas"],
 )
 def test_without_the_other_packages(code: str, others: list[str]) -> None:
