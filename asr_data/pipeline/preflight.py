@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import JsonValue
+
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import StorageError
@@ -51,12 +53,12 @@ def check_before_scoring(
     """
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference)
-    known = {
+    known: dict[str, JsonValue] = {
         "input": input_record(source, layout).model_dump(mode="json"),
         "layout": layout.model_dump(mode="json"),
         "scoring": scoring.model_dump(mode="json"),
         "output": writing.model_dump(mode="json"),
-        "versions": dict(versions()),
+        "versions": {**versions()},
         "mask": None if mask is None else mask.model_dump(mode="json"),
         **({} if scorer_name is None else {"scorer": {"name": scorer_name}}),
     }
@@ -84,7 +86,7 @@ def check_apart(source: Source, output: Path) -> None:
         StorageError: names both.
     """
     files = [path for path, _ in source.files]
-    check_directories_apart([*files, *([] if source.directory is None else [source.directory])], output)
+    check_directories_apart([*([] if source.directory is None else [source.directory]), *files], output)
 
 
 def check_directories_apart(inputs: Sequence[Path], output: Path) -> None:

@@ -114,12 +114,11 @@ def annotate(
 ) -> Summary:
     """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
     from asr_data import pipeline
-    from asr_data.pipeline.preflight import check_before_scoring
 
     console = standard_output()
     source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
-    check_before_scoring(
+    pipeline.check_before_scoring(
         source,
         layout,
         output,
@@ -168,7 +167,6 @@ def score(
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
-    from asr_data.pipeline.preflight import check_before_scoring
 
     checks = Checks()
     columns = source.roles(checks)
@@ -180,7 +178,7 @@ def score(
     console = standard_output()
     rows, layout = _open_input(source, columns)
     _print_input(console, rows, layout)
-    check_before_scoring(
+    pipeline.check_before_scoring(
         rows,
         layout,
         output,

@@ -41,7 +41,7 @@ class Library:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline = ModuleType("asr_data.pipeline")
-        for name in ("run", "score", "mask"):
+        for name in ("check_before_scoring", "run", "score", "mask"):
             setattr(pipeline, name, self._recorder(name, lambda: self.summary))
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)
