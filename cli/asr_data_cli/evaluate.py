@@ -281,7 +281,11 @@ def _write(
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with file:
             yield file
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
