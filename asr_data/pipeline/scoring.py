@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 from pydantic import JsonValue
@@ -25,6 +25,8 @@ from asr_data_schemas import row_schema, scores_schema
 
 STAGE = "score"
 _BATCH_ROWS = 1_000
+MAX_TEXT_BYTES: Final = 8 * 2**20
+"""Text of one row: some two million tokens, for which a run takes up to 3 GB of memory."""
 T = TypeVar("T")
 
 
@@ -65,8 +67,9 @@ class ScoreStage:
             batch = self._read(inputs)
             self._guard.check_rows(range(index * size, min((index + 1) * size, self._source.rows)), len(batch))
             if index in missing:
-                rows = [row for row in batch if isinstance(row, Row)]
-                rejected = [row for row in batch if isinstance(row, RejectedRow)]
+                bounded = [_bounded(row) for row in batch]
+                rows = [row for row in bounded if isinstance(row, Row)]
+                rejected = [row for row in bounded if isinstance(row, RejectedRow)]
                 prepared = self._scorer.prepare(rows) if isinstance(self._scorer, Preparing) else None
                 yield _Shard(index, rows, rejected, prepared)
 
@@ -152,6 +155,20 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield cast(T, item)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # a run that is told to stop does not wait for the next shard
+
+
+def _bounded(row: Row | RejectedRow) -> Row | RejectedRow:
+    """The row, rejected where its text is so long that tokens and offsets of it would take all memory."""
+    if isinstance(row, RejectedRow):
+        return row
+    texts = [_text(row.prompt), *(_text(completion.content) for completion in row.completions)]
+    if sum(map(len, texts)) * 4 <= MAX_TEXT_BYTES:  # no character takes more than four bytes
+        return row
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    if size <= MAX_TEXT_BYTES:
+        return row
+    message = f"prompt and responses have {size:,} bytes of text; at most {MAX_TEXT_BYTES:,} are read"
+    return RejectedRow(row.index, "too_long", message)
 
 
 def _text(content: Text) -> str:
