@@ -65,7 +65,7 @@ def judge(
 ) -> JudgeReport:
     """Ask judges which of two answers is better, in both orders, and write verdicts and win rates.
 
-    Verdicts of an earlier run are kept, as are the decisions that an expert entered in ``undecided.csv``.
+    Verdicts of an earlier run are kept, as are an expert's decisions in ``undecided.csv``.
 
     Args:
         source: the input.
@@ -94,10 +94,9 @@ def judge(
     plan = _plan(source, layout, reference, judges, prompt)
     with directory.storage_errors(output):
         directory.prepare(output, plan, overwrite=overwrite)
-        decided = read_pile(output)
-        journal = Journal(output / JOURNAL_NAME, plan)
-    ask = messages if prompt is None else prompt.messages
+        decided, journal = read_pile(output), Journal(output / JOURNAL_NAME, plan)
     try:
+        ask = messages if prompt is None else prompt.messages
         session = Session(journal, clients, requests, ask, read_verdicts(output / JOURNAL_NAME), progress)
         before = len(session.verdicts)
         session.count(pairs)
@@ -107,8 +106,8 @@ def judge(
             found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
     finally:
         journal.close()
-    reasons = Counter(row.code for row in rejects)
-    return JudgeReport(output, found, dict(reasons), len(session.verdicts) - before, session.cost)
+    codes = dict(Counter(row.code for row in rejects))
+    return JudgeReport(output, found, codes, len(session.verdicts) - before, session.cost)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
