@@ -166,8 +166,9 @@ def _noise(rewards: Tensor, lengths: Tensor, text: Tensor, sigma: float | Tensor
     """σ of each response, float64 ``[R]``: the one given, or from the changes between its tokens with text."""
     like = lengths.double()
     if sigma is None:
-        parts = zip(rewards.split(lengths.tolist()), text.split(lengths.tolist()), strict=True)
-        return like.new_tensor([sigma_of(values[has_text]) for values, has_text in parts])
+        ends = lengths.cumsum(0)
+        parts = [slice(*span) for span in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+        return like.new_tensor([sigma_of(rewards[part][text[part]]) for part in parts])
     given = _per_row("sigma", torch.as_tensor(sigma), like)
     if bool((given < 0).any()):
         raise ValueError("sigma must be at least 0")

@@ -197,7 +197,10 @@ def test_delta_of_a_partial_scorer_that_reads_the_prompt(bench: Any) -> None:
 
     bench.scorer.info = ScorerInfo("fake", "rule", "value", "f" * 64, partial=True)
     bench.scorer.answers[0] = answer
-    bench.run([{"prompt": "What?", "chosen": "qqzzjj", "rejected": "zzqqjj"}], mask=MaskConfig(reward="delta", segmenter=Token()))
+    bench.run(
+        [{"prompt": "What?", "chosen": "qqzzjj", "rejected": "zzqqjj"}],
+        mask=MaskConfig(reward="delta", segmenter=Token()),
+    )
     # One token a byte: 1 − 0.5, 1 − 1, then unknown up to the second known one after the gap, then 3 − 3.
     (found,) = bench.table("out")["chosen_token_reward"].to_pylist()
     assert found == [0.5, 0.0, None, None, None, 0.0, 0.0]
