@@ -19,7 +19,7 @@ from asr_data.types import Float32, Float64, Int64
 
 
 def smoothed(values: Float32, row_offsets: Int64, ratio: float) -> Float32:
-    """Return the level at each token, float32 ``[N]``; ``values`` float32 ``[N]``, ``row_offsets`` int64 ``[R + 1]``."""
+    """Return the level at each token, float32 ``[N]``; ``values`` float32 ``[N]``, ``row_offsets`` int64 ``[R+1]``."""
     levels = np.empty(values.size, dtype=np.float64)
     _smooth(values, row_offsets, ratio, levels, np.empty(values.size, dtype=np.float64))
     return levels.astype(np.float32)

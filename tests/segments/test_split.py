@@ -211,7 +211,7 @@ def test_step_token_sequence():
         (Pivot, {"tau": -1.0}, 'Pivot.tau is -1.0: expected a finite number >= 0 or "auto"'),
         (Pivot, {"tau": "often"}, "Pivot.tau is 'often': expected a finite number >= 0 or \"auto\""),
         (Pivot, {"k": 0.0}, "Pivot.k is 0.0: expected a finite number > 0"),
-        (Pivot, {"delta": 1}, "Pivot.delta is not a setting; allowed are kind, tau, k"),
+        (Pivot, {"delta": 1}, "Pivot.delta is not a setting; allowed are smooth, kind, tau, k"),
         (Schmitt, {"delta": float("inf")}, "Schmitt.delta is inf"),
         (Schmitt, {"delta": np.ones(2)}, "Schmitt.delta is array"),
         (Optimal, {"penalty": "aic"}, 'Optimal.penalty is \'aic\': expected a finite number >= 0, "paper" or "bic"'),
