@@ -37,7 +37,7 @@ def finish_scored(directory: OutputDirectory, plan: Mapping[str, Any], columns: 
     """Ends ``score``: every shard is scored."""
     writing = OutputConfig.model_validate(plan["output"])
     stages = [scoring.STAGE, *([logprobs.STAGE] if "reference" in plan else [])]
-    schema = pa.schema([*columns, *asr_data_schemas.row_schema(writing.prefix)])
+    schema = pa.schema([*columns, *asr_data_schemas.row_schema(writing.prefix)], metadata=columns.metadata)
     _finish(directory, plan, stages, shards, schema, {}, [])
 
 
@@ -76,7 +76,7 @@ def mask_and_finish(
     statistics = {"sigma": stage.statistics.sigma()}
     stages = [*([] if before else [scoring.STAGE]), aligning.STAGE, masking.STAGE]
     added = asr_data_schemas.data_schema(layout.sides, writing.prefix, reference="reference" in plan)
-    schema = pa.schema([*columns, *added])
+    schema = pa.schema([*columns, *added], metadata=columns.metadata)
     earlier = [] if before is None else rejects_json(before.rejects())
     _finish(directory, plan, stages, shards.shards, schema, statistics, earlier)
 

@@ -90,7 +90,8 @@ class MaskStage:
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix, reference=self._reference)])
+        added = data_schema(self._sides, self._prefix, reference=self._reference)
+        return pa.schema([*self._input_schema, *added], metadata=self._input_schema.metadata)
 
     def _tables(
         self,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from asr_data.config import MaskConfig, OutputConfig, Part
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
@@ -22,7 +20,7 @@ from asr_data.pipeline.shard_jobs import stages_apart
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout
-from asr_data.rows.schema import storable
+from asr_data.rows.schema import input_columns
 from asr_data.storage import open_output
 from asr_data.storage.manifest import MANIFEST_NAME, run_id
 from asr_data.storage.output import OutputDirectory
@@ -101,7 +99,7 @@ def merge(
         split = first.plan["output"]["split"]
         names = ShardNames.intermediate(directory, split) if "mask" in first.plan else ShardNames(split)
         schema = read_schema(directory.path / names.rows(0))
-        columns = storable(pa.schema([schema.field(name) for name in first.plan["input"]["column_types"]]))
+        columns = input_columns(schema, first.plan["input"]["column_types"])
         if "mask" in first.plan:
             shards = WorkShards(directory, names, first.total)
             mask_and_finish(directory, first.plan, columns, shards, progress)

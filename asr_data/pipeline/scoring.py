@@ -106,7 +106,7 @@ class ScoreStage:
 
     def _row_table(self, rows: Sequence[Row]) -> Rows:
         added = row_schema(self._prefix)
-        schema = pa.schema([*self._source.schema, *added])
+        schema = pa.schema([*self._source.schema, *added], metadata=self._source.schema.metadata)
 
         def batches() -> Iterator[pa.Table]:
             for i in range(0, len(rows), _BATCH_ROWS):
