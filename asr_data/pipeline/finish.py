@@ -20,6 +20,7 @@ from asr_data.pipeline.summary import side_statistics
 from asr_data.progress import Progress
 from asr_data.rows import Layout
 from asr_data.storage.card import dataset_card
+from asr_data.storage.columns import with_added
 from asr_data.storage.manifest import (
     Counts,
     InputRecord,
@@ -37,7 +38,7 @@ def finish_scored(directory: OutputDirectory, plan: Mapping[str, Any], columns: 
     """Ends ``score``: every shard is scored."""
     writing = OutputConfig.model_validate(plan["output"])
     stages = [scoring.STAGE, *([logprobs.STAGE] if "reference" in plan else [])]
-    schema = pa.schema([*columns, *asr_data_schemas.row_schema(writing.prefix)], metadata=columns.metadata)
+    schema = with_added(columns, asr_data_schemas.row_schema(writing.prefix))
     _finish(directory, plan, stages, shards, schema, {}, [])
 
 
@@ -76,7 +77,7 @@ def mask_and_finish(
     statistics = {"sigma": stage.statistics.sigma()}
     stages = [*([] if before else [scoring.STAGE]), aligning.STAGE, masking.STAGE]
     added = asr_data_schemas.data_schema(layout.sides, writing.prefix, reference="reference" in plan)
-    schema = pa.schema([*columns, *added], metadata=columns.metadata)
+    schema = with_added(columns, added)
     earlier = [] if before is None else rejects_json(before.rejects())
     _finish(directory, plan, stages, shards.shards, schema, statistics, earlier)
 

@@ -20,6 +20,7 @@ Array: TypeAlias = "pa.Array[Any]"
 DEEPEST_NESTING: Final = 100
 _JSON: Final = "arrow.json"
 _UUID: Final = "arrow.uuid"
+_BOOL: Final = "arrow.bool8"
 _LISTS: Final = (pa.ListType, pa.ListViewType, pa.MapType)
 _LARGE_LISTS: Final = (pa.LargeListType, pa.LargeListViewType)
 
@@ -54,7 +55,8 @@ def stored_type(kind: pa.DataType, column: str, depth: int = 0) -> pa.DataType:
     if isinstance(kind, pa.BaseExtensionType):
         if kind.extension_name == _JSON:
             return kind
-        return pa.string() if kind.extension_name == _UUID else inner(kind.storage_type)
+        known: dict[str, pa.DataType] = {_UUID: pa.string(), _BOOL: pa.bool_()}
+        return known.get(kind.extension_name) or inner(kind.storage_type)
     if pa.types.is_union(kind) or pa.types.is_interval(kind):
         raise InputError(f"column {column!r} is {kind}, which Parquet cannot hold; cast or remove the column")
     return _stored_scalar(kind)
@@ -136,9 +138,9 @@ def conform(array: Array, kind: pa.DataType) -> Array:
     if isinstance(array, pa.DictionaryArray):
         return conform(array.dictionary_decode(), kind)
     if isinstance(array, pa.RunEndEncodedArray):
-        return conform(pc.run_end_decode(array), kind)
+        return conform(pc.call_function("run_end_decode", [array]), kind)
     if pa.types.is_null(array.type) or pa.types.is_null(kind):
-        return pa.nulls(len(array), kind)
+        return _nulls(len(array), kind)
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, conform(array, kind.storage_type))
     if isinstance(array, pa.StructArray) and isinstance(kind, pa.StructType):
@@ -148,7 +150,8 @@ def conform(array: Array, kind: pa.DataType) -> Array:
     if isinstance(array, pa.FixedSizeListArray) and isinstance(kind, pa.FixedSizeListType):
         size = kind.list_size
         values = conform(array.values.slice(array.offset * size, len(array) * size), kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=_mask(array))
+        made: Any = pa.FixedSizeListArray.from_arrays
+        return cast(Array, made(values, type=kind, mask=_mask(array)))
     return array.cast(kind)
 
 
@@ -157,7 +160,7 @@ def _conform_struct(array: pa.StructArray, kind: pa.StructType) -> Array:
     for field in kind.fields:
         index = array.type.get_field_index(field.name)
         # ``field`` heeds the slice, and leaves nulls of the object itself to the mask.
-        found = pa.nulls(len(array), field.type) if index < 0 else conform(array.field(index), field.type)
+        found = _nulls(len(array), field.type) if index < 0 else conform(array.field(index), field.type)
         children.append(found)
     return pa.StructArray.from_arrays(children, fields=list(kind.fields), mask=_mask(array))
 
@@ -179,6 +182,11 @@ def _conform_list(array: Any, kind: pa.ListType[Any] | pa.LargeListType[Any]) ->
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=kind, mask=_mask(array))
 
 
+def _nulls(count: int, kind: pa.DataType) -> Array:
+    make: Any = pa.nulls  # the stubs have one form for each type, and none for any
+    return cast(Array, make(count, kind))
+
+
 def _mask(array: Array) -> Any:
     return array.is_null() if array.null_count else None
 
@@ -198,7 +206,7 @@ def conform_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         conform(batch.column(field.name), field.type)
         if field.name in batch.schema.names
-        else pa.nulls(batch.num_rows, field.type)
+        else _nulls(batch.num_rows, field.type)
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -231,13 +239,12 @@ _LIST_FORMS: Final[Sequence[tuple[Any, Callable[[Any], pa.DataType]]]] = (
 
 
 def stored_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema under which an input's columns are stored; its metadata is kept.
+    """The schema under which an input's columns are stored; it has no metadata.
 
     Raises:
         InputError: a column that cannot be stored.
     """
-    fields = [pa.field(field.name, stored_type(field.type, field.name)) for field in schema]
-    return pa.schema(fields, metadata=schema.metadata)
+    return pa.schema([pa.field(field.name, stored_type(field.type, field.name)) for field in schema])
 
 
 def check_names(names: Iterable[str], place: object) -> None:

@@ -16,10 +16,10 @@ import pyarrow as pa
 from asr_data.errors import InputError
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
 from asr_data.rows.directories import choose_split, data_files
-from asr_data.rows.features import METADATA_KEY, known_features, with_card_features
-from asr_data.rows.records import readable
-from asr_data.rows.schema import unify
-from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, json_reader
+from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
+from asr_data.rows.records import ArrowRecord, readable
+from asr_data.rows.schema import to_arrow, unify
+from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, json_reader
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Reader(Protocol):
 
     rows: int
     schema: pa.Schema
-    notes: Sequence[str]
+
+    @property
+    def notes(self) -> Sequence[str]: ...  # noqa: D102 - see ``Source``
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order, each a ``(row index, record)`` or a rejected row."""
@@ -92,7 +94,7 @@ class Source:
                 read = 0
                 for row in reader.records(low, high):
                     read += 1
-                    yield _moved(row, first)
+                    yield _moved(row, first, self.schema)
                 if read != high - low:
                     place = getattr(reader, "path", self.description)
                     raise InputError(
@@ -174,6 +176,9 @@ def _from_files(paths: Sequence[Path], description: str, card: Mapping[str, Any]
 def _source(description: str, schema: pa.Schema, readers: Sequence[Reader]) -> Source:
     schema, left_out = known_features(schema)
     notes = dict.fromkeys([*(note for reader in readers for note in reader.notes), *left_out])
+    for reader in readers:
+        if not isinstance(reader, TextReader):
+            reader.schema = with_features(reader.schema, features_of(schema))
     rows = sum(reader.rows for reader in readers)
     return Source(description, schema, _fingerprint(readers, schema), rows, readers, tuple(notes))
 
@@ -282,11 +287,14 @@ class _HashingSink(io.RawIOBase):
         return memoryview(data).nbytes
 
 
-def _moved(row: RawRow, first: int) -> RawRow:
-    """The row with its index in the whole input instead of in its file."""
+def _moved(row: RawRow, first: int, schema: pa.Schema) -> RawRow:
+    """The row with its index in the whole input instead of in its file, and with the features of the whole input."""
     if isinstance(row, RejectedRow):
         return replace(row, index=row.index + first)
-    return row[0] + first, row[1]
+    index, record = row
+    if schema.metadata and not isinstance(record, ArrowRecord):  # JSON or CSV beside a dataset card with features
+        record = ArrowRecord(to_arrow([record], schema).to_batches()[0], 0)
+    return index + first, record
 
 
 def first_records(source: Source, count: int = 100) -> list[Mapping[str, object]]:

@@ -15,7 +15,7 @@ import re
 import sys
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from asr_data.errors import InputError
 from asr_data.rows.schema import SchemaBuilder
 from asr_data.types import RejectedRow
 
-RawRow: TypeAlias = tuple[int, dict[str, Any]] | RejectedRow
+RawRow: TypeAlias = tuple[int, Mapping[str, Any]] | RejectedRow
 
 BinaryFile: TypeAlias = gzip.GzipFile | io.BufferedReader
 

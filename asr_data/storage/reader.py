@@ -36,8 +36,8 @@ def read_schema(path: Path) -> pa.Schema:
     """
     try:
         schema = pq.read_schema(path)
-        kept = {key: value for key, value in (schema.metadata or {}).items() if key == b"huggingface"}
-        return schema.with_metadata(kept or None)
+        text = (schema.metadata or {}).get(b"huggingface")
+        return schema.remove_metadata() if text is None else schema.with_metadata({b"huggingface": text})
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 

@@ -14,7 +14,7 @@ from datasets import Dataset, IterableDataset
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect, normalise
 from asr_data.rows.class_labels import split_verdicts, verdict_of, verdicts
-from asr_data.rows.features import class_names
+from asr_data.rows.features import class_names, features_of, with_features
 from asr_data.trl.helpers import column_names, one_process_first, token_ids
 from asr_data.types import Row, Side, Text
 from asr_data_schemas import data_schema
@@ -101,7 +101,7 @@ class Columns:
         features = dataset.features
         schema = pa.Table.from_pylist(records).schema if features is None else features.arrow_schema
         try:
-            kept = pa.schema([field for field in schema if field.name not in ours], metadata=schema.metadata)
+            kept = with_features(pa.schema([f for f in schema if f.name not in ours]), features_of(schema))
             named = [_with_class_names(record, kept) for record in records]
             layout = detect(kept, named, self.roles)
             return [normalise(index, record, layout) for index, record in enumerate(named)]

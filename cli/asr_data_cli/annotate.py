@@ -278,5 +278,5 @@ def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Sour
 
 
 def _print_input(console: Console, source: Source, layout: Layout) -> None:
-    notes = {"note" if at == 0 else f"note {at + 1}": note for at, note in enumerate(source.notes)}
+    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
     print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})
