@@ -20,7 +20,7 @@ from trl.trainer.utils import use_adapter
 from asr_data.errors import ConfigError, InputError, JudgeError
 from asr_data.judging import Judge, RequestSettings
 from asr_data.scoring import Scorer
-from asr_data.statistics.ranking import bootstrap_interval
+from asr_data.statistics.bootstrap import GroupBootstrap, Measure
 from asr_data.storage.commit import commit_bytes
 from asr_data.trl.comparison import Answers, ByJudges, ByScorer, Comparer, Comparison
 from asr_data.trl.helpers import token_ids
@@ -232,17 +232,8 @@ def _write_samples(folder: Path, answers: Sequence[Answers], compared: Sequence[
 
 
 def _summary(answers: Sequence[Answers], compared: Sequence[Comparison]) -> dict[str, float]:
-    known = [
-        (how.points, str(one.prompt)) for one, how in zip(answers, compared, strict=True) if how.points is not None
-    ]
-    unknown = {"policy/win_ratio_unknown": float(len(answers) - len(known))}
-    if not known:
-        return unknown
-    points, prompts = zip(*known, strict=True)
-    low, high = bootstrap_interval(points, prompts)
-    return {
-        "policy/win_ratio": sum(points) / len(points),
-        "policy/win_ratio_low": low,
-        "policy/win_ratio_high": high,
-        **unknown,
-    }
+    points = [float("nan") if how.points is None else how.points for how in compared]
+    found = GroupBootstrap([str(one.prompt) for one in answers]).estimate(Measure.mean_of(points))
+    figures = {"win_ratio": found.value, "win_ratio_low": found.low, "win_ratio_high": found.high}
+    known = {f"policy/{name}": value for name, value in figures.items() if value is not None}
+    return {**known, "policy/win_ratio_unknown": float(len(answers) - found.items)}
