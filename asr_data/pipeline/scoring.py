@@ -18,6 +18,7 @@ from asr_data.ragged import list_column
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.rows.input_guard import InputGuard
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
+from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards, response_text
 from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
@@ -65,7 +66,6 @@ class ScoreStage:
         inputs = read_rows(self._source, self._layout, size, first * size, (missing[-1] + 1) * size)
         for index in range(first, missing[-1] + 1):
             batch = self._read(inputs)
-            self._guard.check_rows(range(index * size, min((index + 1) * size, self._source.rows)), len(batch))
             if index in missing:
                 bounded = [_bounded(row) for row in batch]
                 rows = [row for row in bounded if isinstance(row, Row)]
@@ -121,7 +121,7 @@ class ScoreStage:
 
     def _row_table(self, rows: Sequence[Row]) -> Rows:
         added = row_schema(self._prefix)
-        schema = pa.schema([*self._source.schema, *added])
+        schema = with_added(self._source.schema, added)
 
         def batches() -> Iterator[pa.Table]:
             for i in range(0, len(rows), _BATCH_ROWS):

@@ -36,30 +36,16 @@ class InputGuard:
         """
         for path, _ in self._states:
             if not path.is_file():
-                raise self.changed(f"{path} is gone")
+                raise self._changed(f"{path} is gone")
         try:
-            found = self._source.fingerprint_again()
-        except OSError as error:
-            raise self.changed(f"{error.filename}: {error.strerror}") from error
+            found = self._source.fingerprint_now()
+        except InputError as error:
+            raise self._changed(str(error)) from error
         if found != self._source.fingerprint:
             differing = [str(path) for path, state in self._states if FileState.of(path) != state]
-            raise self.changed(", ".join(differing) or "its content has another SHA-256 than when it was opened")
+            raise self._changed(", ".join(differing) or "its content has another SHA-256 than when it was opened")
 
-    def check_rows(self, rows: range, found: int) -> None:
-        """Compare the number of rows that were read.
-
-        Args:
-            rows: the rows that were asked for.
-            found: how many there were.
-
-        Raises:
-            InputError: some are missing.
-        """
-        if found != len(rows):
-            raise self.changed(f"of rows {rows.start:,} to {rows.stop - 1:,}, only {found:,} are left")
-
-    def changed(self, how: str) -> InputError:
-        """The error for an input that changed."""
+    def _changed(self, how: str) -> InputError:
         return InputError(
             f"{self._source.description}: the input changed while it was being read: {how}. Nothing was marked as "
             "finished; run the command again once the input no longer changes"

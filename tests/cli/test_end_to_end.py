@@ -230,7 +230,9 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")
     assert command("run", path, "-o", "out", "--overwrite", "--end-token", "mask").exit_code == 0
-    assert_clear_error(command("mask", "out", "-o", "out", "--overwrite"), 1, "out is the input; name another directory")
+    assert_clear_error(
+        command("mask", "out", "-o", "out", "--overwrite"), 1, "out is the input; name another directory"
+    )
     assert_clear_error(command("mask", "photos", "-o", "other"), 1, "photos")
 
 
