@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import ConfigError, InputError, RowRejected
+from asr_data.response import byte_offsets, response_text
 from asr_data.rows import Layout, labelled, normalise
 from asr_data.rows.columns import column_type, column_value, is_text
 from asr_data.rows.labels import LabelUnit, label_unit, parse_labels
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.reader import AnnotatedDirectory, open_output
-from asr_data.text.template import response_text
 from asr_data.types import Completion, Label, Row, Side
 
 Labels: TypeAlias = tuple[Label, ...]
@@ -159,7 +159,7 @@ def _segments_as_labels(completion: Completion, record: Mapping[str, Any], prefi
         record[f"{prefix}{completion.side}_{name}"] for name in ("seg_text_start", "seg_reward", "seg_keep")
     )
     text = response_text(completion.content)
-    byte = [len(text[:position].encode()) for position in [*start, len(text)]]
+    byte = byte_offsets(text)[[*start, len(text)]].tolist()
     return tuple(
         Label(first, last, float(kept == completion.preferred), json.dumps(kept))
         for (first, last), value, kept in zip(pairwise(byte), reward, keep, strict=True)

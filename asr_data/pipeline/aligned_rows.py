@@ -63,7 +63,7 @@ def token_flags(*, written: Bool, closing: Bool, step_start: Bool, boundary: Any
         written: bool ``[n]``, the assistant wrote it.
         closing: bool ``[n]``, it ends a turn of the assistant's.
         step_start: bool ``[n]``, a step starts with it.
-        boundary: int8 ``[n]`` of ``asr_data.text.boundaries.BoundaryKind``.
+        boundary: int8 ``[n]`` of ``asr_data.boundaries.BoundaryKind``.
     """
     flags: Int32 = (written * _WRITTEN + closing * _CLOSING + step_start * _STEP).astype(np.int32)
     return flags + (boundary.astype(np.int32) << _BOUNDARY_SHIFT)

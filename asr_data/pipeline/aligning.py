@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import JsonValue
 
+from asr_data.boundaries import BoundaryKind, boundary_kinds
 from asr_data.errors import CorruptFileError, RowRejected
 from asr_data.pipeline.aligned_rows import (
     AlignedRecord,
@@ -21,11 +22,11 @@ from asr_data.pipeline.aligned_rows import (
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
+from asr_data.response import code_points
 from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
-from asr_data.text.boundaries import BoundaryKind, boundary_kinds, code_points
 from asr_data.types import Bool, ByteRewards, RejectedRow, RewardForm, Row
 
 STAGE = "align"

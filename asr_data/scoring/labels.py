@@ -12,9 +12,9 @@ from typing import TypeAlias
 import numpy as np
 
 from asr_data.errors import RowRejected
+from asr_data.response import response_text
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.protocol import Scored, ScorerInfo
-from asr_data.text.template import response_text
 from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row
 
 RewardSpan: TypeAlias = tuple[int, int, float]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr_data.errors import RowRejected, ScorerError
+from asr_data.response import response_text
 from asr_data.scoring.config import PromptConfig, StepLayoutConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import Reading
 from asr_data.scoring.step_splitting import split_steps, step_ends
 from asr_data.text.align import align
-from asr_data.text.template import apply_template, render_messages, response_text, template_arguments
+from asr_data.text.template import apply_template, render_messages, template_arguments
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Completion, Int32, Int64, Message, Row, Text
 

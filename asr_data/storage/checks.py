@@ -1,7 +1,7 @@
-"""What must hold within each row of an output, checked for a batch of rows at once.
+"""Checks within each row of an output, for a batch of rows at once.
 
-Every check gives a message and a bool array ``[rows]``, true where the row is wrong. Messages name columns,
-not values, so that the same mistake in many rows counts as one.
+Each check yields a message and a bool array ``[rows]``, true where the row is wrong. Messages name columns, not values,
+so that the same fault in many rows is reported once.
 """
 
 from __future__ import annotations

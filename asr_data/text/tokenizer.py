@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
+from asr_data.response import byte_offsets
 from asr_data.types import Int64
 
 
@@ -202,7 +203,7 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
     a character share its bytes in order.
     """
-    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
+    byte_at = byte_offsets(text)
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
     reached = 0  # code points covered so far
     i = 0

@@ -14,7 +14,7 @@ import torch
 from asr_data.config import ScoringConfig
 from asr_data.scoring import Scorer
 from asr_data.scoring.load import load_scorer
-from asr_data.training.config import TrainingConfig
+from asr_data.training.config import SourceConfig, TrainingConfig
 from asr_data.training.run import train_scorer
 from asr_data.types import Completion, RejectedRow, Row
 
@@ -30,7 +30,7 @@ def train_judge(bundle: Path, output: Path, max_tokens: int) -> None:
                 sides = {side: [{"role": "assistant", "content": pair.text[side]}] for side in SIDES}
                 lines.write(json.dumps({"prompt": pair.prompt, **sides}) + "\n")
         config = TrainingConfig(
-            preference=(source,),
+            sources=(SourceConfig(input=str(source), learn="preferences"),),
             max_tokens=max_tokens,
             max_length=640,
             batch_tokens=8192,

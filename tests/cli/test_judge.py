@@ -48,10 +48,10 @@ def test_what_is_printed(server: JudgeServer) -> None:
     done = judge(*asked(server), "--concurrency", "1")
     assert done.exit_code == 0, done.output
     lines = [" ".join(line.split()) for line in done.output.splitlines()]
-    assert "pairs 3, 1 of equal answers" in lines
+    assert "pairs 3, 1 with identical answers" in lines
     assert "empty_response 1 rejected" in lines
     assert "decided 2 first, 0 second, 1 tie, 0 undecided" in lines
-    assert "verdicts 4, 0 missing; 4 asked for now" in lines
+    assert "verdicts 4, 0 missing; 4 requested by this run" in lines
     assert "tokens 400 sent, 40 received" in lines
     assert "cost 0.0005" in lines
     assert any(line.startswith("win rate of first, all pairs 0.83 (") for line in lines)
@@ -63,14 +63,14 @@ def test_the_undecided_are_pointed_out(server: JudgeServer) -> None:
     server.rule = lambda asked: saying("A")
     done = judge(*asked(server))
     assert "2 pairs are undecided: fill in the column expert of judged/undecided.csv" in done.output
-    assert "m: picks the answer shown first (no bias: 0.5)" in done.output
+    assert "m: prefers the answer shown first (0.5: no bias)" in done.output
 
 
 def test_many_missing_verdicts_are_a_warning(server: JudgeServer) -> None:
     server.rule = lambda asked: "I cannot say."
     done = judge(*asked(server), "--attempts", "1")
     assert done.exit_code == 0
-    assert "warning: 4 of 4 verdicts are missing; config verdicts, column problem, says why" in done.output
+    assert "warning: 4 of 4 verdicts are missing; the column problem of config verdicts says why" in done.output
 
 
 def test_a_file_of_judges(server: JudgeServer) -> None:
@@ -84,12 +84,12 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "who judges? name --endpoint and --model, or a file with --judges"),
-        (["--endpoint", "http://h/v1"], "who judges?"),
+        ([], "no judge: pass --endpoint and --model, or --judges FILE"),
+        (["--endpoint", "http://h/v1"], "no judge"),
         (["--endpoint", "h", "--model", "m"], "an endpoint is a URL such as http://localhost:8000/v1"),
-        (["--judges", "judges.json", "--model", "m"], "--judges says all about the judges"),
+        (["--judges", "judges.json", "--model", "m"], "--judges replaces --endpoint"),
         (["--judges", "judges.json"], "judges.json: cannot be read: No such file or directory"),
-        (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: there is no such"),
+        (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: no such"),
     ],
 )
 def test_wrong_usage(options: list[str], message: str, server: JudgeServer) -> None:

@@ -1,10 +1,14 @@
-"""What starts at a token, in the text: a word, a clause, a sentence, a line, or nothing."""
+"""What starts at a place in a text: a word, a clause, a sentence, a line, or nothing.
+
+The one rule for sentences in this package: segments, branches, steps and labels that come one per sentence all use it.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from enum import IntEnum
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -46,16 +50,31 @@ def boundary_kinds(text: str, text_start: Int32) -> NDArray[np.int8]:
     return kinds
 
 
-def code_points(text: str, byte_positions: Int32) -> Int32:
-    """The code point that holds each byte; the length of the text for its end."""
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    holder = np.append(np.cumsum((data & 0xC0) != 0x80) - 1, len(text))
-    return holder[byte_positions].astype(np.int32)
-
-
 def step_starts(text: str, text_start: Int32) -> Bool:
     """Return bool ``[n]``: where a step of the ``step`` baseline starts, that is a sentence or a line."""
     return boundary_kinds(text, text_start) >= BoundaryKind.SENTENCE
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return the sentences as code points ``[start, end)``, each with the white space after it.
+
+    Together they are the whole text; a text of nothing but white space has none. A line's end always ends a sentence.
+    """
+    return _cut(text, BoundaryKind.SENTENCE)
+
+
+def line_spans(text: str) -> list[tuple[int, int]]:
+    """Return the lines that hold text, as :func:`sentence_spans` returns the sentences."""
+    return _cut(text, BoundaryKind.LINE)
+
+
+def _cut(text: str, weakest: BoundaryKind) -> list[tuple[int, int]]:
+    if not text.strip():
+        return []
+    kinds = boundary_kinds(text, np.arange(len(text), dtype=np.int32))
+    kinds[: len(text) - len(text.lstrip())] = BoundaryKind.INSIDE_WORD  # white space before the first one is its own
+    starts = [int(start) for start in np.flatnonzero(kinds >= weakest)]
+    return list(pairwise([0, *starts[1:], len(text)]))
 
 
 # Character classes, as plain integers for the compiled code.

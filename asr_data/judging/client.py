@@ -1,4 +1,4 @@
-"""Asking a judge: one request per attempt, through the ``openai`` client, which waits and retries by itself."""
+"""Requests to one judge through the ``openai`` client, which does its own waiting and retrying."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from asr_data.errors import JudgeError, MissingDependencyError
-from asr_data.judging.config import Asking, Judge
+from asr_data.judging.config import Judge, RequestSettings
 from asr_data.judging.prompt import VERDICT_SCHEMA, reminded
 from asr_data.judging.verdict import MalformedReplyError, Opinion, Order, read_reply
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _LONGEST_MESSAGE = 300
 _RETRIED = (408, 409, 429)  # by the client, as is 5xx
-_WRONG_FOR_ALL = (401, 404)  # the key, the address or the model: no other request would fare better
+_FATAL = (401, 404)  # key, address or model is wrong: every other request would fail as well
 
 
 class RequestFailedError(Exception):
-    """A request that failed for good; another one may do better.
+    """A request that failed after all retries. Other requests may still succeed.
 
     Attributes:
-        is_refusal: the server is well, and does not want this request.
+        is_refusal: the server works and rejects this request.
     """
 
     def __init__(self, message: str, *, is_refusal: bool) -> None:
@@ -33,13 +33,13 @@ class RequestFailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of the attempts at one verdict.
+class Exchange:
+    """All attempts to get one verdict.
 
     Attributes:
-        opinion: None where no reply could be read.
-        problem, reply: of the last attempt, where it could not be read.
-        attempts: how many there were.
+        opinion: None if no reply could be parsed.
+        problem, reply: of the last attempt, if it could not be parsed.
+        attempts: number of requests.
         tokens_in, tokens_out: over all attempts.
     """
 
@@ -52,62 +52,62 @@ class Answer:
 
 
 class Client:
-    """A judge, ready to be asked.
+    """A connection to one judge.
 
     Args:
-        judge: who is asked.
-        asking: how.
+        judge: the model and its endpoint.
+        requests: retries, time-out and attempts.
 
     Raises:
         MissingDependencyError: the package ``openai`` is not installed.
     """
 
-    def __init__(self, judge: Judge, asking: Asking) -> None:
+    def __init__(self, judge: Judge, requests: RequestSettings) -> None:
         try:
             from openai import AsyncOpenAI
         except ImportError as error:
-            raise MissingDependencyError("openai", "asking a judge", "pip install 'asr-data[judge]'") from error
+            raise MissingDependencyError("openai", "judge", "pip install 'asr-data[judge]'") from error
         self.judge = judge
-        self._attempts = asking.attempts
+        self._attempts = requests.attempts
         self._key = os.environ.get(judge.key_variable, "")
         self._client: AsyncOpenAI = AsyncOpenAI(
             base_url=judge.endpoint,
-            api_key=self._key or "none",  # the client insists on one; servers that want none ignore it
-            max_retries=asking.retries,
-            timeout=asking.timeout,
+            api_key=self._key or "none",  # the client requires one; servers without keys ignore it
+            max_retries=requests.retries,
+            timeout=requests.timeout,
         )
 
-    async def ask(self, messages: list[dict[str, str]], order: Order) -> Answer:
-        """Ask until a reply can be read, up to the limit of attempts.
+    async def ask(self, messages: list[dict[str, str]], order: Order) -> Exchange:
+        """Send the messages until a reply can be parsed, up to the limit of attempts.
 
         Raises:
-            RequestFailedError: a request failed, retries included.
-            JudgeError: so will every other one of this judge.
+            RequestFailedError: a request failed after all retries.
+            JudgeError: every other request to this judge would fail as well.
         """
-        answer, asked = Answer(), messages
-        while answer.attempts < self._attempts:
+        exchange, asked = Exchange(), messages
+        while exchange.attempts < self._attempts:
             reply, tokens_in, tokens_out, problem = await self._request(asked)
-            answer = replace(
-                answer,
-                attempts=answer.attempts + 1,
-                tokens_in=answer.tokens_in + tokens_in,
-                tokens_out=answer.tokens_out + tokens_out,
+            exchange = replace(
+                exchange,
+                attempts=exchange.attempts + 1,
+                tokens_in=exchange.tokens_in + tokens_in,
+                tokens_out=exchange.tokens_out + tokens_out,
             )
             try:
                 if problem is not None:
                     raise MalformedReplyError(problem)
-                return replace(answer, opinion=read_reply(reply, order), problem=None, reply=None)
+                return replace(exchange, opinion=read_reply(reply, order), problem=None, reply=None)
             except MalformedReplyError as malformed:
-                answer = replace(answer, problem=str(malformed), reply=reply)
+                exchange = replace(exchange, problem=str(malformed), reply=reply)
                 asked = reminded(messages, str(malformed))
-        return answer
+        return exchange
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
     async def _request(self, messages: Sequence[dict[str, str]]) -> tuple[str, int, int, str | None]:
-        """Reply, tokens sent, tokens received, and why the reply cannot be read, if that is known already."""
+        """Reply, tokens sent, tokens received, and why the reply is unusable, if that is already known."""
         from openai import APIConnectionError, APIStatusError, OpenAIError
         from openai.types.chat import ChatCompletion
 
@@ -116,7 +116,7 @@ class Client:
             done: Any = await self._client.chat.completions.create(**_settings(self.judge, messages))
         except APIStatusError as error:
             message = f"{place}: {error.status_code}: {self._printable(error.message)}"
-            if error.status_code in _WRONG_FOR_ALL:
+            if error.status_code in _FATAL:
                 state = "is set" if self._key else "is not set"
                 hint = f"; the key is taken from {self.judge.key_variable}, which {state}"
                 raise JudgeError(message + (hint if error.status_code == 401 else "")) from error
@@ -126,10 +126,10 @@ class Client:
             cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) else ""
             message = f"{place}: {self._printable(error.message.rstrip('.') + cause)}"
             raise RequestFailedError(message, is_refusal=False) from error
-        except (OpenAIError, ValueError) as error:  # an answer that is not JSON
-            return "", 0, 0, f"the server's answer was no chat completion: {self._printable(str(error))}"
+        except (OpenAIError, ValueError) as error:  # the answer is not JSON
+            return "", 0, 0, f"the server's answer was not a chat completion: {self._printable(str(error))}"
         if not isinstance(done, ChatCompletion) or not done.choices:
-            return "", 0, 0, "the server's answer was no chat completion"
+            return "", 0, 0, "the server's answer was not a chat completion"
         usage = done.usage
         tokens = (0, 0) if usage is None else (usage.prompt_tokens or 0, usage.completion_tokens or 0)
         choice = done.choices[0]
@@ -137,7 +137,7 @@ class Client:
         return choice.message.content or "", *tokens, cut
 
     def _printable(self, text: str) -> str:
-        """A server's message: short, and without the key, which some servers repeat."""
+        """A server's message, shortened, without the key, which some servers echo."""
         text = text.replace(self._key, "***") if self._key else text
         return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]} …"
 

@@ -9,9 +9,9 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.columns import column_type, is_text
-from asr_data.rows.labelled.fields import mismatch, objects, text
-from asr_data.rows.labelled.format import Format, Read, Record, has, single
-from asr_data.rows.labelled.spans import Step, join_steps
+from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
+from asr_data.rows.labelled.spans import LabelledStep, join_steps
+from asr_data.rows.labelled.values import mismatch, objects, text
 
 _REWARDS: Final = {"+": 1.0, "-": 0.0}
 _MARK: Final = re.compile(r"(?<=\s)ки(?=\s|$)")
@@ -26,7 +26,7 @@ def _has_marks(schema: pa.Schema, records: Sequence[Record]) -> bool:
     )
 
 
-def read_math_shepherd(record: Record) -> Read:
+def read_math_shepherd(record: Record) -> ReadRow:
     """Read Math-Shepherd: in ``input`` each step ends with ``ки``, and in ``label`` with ``+`` or ``-`` instead.
 
     ``+`` is 1, ``-`` is 0. The response begins at the last ``Step 1:`` before the first mark. Steps lose the mark and
@@ -44,7 +44,7 @@ def read_math_shepherd(record: Record) -> Read:
     if start < 0:
         mismatch(f"there is no {_FIRST_STEP!r} before the first mark, so the response has no beginning")
     edges = [start, *(mark.end() for mark in marks)]
-    steps: list[Step] = [
+    steps: list[LabelledStep] = [
         (marked[edge : mark.start()].strip(), _REWARDS[sign], sign)
         for edge, mark, sign in zip(edges, marks, signs, strict=False)
     ]
@@ -61,7 +61,7 @@ def _has_signed_turns(schema: pa.Schema, records: Sequence[Record]) -> bool:
     return bool(answers) and all(isinstance(answer, str) and answer.strip() in _REWARDS for answer in answers)
 
 
-def read_rlhflow(record: Record) -> Read:
+def read_rlhflow(record: Record) -> ReadRow:
     """Read RLHFlow's ``conversations``: the user's turns hold the steps, the assistant's ``+`` (1) or ``-`` (0).
 
     The first turn holds question and first step with only a space between them. The step begins where ``prompt`` or
@@ -77,7 +77,7 @@ def read_rlhflow(record: Record) -> Read:
         mismatch(f"the assistant's turns are {sorted(set(signs))}; allowed are + and -")
     question, first = _first_step(record, steps[0])
     separator = "\n" if first.startswith(_FIRST_STEP) else "\n\n"
-    labelled: list[Step] = [
+    labelled: list[LabelledStep] = [
         (step.strip(), _REWARDS[sign], sign) for step, sign in zip([first, *steps[1:]], signs, strict=True)
     ]
     return single(question, join_steps(labelled, separator))

@@ -8,34 +8,28 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.fields import conversation, integer, mismatch, objects, text, value
-from asr_data.rows.labelled.format import Format, Read, Record, has, single, user
-from asr_data.rows.labelled.spans import WRONG, Span, mark_spans
+from asr_data.response import response_text
+from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single, user
+from asr_data.rows.labelled.spans import WRONG, LabelledSpan, mark_spans
+from asr_data.rows.labelled.values import conversation, integer, mismatch, objects, text, value
 from asr_data.types import Completion, Label, Message
 
 
 def _labels(record: Record, path: tuple[str, ...], content: str | list[Message], kind: str) -> tuple[Label, ...]:
     """0 in the spans of a list of objects with ``start`` and ``end``, whose key ``kind`` names them; 1 elsewhere."""
-    return mark_spans(_response_text(content), [_error(span, kind) for span in objects(record, *path)])
+    return mark_spans(response_text(content), [_error(span, kind) for span in objects(record, *path)])
 
 
-def _error(span: Record, kind: str) -> Span:
+def _error(span: Record, kind: str) -> LabelledSpan:
     start, end = (integer(value(span, edge), f"a span's {edge!r}") for edge in ("start", "end"))
     return start, end, 0.0, WRONG if span.get(kind) is None else text(span, kind)
-
-
-def _response_text(content: str | list[Message]) -> str:
-    """As ``types.py`` defines it."""
-    if isinstance(content, str):
-        return content
-    return "".join(message["content"] for message in content if message["role"] == "assistant")
 
 
 def _is_span_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "chosen", "rejected", "labelled_side", "error_spans")
 
 
-def read_span_pairs(record: Record) -> Read:
+def read_span_pairs(record: Record) -> ReadRow:
     """Read pairs of which people marked one side: ``labelled_side`` and its ``error_spans`` (start, end, type).
 
     Spans are 0, the rest of that side is 1, since its readers marked every error that they saw; the other side is
@@ -48,7 +42,7 @@ def read_span_pairs(record: Record) -> Read:
     return _pair(record, {side: labels})
 
 
-def _pair(record: Record, labels: Mapping[str, tuple[Label, ...]]) -> Read:
+def _pair(record: Record, labels: Mapping[str, tuple[Label, ...]]) -> ReadRow:
     """The columns ``prompt``, ``chosen`` and ``rejected`` as they are, since TRL reads them too."""
     prompt, chosen, rejected = (conversation(record, column) for column in ("prompt", "chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
@@ -63,7 +57,7 @@ def _is_feedback(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa:
     return has(schema, "question", "prediction 1", "feedback.errors")
 
 
-def read_feedback(record: Record) -> Read:
+def read_feedback(record: Record) -> ReadRow:
     """Read FineGrainedRLHF as published: the errors of ``prediction 1``, the one that people looked at.
 
     Spans of ``feedback.errors`` are 0, the rest of the prediction is 1. The passages are not part of the prompt.
@@ -76,12 +70,12 @@ def _is_fault_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # no
     return has(schema, "prompt", "chosen", "rejected", "fault_spans")
 
 
-def read_fault_pairs(record: Record) -> Read:
+def read_fault_pairs(record: Record) -> ReadRow:
     """Read our own sample: ``fault_spans`` (start, end, kind) of the rejected side, whose rest is as good as chosen.
 
     Spans are 0, all else of both sides is 1.
     """
-    good = mark_spans(_response_text(conversation(record, "chosen")), [])
+    good = mark_spans(response_text(conversation(record, "chosen")), [])
     return _pair(
         record,
         {"chosen": good, "rejected": _labels(record, ("fault_spans",), conversation(record, "rejected"), "kind")},
@@ -92,7 +86,7 @@ def _is_ragtruth(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa:
     return has(schema, "response", "labels.start", "labels.end", "labels.label_type")
 
 
-def read_ragtruth(record: Record) -> Read:
+def read_ragtruth(record: Record) -> ReadRow:
     """Read RAGTruth: ``prompt``, ``response`` and ``labels``, spans of what the sources do not bear out.
 
     Spans are 0 and the rest is 1; a span with ``implicit_true`` (true, but not in the sources) is unknown. Refusals
@@ -104,7 +98,7 @@ def read_ragtruth(record: Record) -> Read:
     if record.get("quality") == "incorrect_refusal":
         mismatch("'quality' is incorrect_refusal, which is bad without a span")
     response = text(record, "response")
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     for label in objects(record, "labels"):
         start, end, reward, name = _error(label, "label_type")
         quoted = label.get("text")
