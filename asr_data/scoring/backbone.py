@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from asr_data.errors import ScorerError
+from asr_data.model_cache import entry_key, find_entry, keep_entry
 from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
 from asr_data.scoring.adapter import merge_adapter
-from asr_data.scoring.cache import entry_key, find_entry, keep_entry
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.gguf_file import load_gguf
 from asr_data.scoring.locate import backbone_directory, inside, packaged_file

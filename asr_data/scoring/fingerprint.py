@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from asr_data.model_cache import file_sha256
 from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
-from asr_data.scoring.cache import file_sha256
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.locate import inside, packaged_file
 from asr_data.scoring.weights import ADAPTER, find_weights

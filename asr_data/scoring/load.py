@@ -38,7 +38,7 @@ from asr_data.scoring.labels import LabelScorer
 from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
 from asr_data.scoring.protocol import Scorer, ScorerInfo
-from asr_data.scoring.rule import load_rule
+from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.scoring.settings import find_settings, with_adapter
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
@@ -62,8 +62,8 @@ def load_scorer(
     """Load a reward model.
 
     Args:
-        model: ``builtin``, a directory, or a hub id; an import path ``package.module:function`` for kind ``rule``;
-            not used for kind ``labels``.
+        model: ``builtin``, a directory, or a hub id; for kind ``rule`` an import path
+            ``package.module:function`` or a file, ``./rules.py:function``; not used for kind ``labels``.
         kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
@@ -87,10 +87,10 @@ def load_scorer(
             raise ConfigError(f"kind 'labels' takes the data set's own labels and no model; leave out {model}")
         config = LabelsConfig()
     elif config is None and kind == "rule":
-        config = RuleConfig(function=str(model))
+        config = rule_config(str(model))
     if isinstance(config, LabelsConfig | RuleConfig):
         return _without_model(config, kind)
-    hub = allow_hub or (str(model) != "builtin" and is_hub_id(str(model)))
+    hub = allow_hub or is_hub_id(str(model))
     directory = model_directory(str(model), revision, pickles=allow_pickle)
     settings, reason = find_settings(directory, preset, config, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
@@ -225,20 +225,21 @@ def _without_model(config: LabelsConfig | RuleConfig, kind: str) -> Scorer:
     return load_rule(config)
 
 
-def load_scorer_tokenizer(model: str | Path, *, allow_hub: bool = False, cache: bool = True) -> Tokenizer:
+def load_scorer_tokenizer(model: str | Path, *, hub: bool = True, cache: bool = True) -> Tokenizer:
     """The tokenizer of a scorer, without its weights.
 
     Args:
         model: ``builtin``, a directory, or a Hub id.
-        allow_hub: as in :func:`load_scorer`.
+        hub: False: the name was not typed by the user, but stands in a file; see
+            :func:`asr_data.scoring.locate.resolve_directory`.
         cache: as in :func:`load_scorer`.
 
     Raises:
         ScorerError: there is no such model, or it has no tokenizer.
     """
     name = str(model)
-    hub = allow_hub or (name != "builtin" and is_hub_id(name))
-    directory = model_directory(name, None, pickles=False)
+    directory = model_directory(name, None, pickles=False, hub=hub)
+    hub = hub and is_hub_id(name)  # what a local model names is not the user's word
     settings: ScorerConfig = ImplicitConfig()
     if (directory / CONFIG_NAME).is_file():
         settings = read_config(directory / CONFIG_NAME)

@@ -49,7 +49,7 @@ def resolve_directory(name: str, revision: str | None = None, *, pickles: bool =
 def is_hub_id(name: str) -> bool:
     """Whether a name is neither on this machine nor written as a path."""
     local = Path(name).expanduser()
-    return not (local.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1)
+    return name != "builtin" and not (local.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1)
 
 
 def packaged_file(backbone: PackagedBackbone) -> Path:
@@ -93,6 +93,6 @@ def inside(directory: Path, name: str) -> Path:
     return directory / name
 
 
-def model_directory(model: str, revision: str | None, *, pickles: bool) -> Path:
+def model_directory(model: str, revision: str | None, *, pickles: bool, hub: bool = True) -> Path:
     """As :func:`resolve_directory`; ``builtin`` is the directory of the built-in scorer."""
-    return BUILTIN if model == "builtin" else resolve_directory(model, revision, pickles=pickles)
+    return BUILTIN if model == "builtin" else resolve_directory(model, revision, pickles=pickles, hub=hub)

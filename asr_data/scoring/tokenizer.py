@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
-from asr_data.scoring.gguf_file import load_gguf_tokenizer
 from asr_data.scoring.locate import backbone_directory, packaged_file
+from asr_data.scoring.quiet import quiet_transformers
+from asr_data.text.gguf import load_gguf_tokenizer
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -26,7 +27,8 @@ def scorer_tokenizer(
         ConfigError: it cannot be loaded.
     """
     if isinstance(settings.backbone, PackagedBackbone):
-        return load_gguf_tokenizer(packaged_file(settings.backbone), name, cache=cache)
+        with quiet_transformers():
+            return load_gguf_tokenizer(packaged_file(settings.backbone), name, cache=cache)
     if settings.backbone is None or (directory / "tokenizer.json").is_file():
         return load_tokenizer(directory, name=name)
     return load_tokenizer(backbone_directory(settings.backbone, directory, hub=hub), name=name)

@@ -36,7 +36,7 @@ class Models:
 @contextmanager
 def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
+    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -65,6 +65,8 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         reference=options.reference,
         scoring=scoring,
         allow_pickle=options.allow_pickle,
+        allow_hub=options.allow_hub,
+        cache=not options.no_cache,
     )
 
 
@@ -78,12 +80,12 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(model: str | None, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
-    if model is None:
+def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+    if options.logprobs is None:
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, model, scoring)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -104,10 +106,6 @@ def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
 
 def named_tokenizer(name: str) -> Tokenizer:
     """A tokenizer by directory, Hub id or ``builtin``."""
-    if name == "builtin":
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        return load_scorer_tokenizer(name)
     from asr_data.text import load_tokenizer
 
     return load_tokenizer(name)

@@ -40,7 +40,18 @@ BESIDE: dict[str, set[str]] = {
 }
 """The packages that are no stage, and what each may import."""
 
-ANYWHERE = {"errors", "types", "settings", "config", "response", "boundaries", "progress", "ragged", "asr_data_schemas"}
+ANYWHERE = {
+    "errors",
+    "types",
+    "settings",
+    "config",
+    "response",
+    "boundaries",
+    "progress",
+    "ragged",
+    "model_cache",
+    "asr_data_schemas",
+}
 """May be imported by every package, and import each other alone."""
 
 
