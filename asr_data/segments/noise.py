@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.types import Float32, Float64, Int64
 
 NORMAL_CONSISTENCY = 1.4826
@@ -57,7 +57,7 @@ def first_differences(values: Float32, row_offsets: Int64) -> Float32:
     return differences[: _first_differences(values, row_offsets, differences)]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _first_differences(values: Float32, row_offsets: Int64, differences: Float32) -> int:
     count = 0
     for row in range(row_offsets.size - 1):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data_cli.console import print_facts, print_warning
+from asr_data_cli.console import print_facts, print_warning, standard_error
 from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
+        _print_loading(options)
         yield Models(scorer(), None if reference is None else reference())
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
@@ -50,6 +51,14 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
         yield Models(pool.scorer, pool.reference, pool)
+
+
+def _print_loading(options: ModelOptions) -> None:
+    """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
+    names = [] if options.kind in ("labels", "rule") else [options.model]
+    names += [name for name in (options.reference, options.logprobs) if name is not None]
+    if names:
+        standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
 
 
 def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:

@@ -50,6 +50,7 @@ ANYWHERE = {
     "progress",
     "ragged",
     "model_cache",
+    "compiled",
     "asr_data_schemas",
 }
 """May be imported by every package, and import each other alone."""
