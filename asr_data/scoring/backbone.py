@@ -146,6 +146,7 @@ def _load_native(
     ) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ScorerError(f"cannot load a model from {directory}: {reason[0]}") from error
+    model.name_or_path = model.config._name_or_path = str(directory)
     missing = sorted(info["missing_keys"])
     wrong = sorted(str(key) for key in info["mismatched_keys"])
     if missing or wrong:

@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from asr_data.config import ScoringConfig
 from asr_data.errors import ScorerError
 from asr_data.scoring.load import load_scorer
+from asr_data.scoring.quiet import quiet_transformers
 from asr_data.types import Completion, Row
 
 MakeCheckpoint = Callable[..., Path]
@@ -28,20 +29,21 @@ ANSWER = [{"role": "assistant", "content": "The answer is four."}]
 def save_adapter(base: Path, directory: Path, task: str, labels: int) -> Any:
     """Train nothing, but save what PEFT would: LoRA on the decoder, and the new head in the adapter's own file."""
     auto: Any = {"SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification}[task]
-    with torch.random.fork_rng():
+
+    def load() -> Any:
+        return auto.from_pretrained(base, num_labels=labels, pad_token_id=0)
+
+    settings = LoraConfig(
+        task_type=TaskType[task], r=4, target_modules=["q_proj", "down_proj"], modules_to_save=["score"]
+    )
+    with torch.random.fork_rng(), quiet_transformers():
         torch.manual_seed(5)
-        model = auto.from_pretrained(base, num_labels=labels, pad_token_id=0)
-        settings = LoraConfig(
-            task_type=TaskType[task], r=4, target_modules=["q_proj", "down_proj"], modules_to_save=["score"]
-        )
-        wrapped = get_peft_model(model, settings)
+        wrapped = get_peft_model(load(), settings)
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name or "modules_to_save" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
-    wrapped.save_pretrained(str(directory))
-    return PeftModel.from_pretrained(
-        auto.from_pretrained(base, num_labels=labels, pad_token_id=0), str(directory)
-    ).eval()
+        wrapped.save_pretrained(str(directory))
+        return PeftModel.from_pretrained(load(), str(directory)).eval()
 
 
 @pytest.fixture
