@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from asr_data.config import (
         BoundaryWeights,
         DatasetBaseline,
+        Fixed,
         FixedBaseline,
         MaskConfig,
         Optimal,
@@ -39,6 +40,7 @@ __all__ = [
     "Schmitt",
     "Pivot",
     "Step",
+    "Fixed",
     "Token",
     "Sequence",
     "PairBaseline",

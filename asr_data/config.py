@@ -19,6 +19,7 @@ from asr_data.masks.baseline import (
 )
 from asr_data.segments.segmenters import (
     BoundaryWeights,
+    Fixed,
     Optimal,
     Pivot,
     Schmitt,
@@ -40,6 +41,7 @@ __all__ = [
     "BoundaryWeights",
     "Pivot",
     "Step",
+    "Fixed",
     "Token",
     "Sequence",
     "BaselineConfig",

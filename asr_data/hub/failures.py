@@ -11,6 +11,7 @@ import httpx2
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 
 from asr_data.errors import AsrDataError
+from asr_data.redact import Redactor
 
 LONGEST_WAIT: Final = 300.0
 """Seconds. The Hub limits requests per five minutes; a longer wait that it asks for is an error."""
@@ -20,6 +21,8 @@ _LONGEST_BACK_OFF: Final = 30.0
 _REFUSED: Final = (409, 412, 429)
 """Another operation is in progress; the parent commit is no longer the head; too many requests."""
 _TRANSIENT: Final = (408, *_REFUSED, 500, 502, 503, 504)
+_QUERY: Final = re.compile(r"(https?://[^\s?#]+)[?#][^\s'\">)]*")
+"""A URL with a query, which may be a signature."""
 _SPENT: Final = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
 """``RateLimit: "api";r=0;t=55``: no requests left for 55 seconds."""
 
@@ -99,6 +102,14 @@ def explained(error: Exception, repo_id: str) -> HubError | None:
     if status == 404:
         return HubError(f"{repo_id}: {_request_text(failed)}not found, or not visible with this token.{says}")
     return HubError(f"{repo_id}: {_request_text(failed)}status {status}.{says}")
+
+
+def redacted_error(error: HubError, redacted: Redactor) -> HubError:
+    """The error without secrets; its causes, which quote the server, become notes that only a traceback shows."""
+    clean = HubError(redacted(str(error)))
+    for cause in [*_causes(error)][1:]:
+        clean.add_note(redacted(_QUERY.sub(r"\1", f"cause: {type(cause).__name__}: {cause}")))
+    return clean
 
 
 def _explained_without_answer(error: Exception, repo_id: str) -> HubError | None:

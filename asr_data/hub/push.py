@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from asr_data.errors import ConfigError
-from asr_data.hub.failures import HubError, explained, is_transient, is_unreachable, may_have_landed, seconds_to_wait
+from asr_data.hub.failures import (
+    HubError,
+    explained,
+    is_transient,
+    is_unreachable,
+    may_have_landed,
+    redacted_error,
+    seconds_to_wait,
+)
 from asr_data.hub.local import LocalFile, local_files
 from asr_data.hub.remote import (
     REPOSITORY_TYPE,
@@ -29,6 +39,7 @@ from asr_data.hub.remote import (
     read_snapshot,
     same_content,
 )
+from asr_data.redact import Redactor, proxy_secrets, url_secrets, without_secrets
 
 TRIES: Final = 6
 """The waits between six tries add up to 31 s, unless the Hub asks for others."""
@@ -101,7 +112,18 @@ def push(
     _check_arguments(repo_id, revision, create_pr, tries)
     manifest, files = local_files(Path(directory))
     message = f"Annotated with asr-data {manifest.asr_data_version}, run {manifest.run_id}"
-    task = _Push(api or HfApi(), repo_id, files, message, revision, private=private, create_pr=create_pr)
+    api = api or HfApi()
+    _check_access(api)
+    task = _Push(api, repo_id, files, message, revision, private=private, create_pr=create_pr)
+    redacted = Redactor(_secrets(api))
+    try:
+        report = _try(task, tries, dry_run=dry_run)
+    except HubError as error:
+        raise redacted_error(error, redacted) from None
+    return replace(report, url=redacted(without_secrets(report.url)))
+
+
+def _try(task: _Push, tries: int, *, dry_run: bool) -> PushReport:
     tried = 0
     while True:
         tried += 1
@@ -114,6 +136,26 @@ def push(
             if dry_run or tried == tries or wait is None:
                 raise task.failure(error, tried) from error
             time.sleep(wait)
+
+
+def _secrets(api: HfApi) -> Iterator[str]:
+    """What must not be shown although the server may repeat it: the token, and passwords in URLs."""
+    token = api.token if isinstance(api.token, str) else get_token()
+    yield from filter(None, (token, *url_secrets(api.endpoint), *proxy_secrets()))
+
+
+def _check_access(api: HfApi) -> None:
+    """What huggingface_hub would only find when it sends the first request, with errors that quote the token."""
+    token = api.token if isinstance(api.token, str) else get_token()
+    if token and not (token.isascii() and token.isprintable()):
+        raise HubError("the Hub's token contains characters that an HTTP header cannot hold; set HF_TOKEN anew")
+    try:
+        parts = urlsplit(api.endpoint)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise HubError("HF_ENDPOINT: not an address such as https://HOST")
 
 
 def _check_arguments(repo_id: str, revision: str | None, create_pr: bool, tries: int) -> None:
@@ -140,7 +182,7 @@ class _Push:
         create_pr: bool,
     ) -> None:
         self._api = api
-        self._url = f"{api.endpoint}/datasets/{repo_id}"
+        self._url = f"{without_secrets(api.endpoint)}/datasets/{repo_id}"
         self._repo_id = repo_id
         self._files = files
         self._message = message

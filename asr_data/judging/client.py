@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from asr_data.errors import JudgeError, MissingDependencyError
+from asr_data.errors import ConfigError, JudgeError, MissingDependencyError
+from asr_data.judging.completion import NO_COMPLETION, read_completion
 from asr_data.judging.config import Judge, RequestSettings
 from asr_data.judging.prompt import VERDICT_SCHEMA, reminded
 from asr_data.judging.verdict import MalformedReplyError, Opinion, Order, read_reply
+from asr_data.redact import Redactor, proxy_secrets, without_secrets
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
 _LONGEST_MESSAGE = 300
 _RETRIED = (408, 409, 429)  # by the client, as is 5xx
+_HEADERS = ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent")
+"""What is sent beside the key."""
+_NO_KEY = "none"
+"""The client requires a key; servers without keys ignore it."""
 _FATAL = (401, 404)  # key, address or model is wrong: every other request would fail as well
 
 
@@ -59,23 +65,34 @@ class Client:
         requests: retries, time-out and attempts.
 
     Raises:
+        ConfigError: the key, a proxy of the environment or the address cannot be used.
         MissingDependencyError: the package ``openai`` is not installed.
     """
 
     def __init__(self, judge: Judge, requests: RequestSettings) -> None:
         try:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
         except ImportError as error:
             raise MissingDependencyError("openai", "judge", "pip install 'asr-data[judge]'") from error
         self.judge = judge
         self._attempts = requests.attempts
-        self._key = os.environ.get(judge.key_variable, "")
-        self._client: AsyncOpenAI = AsyncOpenAI(
-            base_url=judge.endpoint,
-            api_key=self._key or "none",  # the client requires one; servers without keys ignore it
-            max_retries=requests.retries,
-            timeout=requests.timeout,
-        )
+        self._key = _key(judge)
+        self._redacted = Redactor([self._key, *proxy_secrets()])
+        try:
+            self._client: AsyncOpenAI = AsyncOpenAI(
+                base_url=judge.endpoint,
+                api_key=self._key or _NO_KEY,
+                max_retries=requests.retries,
+                timeout=requests.timeout,
+                http_client=DefaultAsyncHttpxClient(
+                    follow_redirects=False,
+                    timeout=requests.timeout,
+                    event_hooks={"request": [self._only_ours]},
+                ),
+            )
+        except Exception as error:  # a proxy, a certificate file or an address that httpx2 cannot use
+            reason = self._redacted(f"{type(error).__name__}: {error}")
+            raise ConfigError(f"judge {judge.title!r} at {judge.endpoint}: cannot be set up: {reason}") from None
 
     async def ask(self, messages: list[dict[str, str]], order: Order) -> Exchange:
         """Send the messages until a reply can be parsed, up to the limit of attempts.
@@ -96,11 +113,15 @@ class Client:
             try:
                 if problem is not None:
                     raise MalformedReplyError(problem)
-                return replace(exchange, opinion=read_reply(reply, order), problem=None, reply=None)
+                opinion = self._without_secrets(read_reply(reply, order))
+                return replace(exchange, opinion=opinion, problem=None, reply=None)
             except MalformedReplyError as malformed:
-                exchange = replace(exchange, problem=str(malformed), reply=reply)
+                exchange = replace(exchange, problem=str(malformed), reply=self._redacted(reply))
                 asked = reminded(messages, str(malformed))
         return exchange
+
+    def _without_secrets(self, opinion: Opinion) -> Opinion:
+        return replace(opinion, reason=self._redacted(opinion.reason))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -108,50 +129,67 @@ class Client:
 
     async def _request(self, messages: Sequence[dict[str, str]]) -> tuple[str, int, int, str | None]:
         """Reply, tokens sent, tokens received, and why the reply is unusable, if that is already known."""
+        from httpx2 import Response
         from openai import APIConnectionError, APIStatusError, OpenAIError
-        from openai.types.chat import ChatCompletion
 
+        # Errors of the client quote what the server sent, which may be the key: hence `from None`.
         place = f"judge {self.judge.title!r} at {self.judge.endpoint}"
         try:
-            done: Any = await self._client.chat.completions.create(**_settings(self.judge, messages))
+            response = await self._client.post("/chat/completions", cast_to=Response, body=_body(self.judge, messages))
         except APIStatusError as error:
-            message = f"{place}: {error.status_code}: {self._printable(error.message)}"
-            if error.status_code in _FATAL:
-                state = "is set" if self._key else "is not set"
-                hint = f"; the key is taken from {self.judge.key_variable}, which {state}"
-                raise JudgeError(message + (hint if error.status_code == 401 else "")) from error
-            is_refusal = error.status_code < 500 and error.status_code not in _RETRIED
-            raise RequestFailedError(message, is_refusal=is_refusal) from error
+            raise self._status_error(place, error) from None
         except APIConnectionError as error:  # time-outs, too
             cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) else ""
             message = f"{place}: {self._printable(error.message.rstrip('.') + cause)}"
-            raise RequestFailedError(message, is_refusal=False) from error
-        except (OpenAIError, ValueError) as error:  # the answer is not JSON
-            return "", 0, 0, f"the server's answer was not a chat completion: {self._printable(str(error))}"
-        if not isinstance(done, ChatCompletion) or not done.choices:
-            return "", 0, 0, "the server's answer was not a chat completion"
-        usage = done.usage
-        tokens = (0, 0) if usage is None else (usage.prompt_tokens or 0, usage.completion_tokens or 0)
-        choice = done.choices[0]
-        cut = "it was cut off by the limit of tokens" if choice.finish_reason == "length" else None
-        return choice.message.content or "", *tokens, cut
+            raise RequestFailedError(message, is_refusal=False) from None
+        except (OpenAIError, ValueError) as error:
+            return "", 0, 0, f"{NO_COMPLETION}: {self._printable(str(error))}"
+        return read_completion(response.content)
+
+    def _status_error(self, place: str, error: APIStatusError) -> Exception:
+        """A status other than 2xx, as an error for this request or for all."""
+        status = error.status_code
+        if 300 <= status < 400:
+            target = self._printable(without_secrets(error.response.headers.get("location", "")) or "no address")
+            return JudgeError(
+                f"{place}: answers with a redirect ({status}) to {target}. Redirects are not followed, since prompts, "
+                "answers and the key are sent to the given endpoint alone; if the new address is right, give that one"
+            )
+        message = f"{place}: {status}: {self._printable(error.message)}"
+        if status in _FATAL:
+            state = "is set" if self._key else "is not set"
+            hint = f"; the key is read from {self.judge.key_variable}, which {state}"
+            return JudgeError(message + (hint if status == 401 else ""))
+        return RequestFailedError(message, is_refusal=status < 500 and status not in _RETRIED)
+
+    async def _only_ours(self, request: Any) -> None:
+        """Take out of a request what the client adds from the environment: other keys, organisations, telemetry."""
+        for name in set(request.headers) - set(_HEADERS):
+            del request.headers[name]
+        request.headers["Authorization"] = f"Bearer {self._key or _NO_KEY}"
 
     def _printable(self, text: str) -> str:
-        """A server's message, shortened, without the key, which some servers echo."""
-        text = text.replace(self._key, "***") if self._key else text
+        """A server's message, shortened, without secrets."""
+        text = self._redacted(text)
         return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]} …"
 
 
-def _settings(judge: Judge, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
-    settings: dict[str, Any] = {"model": judge.model, "messages": messages, judge.token_limit: judge.max_tokens}
+def _key(judge: Judge) -> str:
+    """The API key, or an empty string."""
+    key = os.environ.get(judge.key_variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{judge.key_variable}: the key contains characters that an HTTP header cannot hold")
+    return key
+
+
+def _body(judge: Judge, messages: Sequence[dict[str, str]]) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": judge.model, "messages": messages, judge.token_limit: judge.max_tokens}
     if judge.temperature is not None:
-        settings["temperature"] = judge.temperature
+        body["temperature"] = judge.temperature
     match judge.response_format:
         case "json_object":
-            settings["response_format"] = {"type": "json_object"}
+            body["response_format"] = {"type": "json_object"}
         case "json_schema":
             schema = {"name": "verdict", "schema": VERDICT_SCHEMA, "strict": True}
-            settings["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if judge.extra_body:
-        settings["extra_body"] = dict(judge.extra_body)
-    return settings
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {**body, **judge.extra_body}

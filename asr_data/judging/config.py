@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from asr_data.errors import ConfigError
 
+_OUR_FIELDS: Final = frozenset({"messages", "model", "n", "stream", "stream_options"})
+_SECRET_NAMES: Final = frozenset(
+    {"access_token", "api_key", "apikey", "auth_token", "authorization", "key", "password", "secret", "token"}
+)
+
 
 def _endpoint(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    _ = parts.port  # a ValueError where it is none
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
         raise ValueError("an endpoint is a URL such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("an endpoint has no user, password, query or fragment, since it is written to the output")
     return url.rstrip("/")
+
+
+def _extra_body(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    ours = sorted(_OUR_FIELDS & fields.keys())
+    if ours:
+        raise ValueError(f"the field {ours[0]} of a request is set by asr-annotate")
+    for name in _names(fields):
+        if name.lower().replace("-", "_") in _SECRET_NAMES:
+            raise ValueError(f"it is written to the output, so it must not hold a secret such as {name!r}")
+    return fields
+
+
+def _names(value: JsonValue) -> Iterator[str]:
+    """Every name in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(inner)
+
+
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Judge(BaseModel):
@@ -44,14 +73,14 @@ class Judge(BaseModel):
     endpoint: Annotated[str, AfterValidator(_endpoint)]
     name: str = ""
     key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    price_in: Annotated[float, Field(ge=0)] | None = None
-    price_out: Annotated[float, Field(ge=0)] | None = None
-    temperature: Annotated[float, Field(ge=0)] | None = 0.0
+    price_in: _Amount | None = None
+    price_out: _Amount | None = None
+    temperature: _Amount | None = 0.0
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     response_format: Literal["text", "json_object", "json_schema"] = "text"
     system_role: bool = True
-    extra_body: dict[str, JsonValue] = {}
+    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = {}
 
     @property
     def title(self) -> str:
@@ -84,13 +113,13 @@ class RequestSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     concurrency: Annotated[int, Field(ge=1)] = 8
-    timeout: Annotated[float, Field(gt=0)] = 120.0
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     retries: Annotated[int, Field(ge=0)] = 5
     attempts: Annotated[int, Field(ge=1)] = 3
     on_failure: Literal["stop", "record"] = "stop"
 
 
-_JUDGES = TypeAdapter(Annotated[tuple[Judge, ...], Field(min_length=1)])
+_JUDGES = TypeAdapter(Annotated[tuple[Judge, ...], Field(min_length=1)], config=ConfigDict(hide_input_in_errors=True))
 
 
 def load_judges(path: Path) -> tuple[Judge, ...]:
@@ -100,16 +129,29 @@ def load_judges(path: Path) -> tuple[Judge, ...]:
         ConfigError: the file cannot be read, or a judge in it is invalid.
     """
     try:
-        return _JUDGES.validate_json(path.read_bytes())
+        return _JUDGES.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise ConfigError(f"{path}: {problems(error)}") from error
+        raise ConfigError(f"{path}: {problems(error)}") from None
+
+
+def request_settings(**values: Any) -> RequestSettings:
+    """Settings from options.
+
+    Raises:
+        ConfigError: a value is invalid.
+    """
+    try:
+        return RequestSettings(**values)
+    except ValidationError as error:
+        raise ConfigError(problems(error)) from None
 
 
 def problems(error: ValidationError) -> str:
     """All errors in one line, without values: one could be a key in the wrong place."""
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in faults)
 
 
 def check_judges(judges: tuple[Judge, ...]) -> None:

@@ -146,7 +146,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
-        self._path = path
+        self.path = path
         self._file = locked(path)
         content = path.read_bytes()
         self._file.truncate(content.rfind(b"\n") + 1)
@@ -165,5 +165,5 @@ class Journal:
     def _write(self, line: bytes) -> None:
         written = self._file.write(line + b"\n")
         if written != len(line) + 1:
-            raise StorageError(f"{self._path}: a line was written only in part; is the disk full?")
+            raise StorageError(f"{self.path}: a line was written only in part; is the disk full?")
         os.fsync(self._file.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from asr_data.errors import OutputExistsError
+from asr_data.errors import OutputExistsError, StorageError
 from asr_data.judging.card import card
 from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
@@ -69,14 +70,26 @@ VERDICTS_SCHEMA: Final = pa.schema(_VERDICT_COLUMNS)
 _BATCH = 1_000
 
 
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system, such as a full disk, into a StorageError that says how to continue."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or path}: {error.strerror or error}. Verdicts so far are kept: once the cause is fixed, "
+            "run the same command again"
+        ) from error
+
+
 def prepare(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
     """Make ``path`` a directory to which verdicts for ``plan`` can be added.
 
     Raises:
         OutputExistsError: it contains other files, or verdicts for another plan and ``overwrite`` is false.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputExistsError(f"{path}: is a file; the output must be a directory")
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise OutputExistsError(f"{path}: not a directory; the output must be one")
     path.mkdir(parents=True, exist_ok=True)
     before = read_plan(path / JOURNAL_NAME)
     if before is None:

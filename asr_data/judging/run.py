@@ -87,16 +87,18 @@ def judge(
     pairs.check()
     clients = {judge.title: Client(judge, requests) for judge in judges}
     plan = _plan(source, layout, reference, judges)
-    directory.prepare(output, plan, overwrite=overwrite)
-    decided = read_pile(output)
-    journal = Journal(output / JOURNAL_NAME, plan)
+    with directory.storage_errors(output):
+        directory.prepare(output, plan, overwrite=overwrite)
+        decided = read_pile(output)
+        journal = Journal(output / JOURNAL_NAME, plan)
     try:
         session = Session(journal, clients, requests, read_verdicts(output / JOURNAL_NAME), progress)
         before = len(session.verdicts)
         session.count(pairs)
         _run(session.ask_all(pairs))
         content = {**_description(pairs, judges), "plan": plan}
-        found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
+        with directory.storage_errors(output):
+            found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
     finally:
         journal.close()
     reasons = Counter(row.code for row in rejects)

@@ -12,6 +12,7 @@ from asr_data.errors import JudgeError
 from asr_data.judging.client import Client, Exchange, RequestFailedError
 from asr_data.judging.config import RequestSettings
 from asr_data.judging.journal import Journal, Key, Verdict
+from asr_data.judging.output import storage_errors
 from asr_data.judging.pairs import Pair, Pairs
 from asr_data.judging.prompt import messages
 from asr_data.judging.verdict import ORDERS, Order
@@ -91,7 +92,10 @@ class Session:
         """
         tasks = self._tasks(pairs)
         self._tell()
-        workers = [asyncio.ensure_future(self._work(tasks)) for _ in range(self.requests.concurrency)]
+        workers = [
+            asyncio.ensure_future(self._work(tasks))
+            for _ in range(min(self.requests.concurrency, self.total - self.done))
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -153,7 +157,8 @@ class Session:
             tokens_out=exchange.tokens_out,
             **said,
         )
-        self.journal.append(verdict)
+        with storage_errors(self.journal.path):
+            self.journal.append(verdict)
         self.verdicts[verdict.key] = verdict
         self.done += 1
         self.tokens += verdict.tokens_in + verdict.tokens_out

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr_data.config import BoundaryWeights, Optimal, Pivot, Schmitt, SegmenterConfig, Sequence, Step, Token
+from asr_data.config import BoundaryWeights, Fixed, Optimal, Pivot, Schmitt, SegmenterConfig, Sequence, Step, Token
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +56,9 @@ def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
             if tokens.step_start is None:
                 raise ValueError('segmenter "step" needs step_start')
             return first | tokens.step_start
+        case Fixed():
+            position = torch.arange(len(tokens.row), device=first.device) - tokens.begins[tokens.row]
+            return position % segmenter.length == 0
         case Pivot():
             return first | _jumps(segmenter, tokens)
         case Schmitt():

@@ -83,7 +83,7 @@ class SequenceBaseline(BaselineSettings):
 
 
 class DatasetBaseline(BaselineSettings):
-    """Mean, median or a quantile of r_s over all rows.
+    """A statistic of r_s over all rows.
 
     Example:
         asr_data.MaskConfig(baseline=asr_data.DatasetBaseline(statistic=0.3))
@@ -92,7 +92,7 @@ class DatasetBaseline(BaselineSettings):
     kind: Literal["dataset"] = "dataset"
     statistic: Annotated[
         Literal["mean", "median"] | Annotated[float, Field(ge=0, le=1)],
-        Field(description="mean, median or a quantile."),
+        Field(description="Of the sequence rewards: mean, median, or a quantile from 0 to 1."),
         Sweep(0.3, "median", 0.7),
     ] = "median"
 
@@ -117,7 +117,7 @@ class RunningBaseline(BaselineSettings):
     """
 
     kind: Literal["running"] = "running"
-    decay: Annotated[float, Field(gt=0, lt=1, description="What the average keeps of itself at each row.")] = 0.99
+    decay: Annotated[float, Field(gt=0, lt=1, description="The average's own weight at each row.")] = 0.99
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
         """See the base class."""

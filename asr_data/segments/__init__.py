@@ -6,6 +6,7 @@ A segmenter is a settings object with a rule. Importing this compiles nothing: a
 from asr_data.segments.context import SplitContext
 from asr_data.segments.segmenters import (
     BoundaryWeights,
+    Fixed,
     Optimal,
     Pivot,
     Schmitt,
@@ -24,6 +25,7 @@ __all__ = [
     "BoundaryWeights",
     "Pivot",
     "Step",
+    "Fixed",
     "Token",
     "Sequence",
     "SegmenterConfig",

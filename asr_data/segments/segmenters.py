@@ -84,6 +84,23 @@ class Step(SegmenterSettings):
         return step_starts(context.step_start, values.shape, row_offsets)
 
 
+class Fixed(SegmenterSettings):
+    """Runs of a fixed number of tokens: the n-gram macro actions of MA-RLHF (arXiv 2410.02743), and a control.
+
+    Example:
+        asr_data.split([0.1, 0.2, 0.9], [0, 3], asr_data.Fixed(length=2))  # [0, 2]
+    """
+
+    kind: Literal["fixed"] = "fixed"
+    length: Annotated[int, Field(ge=1, description="Tokens in a segment."), Sweep(5, 25)] = 5
+
+    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:  # noqa: ARG002 - the protocol
+        """Return the flat segment starts, int64; see ``asr_data.split``."""
+        from asr_data.segments.fixed import fixed_starts
+
+        return fixed_starts(row_offsets, self.length)
+
+
 class Pivot(SegmenterSettings):
     """Cut before token t where the reward jumps: |r_t − r_(t−1)| > τ.
 
@@ -213,5 +230,7 @@ class Optimal(SegmenterSettings):
         return optimal_starts(values, row_offsets, penalties, weights)
 
 
-SegmenterConfig: TypeAlias = Annotated[Sequence | Token | Step | Pivot | Schmitt | Optimal, Field(discriminator="kind")]
+SegmenterConfig: TypeAlias = Annotated[
+    Sequence | Token | Step | Fixed | Pivot | Schmitt | Optimal, Field(discriminator="kind")
+]
 """Any of them, told apart by ``kind``; from the plainest to the most adaptive."""

@@ -147,8 +147,9 @@ def judge(
 
     Data is sent to the endpoints named here and nowhere else.
     """
-    from asr_data.judging import RequestSettings, answers_layout
+    from asr_data.judging import answers_layout
     from asr_data.judging import judge as ask
+    from asr_data.judging.config import request_settings
     from asr_data.rows import open_source
 
     roles = settings.columns(columns or ())
@@ -157,7 +158,7 @@ def judge(
     layout = answers_layout(source, first, second, roles)
     console = standard_output()
     print_facts(console, {"input": source.description, "layout": layout.describe()})
-    requests = RequestSettings(
+    requests = request_settings(
         concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure
     )
     with progress() as reporter:
@@ -192,7 +193,7 @@ def _judges(
     try:
         return tuple(Judge.model_validate({"model": model, "endpoint": endpoint, **given}) for model in models)
     except ValidationError as error:
-        raise ConfigError(f"--endpoint, --model: {problems(error)}") from error
+        raise ConfigError(f"--endpoint, --model: {problems(error)}") from None
 
 
 def print_judged(console: Console, done: JudgeReport) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from asr_data.config import (
     BoundaryWeights,
     DatasetBaseline,
+    Fixed,
     FixedBaseline,
     MaskConfig,
     Optimal,
@@ -41,7 +42,7 @@ def built(**changes: Any) -> MaskConfig:
 def test_every_setting_has_an_option() -> None:
     kinds = {parameter.kind for parameter in MaskOptions.parameters()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
-    assert set(DEFAULTS) == {*MaskConfig.model_fields, "tau", "delta", "penalty", "boundary"}
+    assert set(DEFAULTS) == {*MaskConfig.model_fields, "length", "tau", "delta", "penalty", "boundary"}
 
 
 def test_defaults_are_those_of_the_library() -> None:
@@ -65,6 +66,8 @@ def test_defaults_are_those_of_the_library() -> None:
             Optimal(penalty=2.0, boundary=BoundaryWeights(sentence=0.5, word=50, inside_word=9)),
         ),
         ({"segmenter": "step"}, Step()),
+        ({"segmenter": "fixed"}, Fixed()),
+        ({"segmenter": "fixed", "length": "12"}, Fixed(length=12)),
         ({"segmenter": "token"}, Token()),
         ({"segmenter": "sequence"}, Sequence()),
     ],

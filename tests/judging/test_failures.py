@@ -124,7 +124,7 @@ def test_pairs_that_a_judge_refuses_do_not_end_the_run(ask: Ask, server: JudgeSe
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (401, r"401: .*wrong key \*\*\*; the key is taken from OPENAI_API_KEY, which is set"),
+        (401, r"401: .*wrong key \*\*\*; the key is read from OPENAI_API_KEY, which is set"),
         (404, "404: .*no such model"),
     ],
 )

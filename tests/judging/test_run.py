@@ -220,7 +220,7 @@ def test_an_output_is_never_mixed(ask: Ask, tmp_path: Path, server: JudgeServer)
         with pytest.raises(OutputExistsError, match=r"contains notes\.txt and no verdicts"):
             ask(output="foreign", **flags)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputExistsError, match="is a file"):
+    with pytest.raises(OutputExistsError, match="not a directory"):
         ask(output="file")
 
 

@@ -11,6 +11,7 @@ import torch
 from asr_data.config import (
     BaselineConfig,
     BoundaryWeights,
+    Fixed,
     FixedBaseline,
     MaskConfig,
     Optimal,
@@ -42,6 +43,7 @@ SEGMENTERS: list[SegmenterConfig] = [
     Optimal(),
     Optimal(penalty=0.4, boundary=BoundaryWeights(inside_word=3, clause=0.5, sentence=0.25, line=0.1)),
     Step(),
+    Fixed(length=7),
     Token(),
     Sequence(),
 ]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.segments import Optimal, Pivot, Schmitt, Sequence, SplitContext, Step, Token, split
+from asr_data.segments import Fixed, Optimal, Pivot, Schmitt, Sequence, SplitContext, Step, Token, split
 
 rows_of_rewards = st.lists(st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6)
 
@@ -26,6 +26,7 @@ SEGMENTERS = [
     Optimal(),
     Optimal(penalty=0.3),
     Step(),
+    Fixed(length=3),
     Token(),
     Sequence(),
 ]
@@ -143,6 +144,15 @@ def test_schmitt_auto_is_sigma():
     values = [0.0, 1.0, -1.0, 1.0]
     assert split(values, [0, 4], Schmitt(), SplitContext(sigma=0.99)).tolist() == [0, 2, 3]
     assert split(values, [0, 4], Schmitt(), SplitContext(sigma=1.0)).tolist() == [0]
+
+
+def test_fixed_by_hand():
+    # Rows of 5, 0, 1 and 2 tokens: each begins anew.
+    assert split(np.arange(8), [0, 5, 5, 6, 8], Fixed(length=2)).tolist() == [0, 2, 4, 5, 6]
+    assert split(np.arange(8), [0, 5, 5, 6, 8], Fixed()).tolist() == [0, 5, 6]
+    for wrong in (0, 1.5, "long"):
+        with pytest.raises(ConfigError, match=r"Fixed\.length is .*: expected a whole number >= 1"):
+            Fixed(length=wrong)
 
 
 def test_step_token_sequence():
