@@ -87,7 +87,7 @@ def _merged(target: nn.Module, directory: Path, tensors: dict[str, Tensor]) -> A
     config: Any = PEFT_TYPE_TO_CONFIG_MAPPING[kind].from_peft_type(**settings)
     config.inference_mode = True
     config.modules_to_save = [name for name in config.modules_to_save or () if name not in _HEADS] or None
-    wrapped: Any = get_peft_model(target, config)  # type: ignore[arg-type] # of any module
+    wrapped: Any = get_peft_model(target, config)
     loaded: Any = set_peft_model_state_dict(wrapped, tensors)
     ours = (PEFT_TYPE_TO_PREFIX_MAPPING.get(kind, ""), "modules_to_save")
     missing = [key for key in loaded.missing_keys if any(part in key for part in ours)]

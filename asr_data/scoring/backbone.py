@@ -120,6 +120,7 @@ def _load_native(
         with quiet_transformers():
             with torch.device("meta"):
                 empty = AutoModel.from_config(config, trust_remote_code=False)
+            _check_size(empty, tensors, directory)
             quantisation = getattr(config, "quantization_config", None)
             if quantisation is not None:  # a decoder inside a larger model has settings of its own
                 empty.config.quantization_config = quantisation
@@ -154,6 +155,17 @@ def _load_native(
             f"the checkpoint in {directory} does not fit its backbone: missing {missing[:5]}, mismatched {wrong[:5]}"
         )
     return model, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
+
+
+def _check_size(empty: nn.Module, tensors: dict[str, torch.Tensor], directory: Path) -> None:
+    """Refuse sizes that the weights do not have before memory is taken for them."""
+    described = sum(parameter.numel() for parameter in empty.parameters())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if described > 4 * held:  # half a byte a number at the least, and some to spare
+        raise ScorerError(
+            f"the checkpoint in {directory} does not fit its backbone: config.json describes {described:,} numbers, "
+            f"and the weights take {held:,} bytes"
+        )
 
 
 def _name_unread(directory: Path, config: BackboneConfig, *, pickles: bool) -> None:

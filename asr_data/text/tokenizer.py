@@ -13,6 +13,7 @@ import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.response import byte_offsets
+from asr_data.text.gguf import builtin_tokenizer
 from asr_data.types import Int64
 
 
@@ -174,9 +175,7 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     if str(location) == "builtin":
-        from asr_data.text.gguf import load_builtin_tokenizer
-
-        return load_builtin_tokenizer(name or "builtin")
+        return Tokenizer(builtin_tokenizer(), name or "builtin")
     asked = hub and not Path(location).is_dir()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not asked}
     if revision is not None:

@@ -44,7 +44,7 @@ def test_strings_are_read_as_the_turns_that_were_trained_on(
     rows = [{"prompt": f"{ASKED} {i}", "chosen": f"{SAID} {i}", "rejected": f"Five. {i}"} for i in range(24)]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     config = TrainingConfig.model_validate(
-        {"preference": [pairs], "base": str(base), "lora_rank": rank, "max_tokens": 600, "batch_tokens": 256}
+        {"sources": [str(pairs)], "base": str(base), "lora_rank": rank, "max_tokens": 600, "batch_tokens": 256}
     )
     train_scorer(config, tmp_path / "out", resume=False, progress=cast(Any, Quiet()))
     scorer = cast(ModelScorer, load_scorer(tmp_path / "out", scoring=ScoringConfig(dtype="float32")))
