@@ -14,7 +14,7 @@ from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
 from asr_data.errors import ConfigError
 from asr_data.evaluation.measures import LabelledResponses, measure
 from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
-from asr_data.masks.apply import response_rewards, token_rewards
+from asr_data.masks.apply import response_rewards, span_rewards, token_rewards
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.settings import swept
 from asr_data.statistics.bootstrap import Measure
@@ -94,7 +94,8 @@ def try_settings(labelled: Labelled, settings: Iterator[MaskConfig], *, toleranc
         if kind not in known:
             rewards = token_rewards(batch, config.reward)
             known[kind] = RewardStatistics()
-            known[kind].add(rewards, batch.row_offsets, response_rewards(batch, rewards, config.sequence_reward))
+            own = response_rewards(batch, rewards, config.sequence_reward)
+            known[kind].add(*span_rewards(batch, config.reward), own)
         masked, _ = segment_and_mask(batch, config, known[kind])
         judged = labelled.judged(masked)
         yield Setting(

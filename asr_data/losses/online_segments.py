@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class FlatTokens:
         begins: int64 ``[R]``, the first token of each response.
         lengths: int64 ``[R]``, at least 1.
         baseline: float64 ``[R]``, b.
+        sigma: float64 ``[R]``, the noise σ; None where the segmenter does not need it.
         step_start: bool ``[N]``, or None.
         boundary: integers ``[N]`` of ``asr_data.boundaries.BoundaryKind``, or None where the text is not known.
     """
@@ -30,13 +31,13 @@ class FlatTokens:
     begins: Tensor
     lengths: Tensor
     baseline: Tensor
+    sigma: Tensor | None = None
     step_start: Tensor | None = None
     boundary: Tensor | None = None
 
     def sigmas(self) -> Tensor:
         """The noise σ of each response, float64 ``[R]``."""
-        spans = zip(self.begins.tolist(), self.lengths.tolist(), strict=True)
-        return self.values.new_tensor([_sigma(self.values[begin : begin + length]) for begin, length in spans])
+        return torch.zeros_like(self.baseline) if self.sigma is None else self.sigma
 
 
 def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
@@ -47,6 +48,8 @@ def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
     """
     first = torch.zeros_like(tokens.row, dtype=torch.bool)
     first[tokens.begins] = True
+    if isinstance(segmenter, Pivot | Schmitt | Optimal) and segmenter.smooth is not None:
+        tokens = replace(tokens, values=_smoothed(tokens, segmenter.smooth))
     match segmenter:
         case Sequence():
             return first
@@ -67,13 +70,36 @@ def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
             return _optimal(segmenter, tokens)
 
 
-def _sigma(values: Tensor) -> float:
-    """The noise of one response, from the median absolute deviation of its first differences."""
-    differences = values.diff().float()
-    if len(differences) < 2:
+def sigma_of(values: Tensor) -> float:
+    """The noise σ of one response from its changes; ``values`` are the rewards of its tokens with text.
+
+    As ``asr_data.segments.noise`` has it: the median absolute deviation of the first differences that are not zero.
+    """
+    differences = values.float().diff()
+    differences = differences[differences != 0]
+    if len(differences) == 0:
         return 0.0
-    deviations = (differences - differences.quantile(0.5)).abs()
-    return 1.4826 * float(deviations.quantile(0.5)) / math.sqrt(2)
+    spread = (differences - differences.quantile(0.5)).abs().quantile(0.5)
+    if spread == 0:
+        spread = differences.abs().quantile(0.5)
+    return 1.4826 * float(spread) / math.sqrt(2)
+
+
+def _smoothed(tokens: FlatTokens, ratio: float) -> Tensor:
+    """The levels of ``asr_data.segments.smoothing``, all responses at once; float64 ``[N]``, rounded to float32."""
+    longest = int(tokens.lengths.max())
+    place = (tokens.row, torch.arange(len(tokens.row), device=tokens.row.device) - tokens.begins[tokens.row])
+    levels = tokens.values.new_zeros((len(tokens.lengths), longest))
+    levels[place] = tokens.values
+    variances = [1.0]
+    for t in range(1, longest):
+        predicted = variances[-1] + ratio
+        variances.append(predicted / (predicted + 1.0))
+        levels[:, t] = levels[:, t - 1] + variances[-1] * (levels[:, t] - levels[:, t - 1])
+    for t in range(longest - 2, -1, -1):
+        step = variances[t] / (variances[t] + ratio) * (levels[:, t + 1] - levels[:, t])
+        levels[:, t] += torch.where(t + 1 < tokens.lengths, step, 0.0)
+    return levels[place].float().double()
 
 
 def _jumps(segmenter: Pivot, tokens: FlatTokens) -> Tensor:
@@ -89,7 +115,7 @@ def _schmitt_changes(segmenter: Schmitt, tokens: FlatTokens) -> Tensor:
     """True where the trigger's state changes from one decided state to the other."""
     values, baseline = tokens.values, tokens.baseline
     delta = segmenter.k * tokens.sigmas() if segmenter.delta == "auto" else torch.full_like(baseline, segmenter.delta)
-    lower, upper = (baseline - delta)[tokens.row], (baseline + delta)[tokens.row]
+    lower, upper = (baseline - segmenter.down * delta)[tokens.row], (baseline + delta)[tokens.row]
     decided = (values > upper).int() - (values < lower).int()
     position = torch.arange(len(values), device=values.device)
     last = torch.where(decided != 0, position, -1).cummax(0).values

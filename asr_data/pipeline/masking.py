@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from asr_data.config import MaskConfig
-from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
+from asr_data.masks.apply import (
+    needs_statistics,
+    response_rewards,
+    segment_and_mask,
+    span_rewards,
+    token_rewards,
+)
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
@@ -19,6 +25,7 @@ from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
 from asr_data.types import Bool, Int64, RejectedRow, Side
@@ -66,9 +73,9 @@ class MaskStage:
                     tokens = token_batch(batch, self._sides)
                     rewards = token_rewards(tokens, self._config.reward)
                     own = response_rewards(tokens, rewards, self._config.sequence_reward)
-                    self.statistics.add(rewards, tokens.row_offsets, own)
+                    self.statistics.add(*span_rewards(tokens, self._config.reward), own)
         if needs_statistics(self._config):
-            progress.message(f"noise of the token rewards: σ = {self.statistics.sigma():.4g}")
+            progress.message(f"noise of the rewards: σ = {self.statistics.sigma():.4g}")
 
     def work(self, output: OutputDirectory, names: ShardNames, final: ShardNames, total: int, told: Progress) -> None:
         """Mask every shard that is not committed yet."""
@@ -90,7 +97,8 @@ class MaskStage:
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix, reference=self._reference)])
+        added = data_schema(self._sides, self._prefix, reference=self._reference)
+        return with_added(self._input_schema, added)
 
     def _tables(
         self,

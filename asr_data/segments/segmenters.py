@@ -8,7 +8,8 @@ training, are in ``asr_data.losses.online_segments``.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,13 @@ Positive: TypeAlias = Annotated[float, Field(gt=0)]
 class SegmenterSettings(Settings):
     """Base of the segmenters: settings and a rule."""
 
+    sigma_setting: ClassVar[str] = ""
+    """The setting that may follow from the noise σ, where it is a word and not a number."""
+
     @property
     def needs_sigma(self) -> bool:
         """Whether the noise σ decides, at these settings."""
-        return False
+        return isinstance(getattr(self, self.sigma_setting, None), str)
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""
@@ -101,12 +105,41 @@ class Fixed(SegmenterSettings):
         return fixed_starts(row_offsets, self.length)
 
 
-class Pivot(SegmenterSettings):
+class RewardSegmenter(SegmenterSettings):
+    """Base of the segmenters that look at the rewards, as they are or smoothed."""
+
+    smooth: Annotated[
+        Positive | None,
+        Field(
+            description="Cut the rewards as a Kalman smoother sees them (local-level model): X is how much the level "
+            "changes from token to token, as a variance over that of the noise, and smaller is smoother.",
+            exclude_if=lambda value: value is None,
+        ),
+        Sweep(None, 0.1),
+    ] = None
+
+    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
+        """Return the flat segment starts, int64; see ``asr_data.split``."""
+        if self.smooth is not None:
+            from asr_data.segments.smoothing import smoothed
+
+            sigma = context.sigmas(values, row_offsets) if self.needs_sigma else 0.0  # of the rewards as they are
+            context = replace(context, sigma=sigma)
+            values = smoothed(values, row_offsets, self.smooth)
+        return self._cut(values, row_offsets, context)
+
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
+        raise NotImplementedError
+
+
+class Pivot(RewardSegmenter):
     """Cut before token t where the reward jumps: |r_t − r_(t−1)| > τ.
 
     Example:
         asr_data.split([0.0, 0.1, 0.9], [0, 3], asr_data.Pivot(tau=0.5))  # [0, 2]
     """
+
+    sigma_setting: ClassVar[str] = "tau"
 
     kind: Literal["pivot"] = "pivot"
     tau: Annotated[
@@ -115,13 +148,7 @@ class Pivot(SegmenterSettings):
     ] = "auto"
     k: Annotated[Positive, Field(description="The factor of auto."), MultipleOf("tau"), Sweep(3.0, 5.0)] = 3.0
 
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return self.tau == "auto"
-
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.pivot import pivot_starts
 
         if self.tau == "auto":
@@ -129,7 +156,7 @@ class Pivot(SegmenterSettings):
         return pivot_starts(values, row_offsets, per_row("tau", self.tau, row_offsets.size - 1))
 
 
-class Schmitt(SegmenterSettings):
+class Schmitt(RewardSegmenter):
     """Cut where a Schmitt trigger around the baseline b changes state (paper, eq. 15).
 
     r_t > b + δ is good, r_t < b − δ is bad, between them the previous state holds; a segment is a run of one state.
@@ -140,6 +167,8 @@ class Schmitt(SegmenterSettings):
         asr_data.split([0.9, 0.55, 0.1, 0.2], [0, 4], asr_data.Schmitt(delta=0.1), b)  # [0, 2]
     """
 
+    sigma_setting: ClassVar[str] = "delta"
+
     kind: Literal["schmitt"] = "schmitt"
     delta: Annotated[
         NotNegative | Literal["auto"],
@@ -148,20 +177,22 @@ class Schmitt(SegmenterSettings):
     k: Annotated[
         Positive, Field(description="The factor of auto."), MultipleOf("delta"), Sweep(0.5, 1.0, 2.0, 4.0, 8.0)
     ] = 1.0
+    down: Annotated[
+        NotNegative,
+        Field(
+            description="Hysteresis with another threshold down than up: bad is r_t < b − X δ.",
+            exclude_if=lambda value: value == 1.0,
+        ),
+        Sweep(1.0, 2.0),
+    ] = 1.0
 
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return self.delta == "auto"
-
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.schmitt import schmitt_starts
 
         baseline = context.baselines(row_offsets.size - 1)
         none = np.zeros(baseline.size)
         delta = self.half_width(context.sigmas(values, row_offsets) if self.needs_sigma else none)
-        return schmitt_starts(values, row_offsets, baseline - delta, baseline + delta)
+        return schmitt_starts(values, row_offsets, baseline - self.down * delta, baseline + delta)
 
     def half_width(self, sigma: Number) -> float | Number:
         """Return δ for a noise σ, one number or one per row."""
@@ -186,7 +217,7 @@ _AT_SENTENCES = BoundaryWeights(inside_word=50, word=50, clause=50)
 _GRADED = BoundaryWeights(inside_word=50, word=10, clause=3)
 
 
-class Optimal(SegmenterSettings):
+class Optimal(RewardSegmenter):
     """The exact minimum of Σ_k Σ_(t in k) (r_t − mean_k)² + c² · K (paper, eq. 14).
 
     The defaults were chosen by human spans (docs/evidence.md).
@@ -194,6 +225,8 @@ class Optimal(SegmenterSettings):
     Example:
         asr_data.split([1, 1, 1, 5, 5], [0, 5], asr_data.Optimal(penalty=0.5))  # [0, 3]
     """
+
+    sigma_setting: ClassVar[str] = "penalty"
 
     kind: Literal["optimal"] = "optimal"
     penalty: Annotated[
@@ -211,13 +244,7 @@ class Optimal(SegmenterSettings):
     ] = _AT_SENTENCES
     """None, as a factor of 1 everywhere, lets segments start at any token."""
 
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return isinstance(self.penalty, str)
-
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.optimal import named_penalties, optimal_starts
 
         if isinstance(self.penalty, str):
