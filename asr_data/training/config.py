@@ -166,7 +166,7 @@ class TrainingConfig(Settings):
     max_tokens: Annotated[
         int | None,
         Field(
-            ge=1, description="Training tokens in all, 2,000,000 without --epochs; sources that run out are repeated."
+            ge=1, description="Training tokens in all; 2,000,000 without --epochs. A source that runs out is repeated."
         ),
     ] = None
     batch_tokens: Annotated[int, Field(ge=64, description="Tokens per optimiser step.")] = 4096

@@ -87,9 +87,7 @@ class TrainingOptions:
         try:
             return TrainingConfig(sources=sources, **self._typed)
         except ConfigError as error:
-            said = (
-                str(error).replace("TrainingConfig cannot be right: ", "").replace("TrainingConfig.sources ", "INPUT ")
-            )
+            said = str(error).replace("TrainingConfig cannot be right: ", "").replace("TrainingConfig.sources", "INPUT")
             raise ConfigError(re.sub(r"TrainingConfig\.(\w+)", lambda found: option(found[1]), said)) from None
 
     @classmethod
@@ -112,17 +110,17 @@ class TrainingOptions:
 
 def train_scorer(
     output: opt.Output,
-    older: OldOptions,
     options: TrainingOptions,
+    older: OldOptions,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT[:WORD,…]...",
+            metavar="INPUT[:WORD,…]",
             help="What to train on, in any layout that run reads. Words: preferences or labels (learn only these), "
             "train (hold nothing out), test (only measure), split=, name=, revision=, group=COLUMN (held out "
             "together), scale=LOW..HIGH (of labels), criteria=helpfulness+coherence (weights of sentence scores), "
             "chosen=COLUMN and other roles of run --columns.",
-            rich_help_panel=DATA,
+            rich_help_panel="Sources",
         ),
     ] = None,
     resume: Annotated[
