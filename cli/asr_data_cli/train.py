@@ -116,7 +116,7 @@ def train_scorer(
         list[str] | None,
         typer.Argument(
             metavar="INPUT[:WORD,…]",
-            help="What to train on, in any layout that run reads. Words: preferences or labels (learn only these), "
+            help="One or more inputs, in any layout that run reads. Words: preferences or labels (learn only these), "
             "train (hold nothing out), test (only measure), split=, name=, revision=, group=COLUMN (held out "
             "together), scale=LOW..HIGH (of labels), criteria=helpfulness+coherence (weights of sentence scores), "
             "chosen=COLUMN and other roles of run --columns.",
