@@ -97,10 +97,10 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
         InputError: no such row, or the tokenizer makes other tokens than the directory has.
         ConfigError: gold, group or tokenizer cannot be right.
     """
-    layout = Layout.model_validate(annotated.manifest.plan["layout"])
+    layout = annotated.manifest.plan.layout
     if options.group is not None and column_type(annotated.schema(), options.group) is None:
         raise ConfigError(f"--group {options.group}: no such column")
-    gold = find_gold(annotated, layout, options.gold)
+    gold = find_gold(annotated, options.gold)
     reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
     for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
         reader.read(data, scores)
