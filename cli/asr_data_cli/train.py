@@ -85,7 +85,7 @@ class TrainingOptions:
     def config(self, sources: Sequence[str]) -> TrainingConfig:
         """The settings; an error names the option."""
         try:
-            return TrainingConfig(sources=sources, **self._typed)
+            return TrainingConfig.model_validate({"sources": list(sources), **self._typed})
         except ConfigError as error:
             said = str(error).replace("TrainingConfig cannot be right: ", "").replace("TrainingConfig.sources", "INPUT")
             raise ConfigError(re.sub(r"TrainingConfig\.(\w+)", lambda found: option(found[1]), said)) from None
