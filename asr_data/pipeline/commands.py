@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import ConfigError, StorageError
@@ -23,7 +21,7 @@ from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
-from asr_data.rows.schema import storable
+from asr_data.rows.schema import input_columns
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
@@ -181,7 +179,7 @@ def mask(
     report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
-        columns = storable(pa.schema([schema.field(name) for name in plan.input.column_types]))
+        columns = input_columns(schema, plan.input.column_types)
         added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
