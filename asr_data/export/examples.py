@@ -10,9 +10,9 @@ import numpy as np
 
 from asr_data.errors import CorruptFileError, InputError
 from asr_data.export.notes import Notes
-from asr_data.rows import Layout, normalise, recorded_layout
+from asr_data.ragged import Ragged
+from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import AnnotatedDirectory
-from asr_data.storage.checks import Ragged
 from asr_data.types import Bool, Int32, Int64, Side
 
 Truncate: TypeAlias = Literal["end", "start"]
@@ -43,7 +43,7 @@ class Response:
     mask: Bool
 
 
-Row: TypeAlias = tuple[Response, ...]
+Responses: TypeAlias = tuple[Response, ...]
 """Chosen and rejected, or the one completion."""
 
 
@@ -113,7 +113,7 @@ def require_masks(annotated: AnnotatedDirectory) -> None:
         raise InputError(f"{annotated.path} holds scores and no masks yet: asr-annotate mask {annotated.path} -o DIR")
 
 
-def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[Row]:
+def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[Responses]:
     """The annotated rows in input order, a batch at a time in memory.
 
     Raises:
@@ -122,7 +122,7 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
     """
     require_masks(annotated)
     manifest = annotated.manifest
-    layout = recorded_layout(manifest.plan, manifest.sides)
+    layout = manifest.plan.layout
     judged = list(manifest.input.column_types) if layout.kind == "unpaired" else []
     names = [f"{manifest.prefix}{name}" for name in ("asr_row", "prompt_ids")]
     names += [f"{manifest.prefix}{side}_{name}" for side in manifest.sides for name in ("ids", "mask")]
@@ -131,7 +131,7 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
         lists = {name: _lists(annotated, batch.column(name), name) for name in names[1:]}
         verdicts = [True] * len(index)
         if judged:
-            records = batch.select(judged).to_pylist()
+            records = records_of(batch.select(judged))
             verdicts = [_verdict(row, record, layout) for row, record in zip(index, records, strict=True)]
         for place, row in enumerate(index):
             cells = {name.removeprefix(manifest.prefix): column[place] for name, column in lists.items()}
@@ -146,7 +146,7 @@ def _lists(annotated: AnnotatedDirectory, column: Any, name: str) -> list[Any]:
     ragged = Ragged(column)
     if ragged.null.any():
         raise CorruptFileError(f"{annotated.path}: column {name!r} holds nulls; see asr-annotate validate")
-    return np.split(ragged.values, ragged.offsets[1:-1])
+    return ragged.arrays()
 
 
 def _response(annotated: AnnotatedDirectory, row: int, side: Side, verdict: bool, cells: Mapping[str, Any]) -> Response:

@@ -1,4 +1,4 @@
-"""What the verdicts say: win rate, position bias, agreement; intervals by resampling prompts."""
+"""Win rates, position bias and agreement, with bootstrap intervals over prompts."""
 
 from __future__ import annotations
 
@@ -8,39 +8,27 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from asr_data.evaluation.metrics import bootstrap_interval
 from asr_data.judging.config import Judge
 from asr_data.judging.journal import Verdict
 from asr_data.judging.verdict import CRITERIA, Pick
 from asr_data.judging.votes import Outcome
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
-"""What a pair adds to the win rate of the first column: ties, and pairs that nobody decided, count half."""
+"""What a pair contributes to the win rate of the first column; ties and undecided pairs count half."""
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its 95 % interval, a bootstrap over prompts.
-
-    Attributes:
-        value, low, high: None where there was nothing to take a mean of.
-        count: number of items.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    count: int
+MOST_TAGS: Final = 10
+"""Tags of judges are free text; only the most frequent ones get a figure, all are in the config ``verdicts``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How often two agree where both have a vote.
+    """Agreement of two voters on pairs where both have a vote.
 
     Attributes:
-        who: the two.
-        share: of these pairs; None where there are none.
-        kappa: Cohen's, which is 0 for agreement by chance; None where chance alone would always agree.
+        who: their names.
+        share: of pairs on which they agree; None if there are no pairs.
+        kappa: Cohen's kappa, 0 for chance agreement; None if agreement by chance is certain.
         count: number of pairs.
     """
 
@@ -52,17 +40,17 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeFigures:
-    """One judge's own figures.
+    """Figures of one judge.
 
     Attributes:
         judge: its name.
-        verdicts: how many it gave.
-        missing: how many it did not give.
-        shown_first: share of its verdicts for the answer shown first, ties left out; 0.5 is no position bias.
-        consistent: share of pairs with the same verdict in both orders, of those with both verdicts.
-        win_rate: of the first column, over its single verdicts; ties count half.
-        tokens_in, tokens_out: as the server counted them.
-        cost: None where it has no prices.
+        verdicts: number of verdicts.
+        missing: number of missing verdicts.
+        shown_first: share of verdicts for the answer shown first, without ties; 0.5 means no position bias.
+        consistent: share of pairs with the same verdict in both orders, among pairs with both verdicts.
+        win_rate: of the first column, over single verdicts; ties count half.
+        tokens_in, tokens_out: as counted by the server.
+        cost: None if the judge has no prices.
     """
 
     judge: str
@@ -77,20 +65,39 @@ class JudgeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteFigures:
+    """Figures of one column of people's votes.
+
+    Attributes:
+        column: its name.
+        votes: number of votes.
+        missing: number of pairs without one.
+        win_rate: of the first column, over the votes; ties count half.
+    """
+
+    column: str
+    votes: int
+    missing: int
+    win_rate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """What was found.
+    """All figures of a run.
 
     Attributes:
         pairs: number of pairs.
-        identical: pairs of equal answers, taken as ties.
-        decisions: how many pairs went to ``first``, ``second``, ``tie``; ``undecided``: to none of them.
-        by_expert: how many of these only an expert decided.
+        identical: number of pairs with identical answers, which count as ties.
+        decisions: number of pairs decided as ``first``, ``second`` and ``tie``, and ``undecided`` ones.
+        by_expert: number of pairs decided by the expert alone.
         win_rate: of the first column over all pairs; ties and undecided pairs count half.
-        win_rate_decided: the same over decided pairs.
-        criteria: criterion to the win rate over all single verdicts.
-        judges: one each.
-        agreement: of every two judges.
-        expert: of the majority and of every judge with the expert.
+        win_rate_decided: the same, over decided pairs only.
+        criteria: criterion to the win rate over single verdicts; beside the criteria of the default prompt the
+            :data:`MOST_TAGS` most frequent tags.
+        judges: figures of each judge.
+        people: figures of each column of votes.
+        agreement: of every two voters, judges and columns of votes.
+        expert: agreement of the majority and of each voter with the expert.
     """
 
     pairs: int
@@ -101,22 +108,26 @@ class Figures:
     win_rate_decided: Estimate
     criteria: Mapping[str, Estimate]
     judges: tuple[JudgeFigures, ...]
+    people: tuple[VoteFigures, ...]
     agreement: tuple[Agreement, ...]
     expert: tuple[Agreement, ...]
 
 
-def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> Figures:
-    """All figures.
+def figures(
+    judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], people: Sequence[str] = ()
+) -> Figures:
+    """Compute all figures.
 
     Args:
-        judges: who was asked.
+        judges: the models that were asked.
         outcomes: one per pair.
         verdicts: all verdicts on these pairs.
+        people: columns with votes of people.
     """
     prompts = {outcome.pair.index: outcome.pair.prompt for outcome in outcomes}
     decided = [outcome for outcome in outcomes if outcome.decision is not None]
     decisions = Counter(outcome.decision or "undecided" for outcome in outcomes)
-    titles = [judge.title for judge in judges]
+    titles = [*(judge.title for judge in judges), *people]
     votes = {title: [outcome.votes[place] for outcome in outcomes] for place, title in enumerate(titles)}
     expert = [outcome.expert for outcome in outcomes]
     against = {"majority": [outcome.majority for outcome in outcomes], **votes} if len(titles) > 1 else votes
@@ -127,18 +138,33 @@ def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequ
         by_expert=sum(outcome.majority is None for outcome in decided),
         win_rate=_estimate((POINTS[outcome.decision], outcome.pair.prompt) for outcome in outcomes),
         win_rate_decided=_estimate((POINTS[outcome.decision], outcome.pair.prompt) for outcome in decided),
-        criteria={name: _win_rate((getattr(v, name), prompts[v.row]) for v in verdicts) for name in CRITERIA},
+        criteria=_criteria(verdicts, prompts),
         judges=tuple(
             _judge_figures(judge, place, outcomes, [v for v in verdicts if v.judge == judge.title], prompts)
             for place, judge in enumerate(judges)
         ),
+        people=tuple(_vote_figures(name, votes[name], outcomes) for name in people),
         agreement=tuple(agreement((a, b), votes[a], votes[b]) for a, b in combinations(titles, 2)),
         expert=tuple(agreement((name, "expert"), picks, expert) for name, picks in against.items()),
     )
 
 
+def _criteria(verdicts: Sequence[Verdict], prompts: Mapping[int, str]) -> dict[str, Estimate]:
+    """Win rates by criterion, and by tag; a verdict counts for all its tags."""
+    found = {name: _win_rate((getattr(v, name), prompts[v.row]) for v in verdicts) for name in CRITERIA}
+    tags = Counter(tag for verdict in verdicts for tag in verdict.tags if tag not in CRITERIA)
+    for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))[:MOST_TAGS]:
+        found[tag] = _win_rate((v.verdict, prompts[v.row]) for v in verdicts if tag in v.tags)
+    return found
+
+
+def _vote_figures(column: str, votes: Sequence[Pick | None], outcomes: Sequence[Outcome]) -> VoteFigures:
+    cast = [(pick, outcome.pair.prompt) for pick, outcome in zip(votes, outcomes, strict=True) if pick is not None]
+    return VoteFigures(column, len(cast), len(votes) - len(cast), _win_rate(cast))
+
+
 def agreement(who: tuple[str, str], left: Sequence[Pick | None], right: Sequence[Pick | None]) -> Agreement:
-    """Agreement of two lists of votes about the same pairs; pairs where one has no vote are left out."""
+    """Agreement of two lists of votes on the same pairs; pairs where one has no vote are left out."""
     both = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     if not both:
         return Agreement(who, None, None, 0)
@@ -172,15 +198,14 @@ def _judge_figures(
 
 
 def _win_rate(picks: Iterable[tuple[Pick | None, str]]) -> Estimate:
-    """Over picks that were made."""
+    """Win rate over the verdicts that are not missing."""
     return _estimate((POINTS[pick], prompt) for pick, prompt in picks if pick is not None)
 
 
 def _estimate(items: Iterable[tuple[float, str]]) -> Estimate:
-    """Mean of values and its interval; each value comes with the prompt that it belongs to."""
+    """Mean and interval of values, each given with its prompt."""
     pairs = list(items)
     if not pairs:
         return Estimate(None, None, None, 0)
     values, prompts = zip(*pairs, strict=True)
-    low, high = bootstrap_interval(values, prompts)
-    return Estimate(sum(values) / len(values), low, high, len(values))
+    return GroupBootstrap(prompts).estimate(Measure.mean_of(values))

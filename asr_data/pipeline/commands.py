@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data.errors import ConfigError, StorageError
-from asr_data.pipeline import logprobs
+from asr_data.errors import ConfigError, InputError
 from asr_data.pipeline.aligning import AlignStage
-from asr_data.pipeline.apart import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
-from asr_data.pipeline.logprobs import LogProbabilities
-from asr_data.pipeline.parts import part_summary
-from asr_data.pipeline.plan import mask_plan, part_record, scoring_plan
-from asr_data.pipeline.shards import FinishedShards, ShardNames
-from asr_data.pipeline.summary import PartProgress, Progress, Silent, Summary, summary_of, tell_state
-from asr_data.rows import Layout, Source, recorded_layout
-from asr_data.rows.schema import storable
+from asr_data.pipeline.logprobs import LogProbabilities, reference_record
+from asr_data.pipeline.merging import part_summary
+from asr_data.pipeline.plan import scoring_plan, tokenizer_record
+from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart
+from asr_data.pipeline.reporting import PartProgress, report_state
+from asr_data.pipeline.shard_files import FinishedShards, ShardNames
+from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
+from asr_data.pipeline.summary import Summary, summary_of
+from asr_data.progress import Progress, Silent
+from asr_data.rows import Layout, Source
+from asr_data.rows.input_guard import InputGuard
+from asr_data.rows.schema import input_columns
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import check_collisions, open_output, run_id
-from asr_data.storage.manifest import Manifest, ReferenceRecord
+from asr_data.storage import open_output
+from asr_data.storage.columns import check_collisions
 from asr_data.storage.output import OutputDirectory
-from asr_data.text.tokenizer import Tokenizer, load_tokenizer
+from asr_data.storage.plan import ReferenceRecord
+from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm
 
 
@@ -49,20 +50,25 @@ def score(
     """Score a data set and write its rows with rewards over bytes; :func:`mask` does the rest.
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
-    the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: does the shards elsewhere; ``scorer`` and
-    ``reference`` then only say who they are.
+    the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
+    ``reference`` then only describe the models.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    # With the columns that masking adds, too: it has no way to take other names than scoring took.
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, None if reference is None else _record(reference))
-    job = ShardJob(source, layout, None, writing, run_id(plan), scorer.info.form, reference is not None)
-    workers = pool or LocalPool(scorer, reference)
-    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    return _annotate(
+        ShardJob(source, plan, None),
+        output,
+        pool or LocalPool(scorer, reference),
+        part,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def run(
@@ -86,27 +92,32 @@ def run(
 
     ``reference``: a model whose log-probabilities become the columns ``S_ref_logp``; its tokenizer must be the
     policy's. ``part``: do only this share of the shards, up to the masks; :func:`asr_data.pipeline.merge` joins the
-    parts and masks them. ``pool``: does the shards elsewhere; ``scorer`` and ``reference`` then only say who they are.
+    parts and masks them. ``pool``: processes that do the work; ``scorer`` and ``reference`` then only describe the
+    models.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
-    record = None if reference is None else _record(reference)
-    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask)
-    job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None)
-    workers = pool or LocalPool(scorer, reference)
-    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    return _annotate(
+        ShardJob(source, plan.masked(tokenizer_record(tokenizer), mask), tokenizer),
+        output,
+        pool or LocalPool(scorer, reference),
+        part,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _annotate(
     job: ShardJob,
     output: Path,
-    plan: dict[str, Any],
     pool: ShardPool,
     part: Part | None,
     *,
@@ -114,22 +125,31 @@ def _annotate(
     overwrite: bool,
     progress: Progress,
 ) -> Summary:
-    started = time.monotonic()
-    record = None if part is None else part_record(plan, part)
-    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=record)
-    tell_state(directory, progress)
+    started, plan = time.monotonic(), job.plan
+    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=part)
+    report_state(directory, progress)
     if part is not None:
-        shards = part.files(job.shards)
+        shards = part.files(plan.shards)
         rows = job.rows(shards)
-        pool.work(job, directory, shards, PartProgress(progress, rows))
+        _work(pool, job, directory, shards, PartProgress(progress, rows))
         return part_summary(directory, shards, len(rows), time.monotonic() - started, pool.tokens)
     if not directory.is_finished:
-        pool.work(job, directory, range(job.shards), progress)
-        if job.policy is not None:
-            mask_and_finish(directory, plan, job.source.schema, job.scored(directory), progress)
+        _work(pool, job, directory, range(plan.shards), progress)
+        if plan.mask is None:
+            finish_scored(directory, job.source.schema)
         else:
-            finish_scored(directory, plan, job.source.schema, job.shards)
+            mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
+
+
+def _work(pool: ShardPool, job: ShardJob, directory: OutputDirectory, shards: range, progress: Progress) -> None:
+    """Do the shards; where the input changed meanwhile, none of them counts as done."""
+    pool.work(job, directory, shards, progress)
+    try:
+        InputGuard(job.source).check_content()
+    except InputError:
+        directory.forget_shards()
+        raise
 
 
 def mask(
@@ -154,85 +174,43 @@ def mask(
     """
     started, progress = time.monotonic(), progress or Silent()
     before = open_output(scored)
-    if output.resolve() == scored.resolve():
-        raise StorageError(f"{output} is the directory to read; give another one with -o")
+    check_directories_apart([scored], output)
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
-    # The manifest's own records keep the order of columns, which its canonical plan does not.
-    recorded = ("input", "scorer", "scoring", "output", "reference")
-    records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
-    layout = recorded_layout(manifest.plan, manifest.sides)
-    records["layout"] = layout.model_dump(mode="json")
-    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask)
-    if manifest.reference is None:
-        plan.pop("reference", None)
-    elif manifest.reference.tokenizer.fingerprint != policy.fingerprint:
+    plan = manifest.plan.masked(tokenizer_record(policy), mask)
+    if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
-            f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
+            f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
-        plan.pop("reference")
+        plan = plan.model_copy(update={"reference": None})
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
-    tell_state(directory, progress)
+    report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
-        columns = storable(pa.schema([schema.field(name) for name in manifest.input.column_types]))
-        added = asr_data_schemas.data_schema(manifest.sides, manifest.prefix, reference="reference" in plan)
+        columns = input_columns(schema, plan.input.column_types)
+        added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
-        index_column = f"{manifest.prefix}asr_row"
-        between = ShardNames.intermediate(directory, manifest.output.split)
-        align = AlignStage(shards, layout, policy, manifest.scorer.form, index_column=index_column)
-        align.work(directory, between, range(shards.shards), manifest.input.rows, progress)
-        mask_and_finish(directory, plan, columns, shards, progress, before)
+        between = ShardNames.intermediate(directory, plan.output.split)
+        align = AlignStage(shards, plan.layout, policy, plan.scorer.form, index_column=plan.index_column)
+        align.work(directory, between, range(shards.shards), plan.input.rows, progress)
+        mask_and_finish(directory, mask, columns, shards, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
 
 
-def _check_apart(source: Source, output: Path) -> None:
-    """Refuse to write where the input lies: overwriting would remove it before it is read."""
-    for reader in source.readers:
-        path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
-        if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise StorageError(f"{path}: the input lies in the output directory {output}; give another one with -o")
-
-
-def _record(reference: LogProbabilities) -> ReferenceRecord:
-    return logprobs.reference_record(reference)
-
-
-def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: LogProbabilities | None) -> None:
-    added = asr_data_schemas.data_schema(sides, prefix, reference=reference is not None)
-    check_collisions(names, added.names)
+def _record(reference: LogProbabilities | None) -> ReferenceRecord | None:
+    return None if reference is None else reference_record(reference)
 
 
 def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> None:
     if reference is not None and reference.tokenizer.fingerprint != policy.fingerprint:
         raise ConfigError(
             f"the reference {reference.name} has another tokenizer than the policy ({policy.name}): its "
-            "log-probabilities would be of other tokens"
+            "log-probabilities would be those of other tokens"
         )
 
 
 def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
     if mask.reward == "delta" and form == "increment":
         raise ConfigError("reward 'delta' turns values into increments, and this scorer gives increments already")
-
-
-def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
-    """The policy tokenizer that a directory was made with, or its scorer's own.
-
-    Raises:
-        ConfigError: there is none, or what is found by its name now is another one.
-    """
-    record = manifest.tokenizer
-    if record is None:
-        raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
-    if record.name in (manifest.scorer.name, "builtin"):
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        tokenizer = load_scorer_tokenizer(record.name)
-    else:
-        tokenizer = load_tokenizer(record.name)
-    if tokenizer.fingerprint != record.fingerprint:
-        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
-    return tokenizer

@@ -1,19 +1,17 @@
-"""What is asked for, as JSON: equal plans give equal bytes, and resuming compares them."""
+"""From a run's arguments to its plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Final
 
-from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.config import OutputConfig, ScoringConfig
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import PartRecord
-from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.plan import InputRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.text.tokenizer import Tokenizer
 
-_VERSIONED = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
+_VERSIONED: Final = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
 def versions() -> dict[str, str]:
@@ -28,10 +26,31 @@ def scoring_plan(
     scoring: ScoringConfig,
     writing: OutputConfig,
     reference: ReferenceRecord | None = None,
-) -> dict[str, Any]:
+) -> Plan:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
-    record = InputRecord(
+    return Plan(
+        input=input_record(source, layout),
+        layout=layout,
+        scorer=ScorerRecord(
+            name=_encodable(info.name),
+            kind=info.kind,
+            form=info.form,
+            fingerprint=info.fingerprint,
+            settings=dict(info.settings),
+            partial=info.partial,
+        ),
+        scorer_tokenizer=None if scorer.tokenizer is None else tokenizer_record(scorer.tokenizer),
+        scoring=scoring,
+        output=writing,
+        reference=reference,
+        versions=versions(),
+    )
+
+
+def input_record(source: Source, layout: Layout) -> InputRecord:
+    """The data set, as the plan and the manifest have it."""
+    return InputRecord(
         description=_encodable(source.description),
         fingerprint=source.fingerprint,
         rows=source.rows,
@@ -39,35 +58,6 @@ def scoring_plan(
         columns={str(role): column for role, column in layout.columns.items()},
         column_types={field.name: str(field.type) for field in source.schema},
     )
-    scored_by = ScorerRecord(
-        name=_encodable(info.name),
-        kind=info.kind,
-        form=info.form,
-        fingerprint=info.fingerprint,
-        settings=dict(info.settings),
-        partial=info.partial,
-    )
-    tokenizer = scorer.tokenizer
-    return {
-        "input": record.model_dump(mode="json"),
-        "layout": layout.model_dump(mode="json"),
-        "scorer": scored_by.model_dump(mode="json"),
-        "scorer_tokenizer": None if tokenizer is None else tokenizer_record(tokenizer).model_dump(mode="json"),
-        "scoring": scoring.model_dump(mode="json"),
-        "output": writing.model_dump(mode="json"),
-        **({} if reference is None else {"reference": reference.model_dump(mode="json")}),
-        "versions": versions(),
-    }
-
-
-def mask_plan(scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig) -> dict[str, Any]:
-    """The plan of ``run``, and of ``mask`` after ``score``: the same either way."""
-    kept = {key: value for key, value in scored.items() if key not in ("tokenizer", "mask")}
-    return {
-        **kept,
-        "tokenizer": tokenizer_record(tokenizer).model_dump(mode="json"),
-        "mask": mask.model_dump(mode="json"),
-    }
 
 
 def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
@@ -76,14 +66,5 @@ def tokenizer_record(tokenizer: Tokenizer) -> TokenizerRecord:
 
 
 def _encodable(name: str) -> str:
-    """File names may hold bytes that are no UTF-8; no JSON file does."""
+    """File names may hold bytes that are not UTF-8; JSON files cannot."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def part_record(plan: Mapping[str, Any], part: Part) -> PartRecord:
-    """What a part keeps beside the plan."""
-    return PartRecord(
-        part=part,
-        input=InputRecord.model_validate(plan["input"]),
-        scorer=ScorerRecord.model_validate(plan["scorer"]),
-    )

@@ -30,7 +30,7 @@ def column_value(record: Mapping[str, Any], path: str) -> Any:
 
 def item_type(kind: pa.DataType) -> pa.DataType | None:
     """The type of a list's items, or None where a type is no list."""
-    return kind.value_type if isinstance(kind, pa.ListType | pa.LargeListType) else None
+    return kind.value_type if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) else None
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -41,6 +41,11 @@ def is_text(kind: pa.DataType) -> bool:
 def is_number(kind: pa.DataType) -> bool:
     """Whether a type holds integers or floats."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def is_span(kind: pa.DataType) -> bool:
+    """Whether a type holds objects with ``start`` and ``end``."""
+    return pa.types.is_struct(kind) and {"start", "end"} <= {field.name for field in kind.fields}
 
 
 def _type_inside(kind: pa.DataType, keys: list[str]) -> pa.DataType | None:

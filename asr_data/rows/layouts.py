@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from asr_data.errors import CorruptFileError, InputError
+from asr_data.errors import InputError
 from asr_data.rows import labelled
+from asr_data.rows.class_labels import split_verdicts, verdicts
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
+from asr_data.rows.features import class_names, read_as
+from asr_data.rows.json_messages import json_message_columns
 from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, LayoutKind, Role
 from asr_data.rows.labels import LabelUnit, label_unit
 from asr_data.rows.roles import REMEDY, named_roles, needed_roles, overruled_roles, seen
@@ -28,6 +31,15 @@ _RESPONSE_ROLES: Final[tuple[Role, ...]] = (
     "response2",
 )
 _TEXT_ROLES: Final[tuple[Role, ...]] = ("prompt", "instruction", "messages", *_RESPONSE_ROLES)
+_JSON_ROLES: Final[tuple[Role, ...]] = (
+    "prompt",
+    "messages",
+    "chosen",
+    "rejected",
+    "completion",
+    "response1",
+    "response2",
+)
 _MEANING: Final[dict[LayoutKind, str]] = {
     "preference": "preference pairs with a prompt column",
     "preference_implicit_prompt": "preference pairs whose prompt is what both conversations begin with",
@@ -42,6 +54,11 @@ _MEANING: Final[dict[LayoutKind, str]] = {
 }
 
 
+def _is_empty(value: Sized) -> bool:
+    """Left out of plans, so that those of an earlier version stay what they are."""
+    return not value
+
+
 class Layout(BaseModel):
     """How rows are to be read.
 
@@ -51,6 +68,9 @@ class Layout(BaseModel):
         tools_column, template_kwargs_column: columns that are passed to the chat template, or None.
         format: name of a format of ``asr_data.rows.labelled``, where the kind is ``labelled``.
         label_units: role of a label column → what its values stand for.
+        verdicts: values of the label column, such as class names → whether they mean a preferred response; empty where
+            they are true, false, 1 or 0.
+        json_columns: columns whose texts are messages as JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +81,21 @@ class Layout(BaseModel):
     template_kwargs_column: str | None = None
     format: str | None = None
     label_units: dict[Role, LabelUnit] = {}
+    verdicts: Annotated[dict[str, bool], Field(exclude_if=_is_empty)] = {}
+    json_columns: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
+
+    @model_validator(mode="after")
+    def _columns_fit_the_kind(self) -> Self:
+        """A layout can come from a manifest, which anybody can have written."""
+        if self.format is not None:
+            if self.format not in labelled.FORMATS:
+                raise ValueError(f"no such format: {self.format!r}; allowed are {', '.join(labelled.FORMATS)}")
+            return self
+        kind = KIND_OF_ROLES.get(needed_roles(self.columns))
+        if self.kind != kind and (self.kind, kind) != ("transcripts", "preference_implicit_prompt"):
+            roles = ", ".join(self.columns) or "none"
+            raise ValueError(f"kind is {self.kind}, but the roles ({roles}) are those of {kind or 'no layout'}")
+        return self
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -74,29 +109,11 @@ class Layout(BaseModel):
         if self.format is not None:
             return f"{labelled.FORMATS[self.format].title} (format={self.format})"
         mapping = ", ".join(f"{role}={self.columns[role]}" for role in ROLES if role in self.columns)
-        return f"{_MEANING[self.kind]} ({mapping})"
-
-
-def recorded_layout(plan: Mapping[str, Any], sides: Sequence[Side]) -> Layout:
-    """The layout in a manifest's plan, which anybody can have written.
-
-    Args:
-        plan: what was asked for, as JSON values.
-        sides: those of the rows.
-
-    Raises:
-        CorruptFileError: the plan has no layout, or one that cannot be of these rows.
-    """
-    try:
-        layout = Layout.model_validate(plan.get("layout"))
-    except ValidationError as error:
-        raise CorruptFileError(f"the manifest's plan.layout is no layout: {error.errors()[0]['msg']}") from error
-    kind = KIND_OF_ROLES.get(needed_roles(layout.columns))
-    kinds = {kind, "transcripts"} if kind == "preference_implicit_prompt" else {kind}
-    known = layout.kind in kinds if layout.format is None else layout.format in labelled.FORMATS
-    if not known or layout.sides != tuple(sides):
-        raise CorruptFileError(f"the manifest's plan.layout does not fit its rows: {layout.model_dump_json()[:200]}")
-    return layout
+        read = [f"messages as JSON in {', '.join(self.json_columns)}"] if self.json_columns else []
+        for verdict, meaning in ((True, "preferred"), (False, "not preferred")):
+            values = [value for value, preferred in self.verdicts.items() if preferred is verdict]
+            read += [f"{meaning}: {', '.join(values)}"] if values else []
+        return "; ".join([f"{_MEANING[self.kind]} ({mapping})", *read])
 
 
 def detect(
@@ -118,11 +135,22 @@ def detect(
     Raises:
         InputError: no layout fits, or two do; says what was seen and how to overrule.
     """
+    names = {field.name: names for field in schema if (names := class_names(schema, field.name))}
+    schema = read_as(schema)
+    columns, given = split_verdicts(columns or {})
     format_name = _labelled_format(schema, first_records, columns)
     if format_name is not None:
         return Layout(kind="labelled", columns={}, format=format_name)
     roles = overruled_roles(schema, first_records, columns) if columns else named_roles(schema, first_records)
-    text_kinds = {role: _text_kind(schema, role, column) for role, column in roles.items() if role in _TEXT_ROLES}
+    json_columns = json_message_columns(
+        {role: column for role, column in roles.items() if role in _JSON_ROLES and is_text(_type(schema, column))},
+        first_records,
+    )
+    text_kinds = {
+        role: "messages" if column in json_columns else _text_kind(schema, role, column)
+        for role, column in roles.items()
+        if role in _TEXT_ROLES
+    }
     kind = _kind(schema, roles)
     if kind == "preference_implicit_prompt":
         kind = _implicit_kind(roles, text_kinds, first_records, overruled=bool(columns))
@@ -134,9 +162,9 @@ def detect(
         columns=roles,
         tools_column=_tools_column(schema, roles),
         template_kwargs_column=_extra(schema, "chat_template_kwargs", roles),
-        label_units={
-            role: label_unit(_type(schema, c), c) for role, c in roles.items() if role in LABEL_ROLES.values()
-        },
+        label_units=_label_units(schema, roles),
+        verdicts=verdicts(roles.get("label"), names, given),
+        json_columns=json_columns,
     )
     _check_labels_have_sides(layout)
     return layout
@@ -156,8 +184,8 @@ def _labelled_format(
     matching = [] if columns else labelled.match(schema, first_records)
     if len(matching) > 1:
         raise InputError(
-            f"the columns fit more than one format with labels; {seen(schema)}; choose with --columns format=… one of "
-            f"{', '.join(matching)}"
+            f"the columns fit more than one format with labels:{seen(schema)}\nchoose one with --columns:"
+            + "".join(f"\n  format={name}" for name in matching)
         )
     return matching[0] if matching else None
 
@@ -170,7 +198,7 @@ def _kind(schema: pa.Schema, roles: Mapping[Role, str]) -> LayoutKind:
     elif {"input", "history"} & roles.keys() and "instruction" not in roles:
         fault = "fit no layout: input and history belong to an instruction"
     if kind is None or fault:
-        raise InputError(f"the columns {fault}; {seen(schema)}; {REMEDY}")
+        raise InputError(f"the columns {fault}:{seen(schema)}\n{REMEDY}")
     return kind
 
 
@@ -203,6 +231,16 @@ def _check_kinds_agree(roles: Mapping[Role, str], text_kinds: Mapping[Role, Text
     if len(responses) > 1:
         found = ", ".join(f"{roles[role]} holds {kind}" for role, kind in text_kinds.items())
         raise InputError(f"both responses must be texts, or both messages; here {found}")
+
+
+def _label_units(schema: pa.Schema, roles: Mapping[Role, str]) -> dict[Role, LabelUnit]:
+    """What the label columns hold. One that is empty in every row holds what the other one holds."""
+    columns = {role: column for role, column in roles.items() if role in LABEL_ROLES.values()}
+    types = {role: _type(schema, column) for role, column in columns.items()}
+    empty = {role for role, kind in types.items() if (item := item_type(kind)) is not None and pa.types.is_null(item)}
+    full = [role for role in columns if role not in empty] or list(columns)
+    units = {role: label_unit(types[role], columns[role]) for role in full}
+    return {role: units.get(role, units[full[0]]) for role in columns}
 
 
 def _check_labels_have_sides(layout: Layout) -> None:
@@ -273,7 +311,7 @@ def _check_type(role: Role, column: str, kind: pa.DataType) -> None:
 def _type(schema: pa.Schema, column: str) -> pa.DataType:
     kind = column_type(schema, column)
     if kind is None:
-        raise InputError(f"there is no column {column!r}; {seen(schema)}")
+        raise InputError(f"there is no column {column!r}; the columns are:{seen(schema)}")
     return kind
 
 

@@ -9,6 +9,9 @@ from asr_data.errors import RowRejected
 from asr_data.rows.sharegpt import parse_sharegpt
 from asr_data.types import Message, Text
 
+_TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of content parts that hold a text; the last two are of OpenAI's Responses API."""
+
 
 def parse_messages(value: Any, column: str) -> list[Message]:
     """A message list, or a single message, with all keys that hold something."""
@@ -30,9 +33,27 @@ def _message(item: Any, column: str, number: int) -> Message:
     if message.get("tool_calls"):
         message.setdefault("content", None)
     content = message.get("content")
+    if isinstance(content, list):
+        content = message["content"] = _joined(content, place)
     if not isinstance(content, str) and (content is not None or not message.get("tool_calls")):
         raise RowRejected("wrong_type", f"{place} has no content, or one that is not a text")
     return message
+
+
+def _joined(parts: Sequence[Any], place: str) -> str:
+    """Content that is a list of parts, as OpenAI's API and templates of vision models have it: the texts, joined.
+
+    Raises:
+        RowRejected: ``wrong_type`` where a part is no text, such as an image.
+    """
+    texts = []
+    for number, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        text = part.get("text") if isinstance(part, Mapping) else None
+        if kind not in _TEXT_PARTS or not isinstance(text, str):
+            raise RowRejected("wrong_type", f"{place}: part {number} of the content is {kind!r}; only text can be read")
+        texts.append(text)
+    return "".join(texts)
 
 
 def without_nulls(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
+from asr_data.types import Criterion
 
 CONFIG_NAME = "asr_scorer.json"
 
@@ -72,7 +73,7 @@ class PromptConfig(_Settings):
         return self
 
 
-class StepConfig(_Settings):
+class StepLayoutConfig(_Settings):
     """How a response is cut into steps and put to a model that reads one reward per step."""
 
     split: str = "\n\n"
@@ -98,7 +99,7 @@ class StepConfig(_Settings):
     """How many tokens before that one the hidden state is read in fact (ReasonEval-7B)."""
 
     @model_validator(mode="after")
-    def _fits(self) -> StepConfig:
+    def _fits(self) -> StepLayoutConfig:
         if not self.split:
             raise ValueError("split must not be empty")
         if not self.separator and (self.read != "last_token_of_step" or self.layout == "turn_per_step"):
@@ -124,7 +125,7 @@ class TokenHeadConfig(_Backbone):
     transform: Literal["raw", "sigmoid", "softmax_idx", "sum_idx", "prob_diff"] = "raw"
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig | None = None
+    steps: StepLayoutConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
@@ -189,7 +190,7 @@ class LabelTokenConfig(_Backbone):
     """Ids to use in place of the texts."""
     vocabulary: Literal["pair", "full"] = "pair"
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig
+    steps: StepLayoutConfig
 
 
 class ImplicitConfig(_Backbone):
@@ -205,7 +206,7 @@ class ImplicitConfig(_Backbone):
     """A directory or hub id; may be given with the command instead."""
     beta: Annotated[float, Field(gt=0)] = 1.0
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig | None = None
+    steps: StepLayoutConfig | None = None
     """Where the sums are read, for models that give one reward per step: at the last token of each. Only ``split``
     and ``empty`` are used, since the text stands as it is; needs form ``value``."""
 
@@ -213,7 +214,7 @@ class ImplicitConfig(_Backbone):
     def _fits(self) -> ImplicitConfig:
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
-        if self.steps is not None and self.steps != StepConfig(split=self.steps.split, empty=self.steps.empty):
+        if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
             raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
         if self.prompt.template is not None or self.prompt.special != "tokenizer":
             raise ValueError("log-probabilities are of the policy's own tokens: no prompt template, no other specials")
@@ -227,18 +228,29 @@ class LabelsConfig(_Settings):
     form: Literal["value"] = "value"
     rewards: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Label as it stands in the data → reward, in place of the format's own rule; others keep that."""
+    criteria: dict[Criterion, FiniteFloat] = Field(default_factory=dict)
+    """Criterion → weight, for labels that are scores by the five criteria: the reward is the weighted mean of the
+    scores from 0 to 1, where a negative weight counts how far a score is from the best. Default: helpfulness,
+    correctness and coherence count alike."""
+
+    @model_validator(mode="after")
+    def _weighs(self) -> LabelsConfig:
+        if self.criteria and not any(self.criteria.values()):
+            raise ValueError("criteria: at least one weight must not be 0")
+        return self
 
 
 class RuleConfig(_Settings):
     """No model: a Python function gives the rewards.
 
-    ``function`` is an import path, ``package.module:name``. It gets the prompt and the response text, and gives
-    ``(start, end, reward)`` for spans of the response's characters; what none covers is unknown.
+    ``function`` is an import path, ``package.module:name``, or a file and a name, ``./rules.py:name``. It gets the
+    prompt and the response text, and gives ``(start, end, reward)`` for spans of the response's characters; what none
+    covers is unknown.
     """
 
     kind: Literal["rule"] = "rule"
     form: Literal["value", "increment"] = "value"
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    function: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*|.*[/\\].*\.py):[A-Za-z_]\w*$")]
 
 
 ScorerConfig: TypeAlias = Annotated[

@@ -19,26 +19,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.scoring.checkpoint import backbone_directory
-from asr_data.scoring.config import ImplicitConfig, StepConfig
+from asr_data.scoring.config import ImplicitConfig, StepLayoutConfig
+from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
 from asr_data.scoring.model_scorer import Reading
-from asr_data.scoring.steps import split_steps
-from asr_data.scoring.stepwise import as_prompted
+from asr_data.scoring.prompting import as_prompted
+from asr_data.scoring.step_splitting import split_steps
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Int64, Row, Text
-
-if TYPE_CHECKING:
-    from asr_data.scoring.load import Decoder
 
 _TOKENIZER = "tokenizer.json"
 
@@ -53,7 +49,7 @@ class LogProbabilityReadout(nn.Module):
     def forward(self, hidden: Tensor, target: Tensor | None, /) -> Tensor:
         """Log-probabilities over the whole vocabulary, in nats."""
         if target is None:
-            raise ScorerError("a log-probability is of a token; this request names none")
+            raise ScorerError("log-probabilities need a target token at each position; this request has none")
         out = []
         for states, token in zip(*(torch.split(x, self.head.rows) for x in (hidden, target)), strict=True):
             logits = self.head(states)
@@ -86,12 +82,12 @@ def implicit_runner(settings: ImplicitConfig, policy: Decoder, reference: Decode
     Raises:
         ScorerError: a head cannot be loaded, or the two do not have the same tokens.
     """
-    own, base = load_language_head(policy, settings.backbone), load_language_head(reference)
+    own, base = load_language_head(policy), load_language_head(reference)
     if own.vocabulary != base.vocabulary:
         raise ScorerError(
             f"the policy has {own.vocabulary} tokens and its reference {base.vocabulary}: they must share a vocabulary"
         )
-    _check_tokens(settings, policy.directory, reference.directory)
+    _check_tokens(policy, reference)
     return LogRatioRunner(
         Engine(policy.model, LogProbabilityReadout(own), batch_tokens=batch_tokens),
         Engine(reference.model, LogProbabilityReadout(base), batch_tokens=batch_tokens),
@@ -124,7 +120,7 @@ class ImplicitEncoder:
         row = as_prompted(row, self._config.prompt)
         aligned = align(row, self._tokenizer)
         if not aligned.prompt_ids:
-            raise RowRejected("empty_prompt", "no token stands before the response, and its first one has no odds")
+            raise RowRejected("empty_prompt", "the prompt is empty: the first response token has no log-probability")
         pairs = zip(aligned.responses, row.completions, strict=True)
         return [self._reading(aligned.prompt_ids, response, completion.content) for response, completion in pairs]
 
@@ -177,7 +173,7 @@ def _token_spans(start: Int32, end: Int32, text_bytes: int) -> tuple[list[int], 
     return span_end, count
 
 
-def _step_spans(content: Text, end: Int32, steps: StepConfig) -> tuple[list[int], list[int]]:
+def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[list[int], list[int]]:
     """A span for every step; its count ends with the token of its last character that is not white space.
 
     The last one counts all tokens: the models were trained on sums over whole responses, end of turn included.
@@ -196,17 +192,20 @@ def _step_spans(content: Text, end: Int32, steps: StepConfig) -> tuple[list[int]
     return span_end, [min(c, len(end)) for c in count]
 
 
-def _check_tokens(settings: ImplicitConfig, policy: Path, reference: Path) -> None:
+def _check_tokens(policy: Decoder, reference: Decoder) -> None:
     """Raise ScorerError where both models have tokenizers and a token has two ids."""
-    if isinstance(settings.backbone, str) and not (policy / _TOKENIZER).is_file():
-        policy = backbone_directory(settings.backbone, policy)
-    files = [policy / _TOKENIZER, reference / _TOKENIZER]
-    if not all(file.is_file() for file in files):
+    folders = [_with_tokenizer(decoder) for decoder in (policy, reference)]
+    if folders[0] is None or folders[1] is None:
         return
-    own, base = (load_tokenizer(file.parent).hf.get_vocab() for file in files)
+    own, base = (load_tokenizer(str(folder)).hf.get_vocab() for folder in folders)
     for token, i in own.items():
         if base.get(token, i) != i:
             raise ScorerError(
-                f"the policy in {policy} and the reference in {reference} have different tokenizers: "
+                f"the policy in {folders[0]} and the reference in {folders[1]} have different tokenizers: "
                 f"{token!r} is {i} in one and {base[token]} in the other"
             )
+
+
+def _with_tokenizer(decoder: Decoder) -> Path | None:
+    folders = [folder for folder in (decoder.directory, decoder.checkpoint) if folder is not None]
+    return next((folder for folder in folders if (folder / _TOKENIZER).is_file()), None)

@@ -55,16 +55,25 @@ class ModelScorer:
         tokenizer: the model's tokenizer.
         info: for the manifest.
         max_length: longest request in tokens; rows with a longer one are rejected.
+        vocabulary: how many token ids the model has embeddings for; rows with others are rejected.
     """
 
     def __init__(
-        self, encoder: Encoder, runner: Runner, tokenizer: Tokenizer, info: ScorerInfo, *, max_length: int
+        self,
+        encoder: Encoder,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        info: ScorerInfo,
+        *,
+        max_length: int,
+        vocabulary: int,
     ) -> None:
         self.encoder = encoder
         self.runner = runner
         self.tokenizer = tokenizer
         self.info = info
         self._max_length = max_length
+        self._vocabulary = vocabulary
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
@@ -106,9 +115,22 @@ class ModelScorer:
                 raise RowRejected(
                     "too_long", f"{longest} tokens; this scorer reads {self._max_length} (prompt plus response)"
                 )
+            for reading in readings:
+                for request in reading.requests:
+                    self._check_ids(request.ids)
         except RowRejected as rejected:
             return RejectedRow(row.index, rejected.code, rejected.message)
         return readings
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        largest = max(ids)
+        if largest >= self._vocabulary:
+            token = self.tokenizer.hf.convert_ids_to_tokens(largest)
+            raise RowRejected(
+                "scorer_error",
+                f"token {token!r} has the id {largest}, but the model has embeddings for {self._vocabulary} ids; its "
+                f"tokenizer has {len(self.tokenizer.hf)}",
+            )
 
     def _collect(self, row: Row, readings: Sequence[Reading], values: Sequence[Sequence[Float32 | None]]) -> Scored:
         out = []
@@ -116,7 +138,7 @@ class ModelScorer:
             known = [part for part in parts if part is not None]
             if len(known) < len(parts):
                 longest = max(len(request.ids) for request in reading.requests)
-                message = f"a sequence of {longest} tokens does not fit into memory alone"
+                message = f"a sequence of {longest} tokens does not fit into memory by itself"
                 return RejectedRow(row.index, "out_of_memory", message)
             out.append(self.encoder.rewards(reading, np.concatenate(known)))
         return tuple(out)

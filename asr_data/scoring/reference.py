@@ -8,17 +8,21 @@ from pathlib import Path
 
 from asr_data.config import ScoringConfig
 from asr_data.scoring.budget import default_batch_tokens
+from asr_data.scoring.config import CONFIG_NAME, ImplicitConfig, PackagedBackbone, read_config
+from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.engine import Engine, Request
+from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.implicit import LogProbabilityReadout
 from asr_data.scoring.language_head import load_language_head
-from asr_data.scoring.load import open_backbone
+from asr_data.scoring.locate import BUILTIN, model_directory, packaged_file
+from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.align import AlignedRow
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceModel:
     """A loaded reference model.
 
     Attributes:
@@ -26,6 +30,7 @@ class Reference:
         fingerprint: sha256 over its weights.
         tokenizer: its tokenizer; policy tokens must be its tokens.
         dtype: number format that it runs in.
+        vocabulary: how many token ids it knows.
         max_length: longest prompt plus response in tokens.
         engine: gives the log-probability of a request's targets.
     """
@@ -34,6 +39,7 @@ class Reference:
     fingerprint: str
     tokenizer: Tokenizer
     dtype: str
+    vocabulary: int
     max_length: int
     engine: Engine
 
@@ -48,7 +54,7 @@ class Reference:
 
         Returns:
             For each row, float32 ``[response tokens]`` of its responses; None where it is too long, has an empty
-            prompt, or does not fit into memory.
+            prompt, holds a token that the model has no embedding for, or does not fit into memory.
         """
         asked: list[list[Request] | None] = [self._requests(row) for row in rows]
         requests = [request for entry in asked if entry is not None for request in entry]
@@ -63,7 +69,8 @@ class Reference:
     def _requests(self, row: AlignedRow) -> list[Request] | None:
         first = len(row.prompt_ids)
         longest = first + max(len(response.ids) for response in row.responses)
-        if first == 0 or longest > self.max_length:
+        ids = max((i for part in (row.prompt_ids, *(r.ids for r in row.responses)) for i in part), default=0)
+        if first == 0 or longest > self.max_length or ids >= self.vocabulary:
             return None
         return [
             Request(row.prompt_ids + response.ids, list(range(first - 1, first - 1 + len(response.ids))), response.ids)
@@ -71,27 +78,46 @@ class Reference:
         ]
 
 
-def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) -> Reference:  # noqa: B008 - frozen
+def load_reference(
+    model: str | Path,
+    scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
+    *,
+    cache: bool = True,
+) -> ReferenceModel:
     """Load a language model as a reference.
 
     Args:
         model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
+        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
 
     Raises:
         ScorerError: the model cannot be loaded, or is no language model.
         ConfigError: an option cannot be right.
     """
-    opened = open_backbone(str(model), scoring)
-    head = load_language_head(opened.decoder, opened.settings.backbone)
+    name = str(model)
+    device = pick_device(scoring.device)
+    settings = ImplicitConfig(backbone=_builtin_backbone() if name == "builtin" else None)
+    directory = model_directory(name, None, pickles=False)
+    dtype = pick_dtype(scoring.dtype, device)
+    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache)
+    head = load_language_head(decoder)
     asked = scoring.batch_tokens
-    batch_tokens = default_batch_tokens(opened.decoder.model) if asked == "auto" else asked
-    dtype = next(opened.decoder.model.parameters()).dtype
-    return Reference(
-        name=str(model),
-        fingerprint=opened.fingerprint,
-        tokenizer=opened.tokenizer,
-        dtype=str(dtype).removeprefix("torch."),
-        max_length=opened.max_length,
-        engine=Engine(opened.decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
+    batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
+    # The built-in scorer's adapter and head are no part of its reference.
+    builtin = [packaged_file(_builtin_backbone())] if name == "builtin" else None
+    files = builtin or model_files(settings, directory, decoder.checkpoint, pickles=False)
+    return ReferenceModel(
+        name=name,
+        fingerprint=fingerprint(files, {}),
+        tokenizer=scorer_tokenizer(settings, directory, name, cache=cache),
+        dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
+        vocabulary=min(decoder.vocabulary, head.vocabulary),
+        max_length=max_length(decoder.model, scoring, name),
+        engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
     )
+
+
+def _builtin_backbone() -> PackagedBackbone:
+    # The built-in scorer's own settings: a token head on a packaged backbone.
+    return read_config(BUILTIN / CONFIG_NAME).backbone  # type: ignore[union-attr, return-value]

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 from pydantic import JsonValue
 
+from asr_data.config import Part
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
 from asr_data.storage.commit import (
     check_file,
@@ -23,9 +24,10 @@ from asr_data.storage.commit import (
     reached,
 )
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
-from asr_data.storage.plan import plain_plan, plan_differences
-from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
+from asr_data.storage.plan import Plan, canonical_json, plain_json, plan_differences
+from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
 
+_BOTH_FLAGS: Final = "--resume and --overwrite exclude each other: pass one of them"
 _FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
@@ -37,16 +39,14 @@ class OutputDirectory:
 
     Attributes:
         path: the directory.
-        plan: what was asked for, as JSON values.
+        plan: what was asked for.
         is_finished: the output was complete already when it was opened; there is nothing to do.
         is_continued: an earlier run had begun it.
     """
 
-    def __init__(
-        self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool, is_continued: bool
-    ) -> None:
+    def __init__(self, path: Path, plan: Plan, work: WorkState, *, is_finished: bool, is_continued: bool) -> None:
         self.path = path
-        self.plan = dict(plan)
+        self.plan = plan
         self.is_finished, self.is_continued = is_finished, is_continued
         self._work = work
 
@@ -54,21 +54,21 @@ class OutputDirectory:
     def create(
         cls,
         path: Path,
-        plan: Mapping[str, Any],
+        plan: Plan,
         *,
         resume: bool = False,
         overwrite: bool = False,
-        part: PartRecord | None = None,
+        part: Part | None = None,
     ) -> OutputDirectory:
-        """Opens ``path`` for writing; makes it if need be.
+        """Opens ``path`` for writing and creates it if needed.
 
-        What an earlier run with the same plan has committed is gone on with; an output that it finished is checked
-        and left as it is.
+        Resumes what an earlier run with the same plan has committed; an output that it finished is checked and left
+        unchanged.
 
         Args:
-            path: the directory. New or empty, or begun with the same plan, unless ``overwrite`` is given.
-            plan: everything that can change the output, as JSON values; going on compares it.
-            resume: says that going on is what is meant, which is so without it, too.
+            path: the directory: new, empty, or started with the same plan, unless ``overwrite`` is given.
+            plan: everything that can change the output; resuming compares it.
+            resume: states the intent to resume; an unfinished output is resumed without it, too.
             overwrite: remove an earlier output first; files that are not ours stay.
             part: only this part of the shards will be committed here.
 
@@ -76,37 +76,77 @@ class OutputDirectory:
             ConfigError: both flags at once, or a plan without a JSON form.
             OutputExistsError: the path holds something else; an output of another plan (the message lists what
                 differs); or another process writes to it.
-            CorruptFileError: the output is finished, but files of it are not what was written.
+            CorruptFileError: the output is finished, but some of its files have changed since.
         """
         if resume and overwrite:
-            raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
-        asked = plain_plan(plan)
+            raise ConfigError(_BOTH_FLAGS)
+        canonical_json(plan.to_json())  # raises now, not when it is compared
         _refuse_links(path)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
-            return cls._reopen(path, asked, part)
+            return cls._reopen(path, plan, part)
         work = WorkState(path)
         work.lock()
         found = _inspect(path)  # again: until now others could write
         if found == "finished" and not overwrite:
             work.remove()  # killed between the manifest and the clean-up
-            return cls._reopen(path, asked, part)
+            return cls._reopen(path, plan, part)
         work.finish_discard()  # of a run that was killed while it removed an older output
         if found != "new" and overwrite:
             work.begin_discard(_removable(path))
             work.finish_discard()
         before = work.plan()
         if before is None:
-            work.begin(asked, part)
+            work.begin(plan, part)
         else:
-            _require_same_plan(path, _with_part(before, work.part()), _with_part(asked, part))
-        return cls(path, asked, work, is_finished=False, is_continued=before is not None)
+            _require_same_plan(path, _with_part(before, work.part()), _with_part(plan, part))
+        return cls(path, plan, work, is_finished=False, is_continued=before is not None)
+
+    @staticmethod
+    def refuse_other(
+        path: Path,
+        known: Mapping[str, JsonValue],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        part: Part | None = None,
+    ) -> None:
+        """Refuses, before models are loaded, what :meth:`create` would refuse after. Writes nothing.
+
+        Args:
+            path: the directory.
+            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing;
+                None for a member that is not asked for.
+            resume: see :meth:`create`.
+            overwrite: see :meth:`create`.
+            part: see :meth:`create`.
+
+        Raises:
+            ConfigError: see :meth:`create`.
+            OutputExistsError: see :meth:`create`.
+        """
+        if resume and overwrite:
+            raise ConfigError(_BOTH_FLAGS)
+        _refuse_links(path)
+        found = _inspect(path)
+        if found == "new" or overwrite:
+            return
+        work = WorkState(path)
+        before = load_manifest(path).plan if found == "finished" else work.plan()
+        if before is None:
+            return
+        recorded = _with_part(before, None if found == "finished" else work.part())
+        scorer: Any = known.get("scorer", {})
+        comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
+        comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        asked = {name: value for name, value in known.items() if value is not None}
+        _require_same_plan(path, comparable, {**asked, **({} if part is None else part.model_dump())})
 
     @classmethod
-    def _reopen(cls, path: Path, asked: dict[str, JsonValue], part: PartRecord | None) -> OutputDirectory:
+    def _reopen(cls, path: Path, plan: Plan, part: Part | None) -> OutputDirectory:
         manifest = load_manifest(path)
-        _require_same_plan(path, manifest.plan, _with_part(asked, part))
+        _require_same_plan(path, manifest.plan.to_json(), _with_part(plan, part))
         _check_finished(path, manifest)
-        return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
+        return cls(path, plan, WorkState(path), is_finished=True, is_continued=True)
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -114,7 +154,7 @@ class OutputDirectory:
         return self._work.owner
 
     @classmethod
-    def join(cls, path: Path, plan: Mapping[str, JsonValue], owner: dict[str, Any]) -> OutputDirectory:
+    def join(cls, path: Path, plan: Plan, owner: dict[str, Any]) -> OutputDirectory:
         """Opens an output that ``owner`` has begun and holds, to commit shards of it on its behalf."""
         work = WorkState(path)
         work.owner = owner
@@ -159,9 +199,14 @@ class OutputDirectory:
             commit_parquet(self.path / name, batches, schema, root=self.path)
             for name, (schema, batches) in tables.items()
         )
-        shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_plan(extra or {}))
+        shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_json(extra or {}))
         self._work.record(shard)
         return shard
+
+    def forget_shards(self) -> None:
+        """Makes every shard one that is still to be done: their files are of an input that has changed."""
+        self._require_unfinished()
+        self._work.forget_shards()
 
     def adopt(self, shard: ShardRecord, origin: Path) -> None:
         """Takes over a shard that was committed in another directory; that one stays as it is.
@@ -186,7 +231,7 @@ class OutputDirectory:
         """Writes the card, then the manifest, then removes the work state.
 
         Args:
-            manifest: describes every Parquet file of the directory; its ``plan`` is filled in here.
+            manifest: describes every Parquet file of the directory.
             card: text of ``README.md``.
 
         Returns:
@@ -201,7 +246,7 @@ class OutputDirectory:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
         described = card.encode()
-        manifest = manifest.model_copy(update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()})
+        manifest = manifest.model_copy(update={"card_sha256": hashlib.sha256(described).hexdigest()})
         self._work.claim([CARD_NAME])
         commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
@@ -214,11 +259,13 @@ class OutputDirectory:
 
     def _require_unfinished(self) -> None:
         if self.is_finished:
-            raise StorageError(f"{self.path}: is finished; nothing more can be written to it")
+            raise StorageError(f"{self.path}: is finished and cannot be written to")
 
 
 def _inspect(path: Path) -> str:
     """``new``, ``unfinished`` or ``finished``; what is not ours is refused."""
+    if path.is_symlink() and not path.exists():
+        raise OutputExistsError(f"{path}: is a symbolic link to {path.readlink()}, which does not exist")
     if not path.exists():
         return "new"
     if not path.is_dir():
@@ -229,7 +276,7 @@ def _inspect(path: Path) -> str:
         try:
             load_manifest(path)
         except CorruptFileError as error:
-            raise OutputExistsError(f"{path}: is not an output of this version: {error}") from error
+            raise OutputExistsError(f"{path}: is not an output that this version can read: {error}") from error
         return "finished"
     if (path / WORK_NAME / "plan.json").is_file():
         return "unfinished"
@@ -237,8 +284,8 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write, or of which {MANIFEST_NAME} is lost; the "
-            "output must be a new or empty directory"
+            f"{path}: holds {listed}, and no {MANIFEST_NAME}: asr-annotate did not write this, or the manifest is "
+            "lost; the output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
 
@@ -250,7 +297,7 @@ def _refuse_links(path: Path) -> None:
     links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
     if links:
         raise OutputExistsError(
-            f"{links[0]}: is a link, which asr-annotate did not make; the output must lie in {path}"
+            f"{links[0]}: is a symbolic link that asr-annotate did not create; all of the output must lie in {path}"
         )
 
 
@@ -262,16 +309,16 @@ def _removable(path: Path) -> list[str]:
     return [MANIFEST_NAME, CARD_NAME, *files]
 
 
-def _with_part(plan: Mapping[str, JsonValue], part: PartRecord | None) -> dict[str, JsonValue]:
-    return {**plan, **({} if part is None else part.part.model_dump())}
+def _with_part(plan: Plan, part: Part | None) -> dict[str, JsonValue]:
+    return {**plan.to_json(), **({} if part is None else part.model_dump())}
 
 
 def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:
     differences = plan_differences(before, asked)
     if differences:
         raise OutputExistsError(
-            f"{path}: holds an output that was begun with other settings, so it cannot be gone on with; repeat them, "
-            "give another directory, or pass --overwrite to replace it:\n  " + "\n  ".join(differences)
+            f"{path}: holds an output that was started with other settings and cannot be resumed with these; use the "
+            "same settings, another directory, or --overwrite to replace it:\n  " + "\n  ".join(differences)
         )
 
 
@@ -287,6 +334,6 @@ def _check_finished(path: Path, manifest: Manifest) -> None:
         problems.append(f"{card}: missing, or not the card that was written")
     if problems:
         raise CorruptFileError(
-            f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "
+            f"{path}: is finished, but files have changed since it was written; pass --overwrite to replace it:\n  "
             + "\n  ".join(problems)
         )

@@ -1,8 +1,8 @@
-"""Parquet as this package writes it: the bytes depend on the rows alone, not on the batches they come in,
-so that a run that was killed and resumed gives the same files as one that was not.
+"""Parquet as this package writes it.
 
-zstd; pages carry checksums; token rewards are byte-stream-split, which thirds bfloat16-rounded floats
-(DESIGN §2).
+The bytes depend on the rows alone, not on how they were batched, so a run that was killed and resumed writes the same
+files as one that was not. Compressed with zstd; pages carry checksums; token rewards are byte-stream-split, which
+reduces bfloat16-rounded floats to a third (DESIGN §2).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +20,8 @@ from asr_data.errors import StorageError
 
 ROW_GROUP_ROWS: Final = 1_000
 """Rows per row group: what a writer and a reader hold in memory at once."""
-MAX_LIST_VALUES: Final = 2**28
-"""List values per row group and column; Arrow's 32-bit offsets end at 2³¹ - 1."""
+MAX_VALUES: Final = 2**28
+"""List values, or bytes of texts, per row group and column at any depth; Arrow's 32-bit offsets end at 2³¹ - 1."""
 
 
 def write_rows(file: BinaryIO, path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> int:
@@ -44,7 +44,7 @@ def _writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     noisy: list[str] = []
     others: list[str] = []
     for leaf in _leaf_columns(schema):
-        # Floats of a network repeat nothing that a dictionary could use, but their exponents do.
+        # A network's floats rarely repeat, so a dictionary is of no use, but their exponents do.
         column = leaf.partition(".")[0]
         (noisy if column.endswith(("_token_reward", "_span_reward")) else others).append(leaf)
     return pq.ParquetWriter(
@@ -67,7 +67,7 @@ def _leaf_columns(schema: pa.Schema) -> list[str]:
 
 
 def _row_groups(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Cuts the rows into groups whose borders do not depend on how the rows were batched."""
+    """Cuts the rows into groups whose boundaries do not depend on how the rows were batched."""
     waiting: list[pa.Table] = []
     waiting_rows = 0
     for batch in batches:
@@ -88,20 +88,33 @@ def _row_groups(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema
 
 
 def _bounded(table: pa.Table) -> Iterator[pa.Table]:
-    """Halves a group until no list column holds more than ``MAX_LIST_VALUES``; one row is never cut."""
-    table = table.combine_chunks()
-    lists = [column for column in table.columns if pa.types.is_list(column.type)]
-    values = max((pc.sum(pc.list_value_length(column)).as_py() or 0 for column in lists), default=0)
-    if values <= MAX_LIST_VALUES or table.num_rows == 1:
-        yield table
+    """Halves a group until no column holds more than ``MAX_VALUES``; one row is never cut."""
+    values = max((sum(map(_most_values, column.chunks)) for column in table.columns), default=0)
+    if values <= MAX_VALUES or table.num_rows == 1:
+        yield table.combine_chunks()
         return
     half = table.num_rows // 2
     yield from _bounded(table.slice(0, half))
     yield from _bounded(table.slice(half))
 
 
+def _most_values(array: Any) -> int:
+    """The most list values, or bytes of texts, at any depth of a column."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _most_values(array.storage)
+    if isinstance(kind, pa.StructType):
+        return max(map(_most_values, array.flatten()), default=0)
+    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        items = array.flatten()
+        return max(len(items), _most_values(items))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return int(pc.sum(pc.binary_length(array)).as_py() or 0)
+    return 0
+
+
 def schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:
-    """Where two schemas that are not equal differ, for a person."""
+    """How two unequal schemas differ, for messages."""
     if found.names != wanted.names:
         return f"columns are {found.names}, but must be {wanted.names}"
     for got, want in zip(found, wanted, strict=True):
@@ -111,7 +124,7 @@ def schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 
 def check_parquet(path: Path, rows: int, schema: pa.Schema) -> None:
-    """Opens a Parquet file that was just written.
+    """Reopens a Parquet file that has just been written.
 
     Raises:
         StorageError: it has another number of rows or another schema.

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from asr_data.errors import CorruptFileError
 from asr_data.storage.checks import Finding, data_findings, logprob_findings, score_findings
 from asr_data.storage.commit import FileRecord, check_file, file_sha256
-from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest, type_name
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.plan import type_name
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
@@ -103,7 +104,7 @@ def _extra_files(path: Path, manifest: Manifest) -> Iterator[Problem]:
     if len(listed) != len(manifest.files):
         yield Problem(MANIFEST_NAME, None, "lists a file twice")
     if (path / WORK_NAME).exists():
-        yield Problem(WORK_NAME, None, "left by a run that was stopped before its end; run it again with --resume")
+        yield Problem(WORK_NAME, None, "left by a run that did not finish; repeat the command to resume it")
     for file in sorted(path.rglob("*.parquet")):
         name = file.relative_to(path).as_posix()
         if name not in listed and not name.startswith(f"{WORK_NAME}/"):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_data.errors import RowRejected
-from asr_data.types import Message, Text
+from asr_data.response import response_text
+from asr_data.types import Message
 
 _TRIMS: tuple[Callable[[str], str], ...] = (
     lambda text: text,
@@ -53,13 +54,6 @@ class Rendered:
     text: str
     pieces: tuple[Piece, ...]
     response: str
-
-
-def response_text(content: Text) -> str:
-    """The response text: the string itself, or the assistant messages' contents, concatenated."""
-    if isinstance(content, str):
-        return content
-    return "".join(m.get("content") or "" for m in content if m["role"] == "assistant")
 
 
 def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
+from asr_data.response import byte_offsets
+from asr_data.text.gguf import builtin_tokenizer
 from asr_data.types import Int64
 
 
@@ -155,21 +157,27 @@ def load_tokenizer(
     revision: str | None = None,
     gguf_file: str | None = None,
     name: str | None = None,
+    hub: bool = True,
 ) -> Tokenizer:
-    """Load a tokenizer from a local directory or a hub id; never runs remote code.
+    """Load a tokenizer from a local directory or a Hub id; never runs remote code.
 
     Args:
-        location: the directory or hub id.
+        location: the directory or Hub id, or ``builtin`` for the built-in model's.
         revision: of a hub id.
         gguf_file: a file of the directory that holds the tokenizer.
         name: what to call it; default ``location``.
+        hub: False: the location was not typed by the user, but stands in a file. Then the Hub is not asked, and only a
+            copy that was fetched before is used.
 
     Raises:
         ConfigError: if it cannot be loaded or has no fast backend.
     """
     from transformers import AutoTokenizer
 
-    options: dict[str, Any] = {"trust_remote_code": False}
+    if str(location) == "builtin":
+        return Tokenizer(builtin_tokenizer(), name or "builtin")
+    asked = hub and not Path(location).is_dir()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not asked}
     if revision is not None:
         options["revision"] = revision
     if gguf_file is not None:
@@ -177,6 +185,11 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if not hub and not Path(location).is_dir():
+            raise ConfigError(
+                f"tokenizer {str(location)!r} is named by a file; the Hub is asked only for what you name: "
+                "give it as --tokenizer"
+            ) from error
         raise ConfigError(f"cannot load a tokenizer from {str(location)!r}: {error}") from error
     return Tokenizer(tokenizer, name or str(location))
 
@@ -202,7 +215,7 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
     a character share its bytes in order.
     """
-    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
+    byte_at = byte_offsets(text)
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
     reached = 0  # code points covered so far
     i = 0

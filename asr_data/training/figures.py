@@ -1,12 +1,14 @@
-"""Held-out figures: pairs right, and AUROC of token values within a response, each beside a length baseline."""
+"""Held-out figures: pairs and verdicts right, and AUROC of token values within a response."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from asr_data.evaluation.metrics import auroc, bootstrap_interval, pair_wins
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
+from asr_data.statistics.ranking import auroc, pair_wins
 from asr_data.training.encode import Unit
 from asr_data.training.report import Figure
 from asr_data.types import Float32
@@ -21,12 +23,13 @@ def figures_of(units: Sequence[Unit], values: Sequence[Sequence[Float32]], seed:
     figures = []
     for source in sorted({unit.source for unit in units}):
         chosen = [(u, v) for u, v in zip(units, values, strict=True) if u.source == source]
-        pairs = [(u, v) for u, v in chosen if len(u.sequences) == 2]
-        responses = [(u, v[0]) for u, v in chosen if len(u.sequences) == 1]
-        if pairs:
-            figures.append(_pairs_right(source, pairs, seed))
-        if responses:
-            figures += _token_auroc(source, responses, seed)
+        match chosen[0][0].goal:
+            case "pair":
+                figures.append(_pairs_right(source, chosen, seed))
+            case "verdict":
+                figures.append(_verdicts_right(source, [(u, v[0]) for u, v in chosen], seed))
+            case "labels":
+                figures += _token_auroc(source, [(u, v[0]) for u, v in chosen], seed)
     return figures
 
 
@@ -34,17 +37,35 @@ def _pairs_right(source: str, pairs: Sequence[tuple[Unit, Sequence[Float32]]], s
     means = np.array([[v.mean() for v in values] for _, values in pairs])
     wins = pair_wins(means[:, 0], means[:, 1])
     groups = [unit.group for unit, _ in pairs]
-    low, high = bootstrap_interval(wins, groups, seed=seed)
+    found = _mean(wins, groups, seed)
     lengths = np.array([[len(v) for v in values] for _, values in pairs], dtype=float)
     shorter = float(pair_wins(-lengths[:, 0], -lengths[:, 1]).mean())
     return Figure(
         name=f"{source}: pairs right",
         value=float(wins.mean()),
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         chance=0.5,
         length_baseline=max(shorter, 1 - shorter),
         items=len(pairs),
+        groups=len(set(groups)),
+    )
+
+
+def _verdicts_right(source: str, responses: Sequence[tuple[Unit, Float32]], seed: int) -> Figure:
+    """Chance is the larger share of the two verdicts: what is right without looking."""
+    good = np.array([unit.preferred for unit, _ in responses])
+    right = np.array([v.mean() > 0 for _, v in responses]) == good
+    groups = [unit.group for unit, _ in responses]
+    found = _mean(right, groups, seed)
+    return Figure(
+        name=f"{source}: verdicts right",
+        value=float(right.mean()),
+        low=found.low,
+        high=found.high,
+        chance=float(max(good.mean(), 1 - good.mean())),
+        length_baseline=None,
+        items=len(responses),
         groups=len(set(groups)),
     )
 
@@ -63,16 +84,20 @@ def _token_auroc(source: str, responses: Sequence[tuple[Unit, Float32]], seed: i
             groups.append(unit.group)
     if not scores:
         return []
-    low, high = bootstrap_interval(scores, groups, seed=seed)
+    found = _mean(scores, groups, seed)
     return [
         Figure(
             name=f"{source}: mean AUROC of token values within a response",
             value=float(np.mean(scores)),
-            low=low,
-            high=high,
+            low=found.low,
+            high=found.high,
             chance=0.5,
             length_baseline=float(np.mean(by_position)),
             items=len(scores),
             groups=len(set(groups)),
         )
     ]
+
+
+def _mean(values: ArrayLike, groups: Sequence[str], seed: int) -> Estimate:
+    return GroupBootstrap(groups, seed=seed).estimate(Measure.mean_of(values))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from asr_data.config import BaselineConfig, MaskConfig, SchmittConfig
-from asr_data.masks.baseline import baselines
-from asr_data.segments.noise import estimate_sigma_per_row
+from asr_data.config import BaselineConfig, MaskConfig, Schmitt
+from asr_data.masks.baseline import Responses
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage import AnnotatedDirectory, Manifest
-from asr_data.types import Float32, Side
+from asr_data.types import Float32, Float64, Side
+from asr_data.view.noise import response_sigmas
 from asr_data.view.reading import AnnotatedRow
 
 
@@ -24,7 +24,7 @@ class Decision:
 
     Attributes:
         baseline: b; None where nothing could give it, or where it cannot be found again.
-        delta: half-width δ of the dead band around it; None for segmenters without one.
+        delta: half-width δ of the dead band around it; None for segmenters without one, or with another width below b.
     """
 
     baseline: float | None = None
@@ -51,12 +51,13 @@ def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> li
             found = _from_all_rows(annotated, config.baseline, [one.position for one in rows])
     else:
         found = _from_own_rows(manifest, config.baseline, rows)
+    deltas = _deltas(annotated, config, [one.position for one in rows])
     return [
         {
-            side: Decision(None if np.isnan(b) else float(b), _delta(manifest, config, one.columns, side))
-            for side, b in zip(manifest.sides, of_row, strict=True)
+            side: Decision(*(None if np.isnan(value) else float(value) for value in (b, delta)))
+            for side, b, delta in zip(manifest.sides, of_row, of_row_deltas, strict=True)
         }
-        for one, of_row in zip(rows, found, strict=True)
+        for of_row, of_row_deltas in zip(found, deltas, strict=True)
     ]
 
 
@@ -92,7 +93,8 @@ def _baselines(
     running: float | None = None,
 ) -> tuple[Any, float | None]:
     rows, sides = rewards.shape
-    flat, after = baselines(config, rewards.ravel(), np.repeat(np.arange(rows), sides), statistics, running)
+    responses = Responses(rewards.ravel(), np.repeat(np.arange(rows), sides), statistics, running)
+    flat, after = config.values(responses)
     return flat.reshape(rows, sides), after
 
 
@@ -105,14 +107,22 @@ def _sequence_rewards(annotated: AnnotatedDirectory) -> Any:
         yield np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1).astype(np.float32)
 
 
-def _delta(manifest: Manifest, config: MaskConfig, columns: Mapping[str, Any], side: Side) -> float | None:
-    if not isinstance(config.segmenter, SchmittConfig):
-        return None
-    if config.segmenter.delta != "auto":
-        return config.segmenter.delta
-    if config.noise == "dataset":
-        sigma = manifest.statistics.get("sigma")
-        return None if sigma is None else config.segmenter.k * sigma
-    rewards = np.array(columns[f"{manifest.prefix}{side}_token_reward"], dtype=np.float32)
-    sigma = float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])
-    return config.segmenter.k * sigma
+def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequence[int]) -> Float64:
+    """δ of each response of the rows at these positions, float64 ``[positions, sides]``; NaN where there is none."""
+    sides = annotated.manifest.sides
+    found = np.full((len(positions), len(sides)), np.nan)
+    if not isinstance(config.segmenter, Schmitt) or config.segmenter.down != 1.0:
+        return found
+    sigma = annotated.manifest.statistics.get("sigma", np.nan)
+    if not config.segmenter.needs_sigma or config.noise == "dataset":
+        found[:] = config.segmenter.half_width(sigma)
+        return found
+    wanted, first = np.array(positions, dtype=np.int64), 0
+    for scores in annotated.score_batches():
+        inside = (wanted >= first) & (wanted < first + scores.num_rows)
+        for place, side in enumerate(sides):
+            own = response_sigmas(scores, side, config.reward)[wanted[inside] - first]
+            # A response whose rewards never change takes the data set's noise.
+            found[inside, place] = config.segmenter.half_width(np.where(own > 0, own, sigma))
+        first += scores.num_rows
+    return found

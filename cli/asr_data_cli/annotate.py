@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data_cli import models, settings
+from asr_data.errors import InputError
+from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
     print_commands,
@@ -19,9 +20,18 @@ from asr_data_cli.console import (
     shell_words,
     standard_output,
 )
-from asr_data_cli.models import ModelOptions, RayOptions
+from asr_data_cli.option_groups import (
+    EndOptions,
+    InputOptions,
+    MachineOptions,
+    MaskOptions,
+    ModelOptions,
+    RayOptions,
+    ScoringOptions,
+    WritingOptions,
+)
 from asr_data_cli.progress import progress
-from asr_data_cli.settings import Checks, MaskOptions
+from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
     from asr_data.pipeline import Summary
@@ -50,89 +60,41 @@ MASK_EXAMPLES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InputOptions:
-    """Where the rows are and how to read them."""
-
-    location: str
-    split: str | None
-    name: str | None
-    revision: str | None
-    columns: dict[str, str]
-
-
 def run(
-    location: opt.InputArgument,
+    source: InputOptions,
     output: opt.Output,
-    split: opt.Split = None,
-    name: opt.Name = None,
-    revision: opt.Revision = None,
-    columns: opt.Columns = None,
-    model: opt.Model = "builtin",
-    kind: opt.Kind = "auto",
-    preset: opt.Preset = None,
-    scorer_config: opt.ScorerSettings = None,
-    reference: opt.Reference = None,
-    allow_pickle: opt.AllowPickle = False,
-    logprobs: opt.Logprobs = None,
+    model: ModelOptions,
+    scoring: ScoringOptions,
+    mask: MaskOptions,
+    writing: WritingOptions,
+    end: EndOptions,
+    machines: MachineOptions,
     tokenizer: opt.Tokenizer = None,
-    dtype: opt.Dtype = "auto",
-    device: opt.Device = "auto",
-    batch_tokens: opt.BatchTokens = "auto",
-    max_length: opt.MaxLength = None,
-    segmenter: opt.Segmenter = "optimal",
-    tau: opt.Tau = None,
-    delta: opt.Delta = None,
-    penalty: opt.Penalty = None,
-    boundary: opt.Boundary = None,
-    reward: opt.Reward = "value",
-    sequence_reward: opt.SequenceReward = "mean",
-    segment_reward: opt.SegmentReward = "mean",
-    noise: opt.Noise = "dataset",
-    baseline: opt.Baseline = "pair",
-    on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
-    shard_rows: opt.ShardRows = 10_000,
-    prefix: opt.Prefix = "",
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
-    num_shards: opt.NumShards = None,
-    shard_index: opt.ShardIndex = None,
-    ray: opt.Ray = None,
-    ray_workers: opt.RayWorkers = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
-    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
-    scoring = ScoringConfig(
-        dtype=dtype,
-        device=device,
-        batch_tokens=checks.attempt(lambda: settings.batch_tokens(batch_tokens), "auto"),
-        max_length=max_length,
-    )
-    typed = MaskOptions(
-        segmenter, tau, delta, penalty, boundary, baseline,
-        reward, sequence_reward, segment_reward, noise, on_empty, end_token,
-    )  # fmt: skip
-    mask_settings = settings.mask_config(typed, checks)
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
-    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
-    on_ray = _ray(ray, ray_workers, checks)
+    columns = source.roles(checks)
+    scoring_settings = scoring.config(checks)
+    mask_settings = mask.config(checks)
+    end.check(checks)
+    part = machines.part(checks)
+    cluster = machines.cluster(checks)
     checks.finish()
     summary = annotate(
-        InputOptions(location, split, name, revision, found_columns),
+        source,
         output,
-        ModelOptions(model, kind, tokenizer, preset, scorer_config, reference, allow_pickle, logprobs),
-        scoring,
+        model,
+        scoring_settings,
         mask_settings,
-        OutputConfig(shard_rows=shard_rows, prefix=prefix),
+        writing.config(),
+        columns=columns,
+        tokenizer=tokenizer,
         part=part,
-        ray=on_ray,
-        resume=resume,
-        overwrite=overwrite,
+        ray=cluster,
+        resume=end.resume,
+        overwrite=end.overwrite,
     )
-    finish(summary, strict=strict, part=part)
+    finish(summary, strict=end.strict, part=part)
 
 
 def annotate(
@@ -143,6 +105,8 @@ def annotate(
     mask_settings: MaskConfig,
     writing: OutputConfig,
     *,
+    columns: Mapping[str, str],
+    tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
     resume: bool,
@@ -152,10 +116,23 @@ def annotate(
     from asr_data import pipeline
 
     console = standard_output()
-    source, layout = _open_input(source_options)
+    source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
+    pipeline.check_before_scoring(
+        source,
+        layout,
+        output,
+        scoring=scoring,
+        writing=writing,
+        mask=mask_settings,
+        scorer_name=models.scorer_name(model_options),
+        reference=model_options.logprobs is not None,
+        part=part,
+        resume=resume,
+        overwrite=overwrite,
+    )
     with models.opened(model_options, scoring, source_options.location, ray) as found:
-        policy = models.policy_tokenizer(model_options.tokenizer, found.scorer)
+        policy = models.policy_tokenizer(tokenizer, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
             summary = pipeline.run(
@@ -180,72 +157,59 @@ def annotate(
 
 
 def score(
-    location: opt.InputArgument,
+    source: InputOptions,
     output: opt.Output,
-    split: opt.Split = None,
-    name: opt.Name = None,
-    revision: opt.Revision = None,
-    columns: opt.Columns = None,
-    model: opt.Model = "builtin",
-    kind: opt.Kind = "auto",
-    preset: opt.Preset = None,
-    scorer_config: opt.ScorerSettings = None,
-    reference: opt.Reference = None,
-    allow_pickle: opt.AllowPickle = False,
-    logprobs: opt.Logprobs = None,
-    dtype: opt.Dtype = "auto",
-    device: opt.Device = "auto",
-    batch_tokens: opt.BatchTokens = "auto",
-    max_length: opt.MaxLength = None,
-    shard_rows: opt.ShardRows = 10_000,
-    prefix: opt.Prefix = "",
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
-    num_shards: opt.NumShards = None,
-    shard_index: opt.ShardIndex = None,
-    ray: opt.Ray = None,
-    ray_workers: opt.RayWorkers = None,
+    model: ModelOptions,
+    scoring: ScoringOptions,
+    writing: WritingOptions,
+    end: EndOptions,
+    machines: MachineOptions,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
 
     checks = Checks()
-    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
-    scoring = ScoringConfig(
-        dtype=dtype,
-        device=device,
-        batch_tokens=checks.attempt(lambda: settings.batch_tokens(batch_tokens), "auto"),
-        max_length=max_length,
-    )
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
-    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
-    on_ray = _ray(ray, ray_workers, checks)
+    columns = source.roles(checks)
+    scoring_settings = scoring.config(checks)
+    end.check(checks)
+    part = machines.part(checks)
+    cluster = machines.cluster(checks)
     checks.finish()
     console = standard_output()
-    source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
-    _print_input(console, source, layout)
-    asked = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
-    with models.opened(asked, scoring, location, on_ray) as found:
+    rows, layout = _open_input(source, columns)
+    _print_input(console, rows, layout)
+    pipeline.check_before_scoring(
+        rows,
+        layout,
+        output,
+        scoring=scoring_settings,
+        writing=writing.config(),
+        scorer_name=models.scorer_name(model),
+        reference=model.logprobs is not None,
+        part=part,
+        resume=end.resume,
+        overwrite=end.overwrite,
+    )
+    with models.opened(model, scoring_settings, source.location, cluster) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(
-                source,
+                rows,
                 layout,
                 output,
                 found.scorer,
                 reference=found.reference,
-                scoring=scoring,
-                writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
+                scoring=scoring_settings,
+                writing=writing.config(),
                 part=part,
                 pool=found.pool,
-                resume=resume,
-                overwrite=overwrite,
+                resume=end.resume,
+                overwrite=end.overwrite,
                 progress=reporter,
             )
     if part is None:
         models.print_mid_response(console, summary.path, found.scorer)
-    finish_scored(summary, strict=strict, part=part)
+    finish_scored(summary, strict=end.strict, part=part)
 
 
 def mask(
@@ -254,33 +218,16 @@ def mask(
         typer.Argument(metavar="DIR_WITH_SCORES", help="What `run` or `score` wrote.", show_default=False),
     ],
     output: opt.Output,
+    mask: MaskOptions,
+    end: EndOptions,
     tokenizer: opt.MaskTokenizer = None,
-    segmenter: opt.Segmenter = "optimal",
-    tau: opt.Tau = None,
-    delta: opt.Delta = None,
-    penalty: opt.Penalty = None,
-    boundary: opt.Boundary = None,
-    reward: opt.Reward = "value",
-    sequence_reward: opt.SequenceReward = "mean",
-    segment_reward: opt.SegmentReward = "mean",
-    noise: opt.Noise = "dataset",
-    baseline: opt.Baseline = "pair",
-    on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
     from asr_data import pipeline
 
     checks = Checks()
-    typed = MaskOptions(
-        segmenter, tau, delta, penalty, boundary, baseline,
-        reward, sequence_reward, segment_reward, noise, on_empty, end_token,
-    )  # fmt: skip
-    mask_settings = settings.mask_config(typed, checks)
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    mask_settings = mask.config(checks)
+    end.check(checks)
     checks.finish()
     policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
@@ -289,21 +236,23 @@ def mask(
             output,
             policy,
             mask=mask_settings,
-            resume=resume,
-            overwrite=overwrite,
+            resume=end.resume,
+            overwrite=end.overwrite,
             progress=reporter,
         )
-    finish(summary, strict=strict)
+    finish(summary, strict=end.strict)
 
 
 def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
+        InputError: every row was rejected.
         typer.Exit: rows were rejected and ``strict`` is true.
     """
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         print_next(console, summary.path)
     else:
@@ -315,6 +264,7 @@ def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -
     """The same for a directory without masks."""
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
         print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
@@ -343,26 +293,30 @@ def print_next(console: Console, path: Path) -> None:
     print_commands(console, "Next", commands)
 
 
+def require_rows(summary: Summary, part: Part | None) -> None:
+    """Refuse to call it a success where nothing was annotated. A part may have no row that can be.
+
+    Raises:
+        InputError: every row was rejected.
+    """
+    if part is None and not summary.annotated:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in summary.rejects.items())
+        raise InputError(f"none of the {summary.rows:,} rows could be annotated: {reasons}; see {summary.path}/rejects")
+
+
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
     """Leave with code 3 where rows were rejected and ``--strict`` was given."""
     if strict and summary.rejected:
         raise typer.Exit(ROWS_REJECTED)
 
 
-def _ray(address: str | None, workers: int | None, checks: Checks) -> RayOptions | None:
-    if address is None:
-        if workers is not None:
-            checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
-        return None
-    return RayOptions(address, workers)
-
-
-def _open_input(options: InputOptions) -> tuple[Source, Layout]:
+def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Source, Layout]:
     from asr_data.rows import detect, first_records, open_source
 
     source = open_source(options.location, split=options.split, name=options.name, revision=options.revision)
-    return source, detect(source.schema, first_records(source), options.columns)
+    return source, detect(source.schema, first_records(source), columns)
 
 
 def _print_input(console: Console, source: Source, layout: Layout) -> None:
-    print_facts(console, {"input": source.description, "layout": layout.describe()})
+    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
+    print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})

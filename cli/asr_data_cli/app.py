@@ -6,8 +6,11 @@ Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but row
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -16,16 +19,32 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, evaluate, export, judge, look, merge, push, report, scorers, train
+from asr_data_cli import (
+    annotate,
+    demo,
+    evaluate,
+    export,
+    inspect_rows,
+    judge,
+    merge,
+    push,
+    report,
+    scorers,
+    train,
+    validate,
+)
 from asr_data_cli.console import print_error
+from asr_data_cli.option_groups import with_options
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
 FAILED = 1
 WRONG_USAGE = 2
-_RESUMED = "The shard at work is dropped, those before it stay: the same command goes on, with or without --resume."
+_RESUMED = (
+    "The unfinished shard is discarded, finished ones are kept: the same command continues, with or without --resume."
+)
 _HINTS = {
     **dict.fromkeys(("run", "score", "mask", "merge"), _RESUMED),
-    "judge": "Every verdict so far is kept: the same command goes on from there.",
+    "judge": "Every verdict so far is kept: the same command continues from there.",
 }
 
 
@@ -37,7 +56,7 @@ class Commands(TyperGroup):
         try:
             with terminable():
                 return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise  # Typer prints these itself
         except KeyboardInterrupt as error:
             terminated = isinstance(error, Terminated)
@@ -49,12 +68,17 @@ class Commands(TyperGroup):
                 raise
             print_error(str(error))
             raise typer.Exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED) from error
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            _print_os_error(error)
+            raise typer.Exit(FAILED) from error
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
             print_error(
                 f"{type(error).__name__}: {error}",
-                hint="This was not foreseen. For the traceback: asr-annotate --debug COMMAND …",
+                hint="This is a bug in asr-data. For the traceback: asr-annotate --debug COMMAND …",
             )
             raise typer.Exit(FAILED) from error
 
@@ -95,21 +119,23 @@ def build_app() -> typer.Typer:
     )
     epilog = ("asr-annotate demo", annotate.RUN_EXAMPLES[0], "asr-annotate inspect annotated")
     app.callback(epilog=_examples(epilog))(_program)
-    made, seen, given, trained = "Annotate", "Look and check", "Hand on", "Reward models"
-    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(annotate.run)
-    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(annotate.score)
-    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
+    made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
+    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
+    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
-    app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
+    app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
-    app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(judge.judge)
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
-    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(train.train_scorer)
+    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
+        with_options(train.train_scorer)
+    )
     return app
 
 
@@ -118,8 +144,32 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
+    code: object = 0
     try:
         build_app()()
     except SystemExit as error:
-        leave_at_once(error.code)
-        raise
+        code = error.code
+    except OSError as error:  # from the help text, which no command prints
+        _print_os_error(error)
+        code = FAILED
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        if code == 0:
+            _print_os_error(error)
+            code = FAILED
+    leave_at_once(code)
+    sys.exit(code if isinstance(code, int) else FAILED)
+
+
+def _print_os_error(error: OSError) -> None:
+    """The system's own words; a pipe that was closed and a full disk are no bugs."""
+    if error.errno == errno.EPIPE:
+        message = "standard output was closed before everything was written"
+    elif error.filename is None:
+        message = f"output cannot be written: {error.strerror or error}"
+    else:
+        message = f"{error.filename}: {error.strerror}"
+    with suppress(OSError):  # standard error can be the same closed pipe
+        print_error(message)

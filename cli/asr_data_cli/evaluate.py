@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich import box
@@ -14,16 +15,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr_data.errors import ConfigError
-from asr_data.view.escape import visible
+from asr_data.errors import ConfigError, StorageError
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
-from asr_data_cli.words import baseline_word, mask_words, segmenter_words
+from asr_data_cli.setting_text import baseline_text, mask_text, segmenter_text
 
 if TYPE_CHECKING:
-    from asr_data.evaluation.ratios import Estimate
-    from asr_data.pipeline.evaluating import Evaluation, Sweep, SweptSetting
-    from asr_data.pipeline.labelled_rows import Evaluated
+    from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
+    from asr_data.evaluation.labelled_rows import Evaluated
+    from asr_data.statistics.bootstrap import Estimate
 
 SHOW = "Show"
 OUTPUT = "Output"
@@ -105,9 +105,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure rewards, segments and masks against gold labels, with intervals that resample prompts."""
-    from asr_data.pipeline.evaluating import evaluate as judge
-    from asr_data.pipeline.evaluating import sweep as judge_settings
-    from asr_data.pipeline.labelled_rows import GoldOptions
+    from asr_data.evaluation.evaluating import evaluate as judge
+    from asr_data.evaluation.evaluating import sweep as judge_settings
+    from asr_data.evaluation.labelled_rows import GoldOptions
     from asr_data.text import load_tokenizer
 
     if not sweep and (by is not None or top is not None):
@@ -136,7 +136,7 @@ def print_evaluation(console: Console, found: Evaluation) -> None:
     """Every measure with its interval."""
     from asr_data.evaluation.measures import TITLES
 
-    _print_evaluated(console, found.evaluated, mask_words(found.mask))
+    _print_evaluated(console, found.evaluated, mask_text(found.mask))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("measure")
     for name in ("value", "95 % interval", "responses"):
@@ -150,7 +150,7 @@ def print_sweep(console: Console, tried: Sweep, top: int) -> None:
     """The best settings, after the directory's own, and what the best are worth on prompts that did not choose them."""
     from asr_data.evaluation.measures import TITLES
 
-    _print_evaluated(console, tried.evaluated, mask_words(tried.own.mask))
+    _print_evaluated(console, tried.evaluated, mask_text(tried.own.mask))
     shown = [name for name in _COLUMNS if name in tried.own.estimates]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("settings", overflow="fold", min_width=34)
@@ -164,7 +164,7 @@ def print_sweep(console: Console, tried: Sweep, top: int) -> None:
     console.print(table)
     best = tried.settings[0]
     console.print(
-        Text(f"{len(tried.settings)} settings by {tried.by}: {TITLES[tried.by]}. Best: {mask_words(best.mask)}")
+        Text(f"{len(tried.settings)} settings by {tried.by}: {TITLES[tried.by]}. Best: {mask_text(best.mask)}")
     )
     if tried.held_out is not None:
         console.print(
@@ -189,8 +189,8 @@ _COLUMNS = {
 
 def _short(one: SweptSetting) -> str:
     mask = one.mask
-    words = segmenter_words(mask.segmenter).removeprefix("--segmenter ").replace("--", "")
-    return f"{words}, {baseline_word(mask.baseline)}, {mask.reward}, {mask.segment_reward}"
+    words = segmenter_text(mask.segmenter).removeprefix("--segmenter ").replace("--", "")
+    return f"{words}, {baseline_text(mask.baseline)}, {mask.reward}, {mask.segment_reward}"
 
 
 def _print_evaluated(console: Console, evaluated: Evaluated, settings: str) -> None:
@@ -256,7 +256,7 @@ def _setting_record(one: SweptSetting) -> dict[str, object]:
     """A line of the CSV."""
     figures = {"better": one.better, **one.estimates}
     return {
-        "options": mask_words(one.mask),
+        "options": mask_text(one.mask),
         **{f"{name}{end}": getattr(e, key) for name, e in figures.items() for end, key in _ENDS.items()},
     }
 
@@ -267,13 +267,25 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 def _write(
     json_file: Path | None, csv_file: Path | None, record: Mapping[str, object], lines: Sequence[Mapping[str, object]]
 ) -> None:
+    if json_file is not None:
+        with _written(json_file) as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    if csv_file is not None:
+        with _written(csv_file) as file:
+            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
     try:
-        if json_file is not None:
-            json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if csv_file is not None:
-            with csv_file.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-                writer.writeheader()
-                writer.writerows(lines)
+        file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise ConfigError(f"{visible(str(error.filename))}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -13,37 +13,15 @@ from rich.console import Console
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data_cli import options as opt
-from asr_data_cli.console import print_facts, print_warning
+from asr_data_cli.console import print_facts, print_warning, standard_error
+from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
-    from asr_data.pipeline.apart import ShardPool
     from asr_data.pipeline.logprobs import LogProbabilities
+    from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """The reward model, and the policy tokenizer if it is another than the model's."""
-
-    model: str
-    kind: opt.KindName
-    tokenizer: str | None
-    preset: str | None = None
-    scorer_config: Path | None = None
-    reference: str | None = None
-    allow_pickle: bool = False
-    logprobs: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RayOptions:
-    """The cluster that does the work, and how many workers."""
-
-    address: str
-    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +36,36 @@ class Models:
 @contextmanager
 def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
+    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
+        _print_loading(options)
         yield Models(scorer(), None if reference is None else reference())
         return
-    from asr_data.pipeline.on_ray import Loaders, RayPool
+    from asr_data.pipeline.ray_pool import Loaders, RayPool
 
     needs_no_gpu = scoring.device == "cpu" or options.kind in ("labels", "rule")
     gpus = 0.0 if needs_no_gpu and reference is None else None
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
         yield Models(pool.scorer, pool.reference, pool)
+
+
+def scorer_name(options: ModelOptions) -> str | None:
+    """The name that the scorer will have; None where settings of the user's own decide."""
+    if options.scorer_config is not None:
+        return None
+    return "labels" if options.kind == "labels" else options.model
+
+
+def _print_loading(options: ModelOptions) -> None:
+    """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
+    names = [] if options.kind in ("labels", "rule") else [options.model]
+    names += [name for name in (options.reference, options.logprobs) if name is not None]
+    if names:
+        standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
 
 
 def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
@@ -87,6 +81,8 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         reference=options.reference,
         scoring=scoring,
         allow_pickle=options.allow_pickle,
+        allow_hub=options.allow_hub,
+        cache=not options.no_cache,
     )
 
 
@@ -100,12 +96,12 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(model: str | None, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
-    if model is None:
+def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+    if options.logprobs is None:
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, model, scoring)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -126,10 +122,6 @@ def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
 
 def named_tokenizer(name: str) -> Tokenizer:
     """A tokenizer by directory, Hub id or ``builtin``."""
-    if name == "builtin":
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        return load_scorer_tokenizer(name)
     from asr_data.text import load_tokenizer
 
     return load_tokenizer(name)
@@ -150,12 +142,13 @@ def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
     """For a sequence head: how it ranks pairs at the end and in mid-response, and a warning where that is chance."""
     if scorer.info.kind != "seq_head":
         return
-    from asr_data.pipeline.mid_response import check_mid_response
+    from asr_data.evaluation.mid_response import check_mid_response
 
     found = check_mid_response(path)
     if found is None:
         return
-    value = f"{found.in_middle:.1%} ({found.low:.1%} to {found.high:.1%}) in the middle, {found.at_end:.1%} at the end"
+    middle = found.in_middle
+    value = f"{middle.value:.1%} ({middle.low:.1%} to {middle.high:.1%}) in the middle, {found.at_end:.1%} at the end"
     print_facts(console, {"pairs right": f"{value}; {found.pairs:,} pairs"})
     if found.warning is not None:
         print_warning(found.warning)

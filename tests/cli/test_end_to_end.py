@@ -205,7 +205,7 @@ def test_strict_makes_rejected_rows_exit_code_3(command: Callable[..., Result]) 
 
 def test_nothing_but_rejected_rows(command: Callable[..., Result]) -> None:
     done = command("run", write([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2), "-o", "out")
-    assert done.exit_code == 0, done.output
+    assert_clear_error(done, 1, "none of the 2 rows could be annotated: identical_sides 2; see out/rejects")
     assert command("validate", "out").exit_code == 0
     shown = command("inspect", "out")
     assert (shown.exit_code, shown.output.strip()) == (0, "out has no annotated rows")
@@ -225,12 +225,14 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
     assert [entry.name for entry in Path("photos").iterdir()] == ["cat.jpg"]
     assert command("run", path, "-o", "out").exit_code == 0
     again = command("run", path, "-o", "out")
-    assert (again.exit_code, "out is complete already" in again.output) == (0, True)
+    assert (again.exit_code, "out is already complete" in again.output) == (0, True)
     assert_clear_error(command("run", path, "-o", "out", "--end-token", "mask"), 1, "mask.end_token.*mask")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")
     assert command("run", path, "-o", "out", "--overwrite", "--end-token", "mask").exit_code == 0
-    assert_clear_error(command("mask", "out", "-o", "out", "--overwrite"), 1, "directory to read")
+    assert_clear_error(
+        command("mask", "out", "-o", "out", "--overwrite"), 1, "out is the input; name another directory"
+    )
     assert_clear_error(command("mask", "photos", "-o", "other"), 1, "photos")
 
 
@@ -243,7 +245,7 @@ def test_models_that_are_no_reward_models(command: Callable[..., Result], make_c
     for name, pattern in {
         "headless": r"missing \['score",
         "silent": "no known family",
-        "nothing": "nothing holds no model",
+        "nothing": "nothing has no model",
         "./absent": "not a model directory",
         "owner/absent": "neither a directory nor a model",
     }.items():

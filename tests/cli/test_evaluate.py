@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import asr_data.pipeline.evaluating
-from asr_data.config import MaskConfig, StepConfig
+import asr_data.evaluation.evaluating
+from asr_data.config import MaskConfig, Step
+from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
+from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions
 from asr_data.evaluation.measures import TITLES
-from asr_data.evaluation.ratios import Estimate
-from asr_data.pipeline.evaluating import Evaluation, Sweep, SweptSetting
-from asr_data.pipeline.labelled_rows import Evaluated, GoldOptions
+from asr_data.statistics.bootstrap import Estimate
 from asr_data_cli.app import build_app
 
 EVALUATED = Evaluated(50, 7, {"label_mismatch": 2}, 41, "rejected=marks (errors)", 1_000, 250)
@@ -38,12 +38,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def sweep(directory: Path, tokenizer: Any, *, options: GoldOptions, by: str) -> Sweep:
         calls.append((directory, tokenizer, options, by))
         own = SweptSetting(MaskConfig(), FIGURES, Estimate(0.0, 0.0, 0.0, 12))
-        steps = MaskConfig(segmenter=StepConfig())
+        steps = MaskConfig(segmenter=Step())
         tried = [SweptSetting(steps, FIGURES, Estimate(0.125, -0.25, 0.5, 12)), own, own]
         return Sweep(EVALUATED, by, own, tried, 0.625, 0.375)
 
-    monkeypatch.setattr(asr_data.pipeline.evaluating, "evaluate", evaluate)
-    monkeypatch.setattr(asr_data.pipeline.evaluating, "sweep", sweep)
+    monkeypatch.setattr(asr_data.evaluation.evaluating, "evaluate", evaluate)
+    monkeypatch.setattr(asr_data.evaluation.evaluating, "sweep", sweep)
     return calls
 
 
@@ -102,6 +102,14 @@ def test_a_file_that_cannot_be_written(asked: list[Any], tmp_path: Path) -> None
     result = invoke("out", "--json", str(tmp_path / "nowhere" / "figures.json"))
     assert result.exit_code == 2
     assert "cannot be written: No such file or directory" in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk(asked: list[Any]) -> None:
+    for option in ("--json", "--csv"):
+        result = invoke("out", option, "/dev/full")
+        assert result.exit_code == 1
+        assert "error: /dev/full: cannot be written: No space left on device" in result.output
 
 
 def test_no_such_directory(tmp_path: Path) -> None:

@@ -65,9 +65,27 @@ def save_ultrafeedback(path: Path) -> None:
     _write(path, rows)
 
 
+def save_sums(path: Path) -> None:
+    """Pairs with sums in them, of which the rejected one has a wrong one."""
+    rows = [
+        {"prompt": f"What is {n} + 2 and twice that?", "chosen": f"{n} + 2 = {n + 2}.", "rejected": f"{n} + 2 = {n}."}
+        for n in range(3)
+    ]
+    _write(path, rows)
+
+
 def save_answers(path: Path) -> None:
     """Answers of two models."""
-    _write(path, [{"prompt": prompt, "tuned": chosen, "base": rejected} for prompt, chosen, rejected in PAIRS])
+    people = {"ann": "first", "bob": "first"}
+    rows = [{"prompt": prompt, "tuned": chosen, "base": rejected, **people} for prompt, chosen, rejected in PAIRS]
+    _write(path, rows)
+
+
+def save_judge_prompt(path: Path) -> None:
+    """The prompt that docs/judge.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
+    shown = page.partition("`judge-prompt.txt`:\n\n```text\n")[2].partition("```\n")[0]
+    path.write_text(shown, encoding="utf-8")
 
 
 def save_judges(path: Path) -> None:
@@ -106,6 +124,8 @@ FILES: dict[str, Make] = {
     "pairs.parquet": save_renamed_pairs,
     "ultrafeedback.jsonl": save_ultrafeedback,
     "answers.jsonl": save_answers,
+    "sums.jsonl": save_sums,
     "judges.json": save_judges,
+    "judge-prompt.txt": save_judge_prompt,
 }
 """Name on the pages to what makes it."""

@@ -1,9 +1,24 @@
+"""A sequence head read in mid-response: by hand, and from scores on disk."""
+
 from __future__ import annotations
 
-import numpy as np
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from asr_data.evaluation.mid_response import mid_response
+import numpy as np
+import pytest
+import torch
+
+from asr_data import pipeline
+from asr_data.config import ScoringConfig
+from asr_data.evaluation.mid_response import check_mid_response, mid_response
+from asr_data.rows import detect, first_records, open_source
+from asr_data.scoring.load import load_scorer
 from asr_data.types import ByteRewards
+
+FP32 = ScoringConfig(dtype="float32", device="cpu")
 
 
 def rewards(*values: float, reward: float | None = 0.0) -> ByteRewards:
@@ -22,8 +37,10 @@ def test_by_hand() -> None:
     ]
     found = mid_response(pairs)
     assert found is not None
-    assert (found.pairs, found.at_end, found.in_middle) == (4, 0.75, 0.625)
-    assert found.low < 0.5 < found.high
+    assert (found.pairs, found.at_end, found.in_middle.value) == (4, 0.75, 0.625)
+    assert found.in_middle.low is not None
+    assert found.in_middle.high is not None
+    assert found.in_middle.low < 0.5 < found.in_middle.high
     assert "62%" in str(found.warning)
     assert "at the end 75%" in str(found.warning)
 
@@ -31,9 +48,28 @@ def test_by_hand() -> None:
 def test_no_warning_where_the_middle_says_something() -> None:
     found = mid_response([(rewards(0, 1, reward=1), rewards(0, 0, reward=0))] * 20)
     assert found is not None
-    assert (found.in_middle, found.low, found.warning) == (1.0, 1.0, None)
+    assert (found.in_middle.value, found.in_middle.low, found.warning) == (1.0, 1.0, None)
 
 
 def test_nothing_to_compare() -> None:
     assert mid_response([]) is None
     assert mid_response([(rewards(0, 1, reward=None), rewards(0, 1))]) is None
+
+
+@pytest.mark.parametrize(("settings", "asked"), [({"kind": "seq_head", "read": "every"}, True), ({}, False)])
+def test_check(settings: dict[str, str], asked: bool, tmp_path: Path, make_checkpoint: Callable[..., Path]) -> None:
+    head = {"score.weight": torch.randn(1, 32, generator=torch.Generator().manual_seed(1))}
+    scorer = load_scorer(make_checkpoint(tmp_path / "m", head, settings), scoring=FP32)
+    rows = tmp_path / "rows.jsonl"
+    pairs = [{"prompt": f"Question {i}? ", "chosen": f"Yes, {i}.", "rejected": "No. " * (i + 1)} for i in range(5)]
+    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    source = open_source(rows)
+    pipeline.score(source, detect(source.schema, first_records(source)), tmp_path / "out", scorer)
+    found = check_mid_response(tmp_path / "out")
+    if not asked:
+        assert found is None
+        return
+    assert found is not None
+    assert found.pairs == 5
+    middle: Any = found.in_middle
+    assert 0 <= middle.low <= middle.value <= middle.high <= 1

@@ -1,0 +1,178 @@
+"""Decoders from disk.
+
+transformers drops a head without a word (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
+remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, from tensors
+that are read here (:mod:`asr_data.scoring.weights`), the head from the rest (:mod:`asr_data.scoring.head`), and every
+tensor must be accounted for.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from asr_data.errors import ScorerError
+from asr_data.model_cache import entry_key, find_entry, keep_entry
+from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
+from asr_data.scoring.adapter import merge_adapter
+from asr_data.scoring.config import BackboneConfig, PackagedBackbone
+from asr_data.scoring.gguf_file import load_gguf
+from asr_data.scoring.locate import backbone_directory, inside, packaged_file
+from asr_data.scoring.model_config import read_model_config
+from asr_data.scoring.quantised import quantised_arguments
+from asr_data.scoring.quiet import quiet_transformers
+from asr_data.scoring.weights import ADAPTER, SAFETENSORS, find_weights, no_weights, read_tensors
+
+logger = logging.getLogger(__name__)
+
+_CPU = torch.device("cpu")
+
+
+def load_backbone(
+    config: BackboneConfig,
+    directory: Path,
+    *,
+    pickles: bool = False,
+    hub: bool = False,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
+    cache: bool = True,
+) -> tuple[nn.Module, set[str]]:
+    """Load the decoder, its adapter merged in float32.
+
+    Args:
+        config: what is beside the weights, and where they are.
+        directory: of the scorer's files.
+        pickles: whether weights may come from pickle files.
+        hub: whether a backbone that the settings name may be fetched from the Hub.
+        device: where it runs.
+        dtype: the number format that it runs in; a quantised one keeps its own for its layers.
+        cache: keep a packaged backbone, dequantised, adapted and in its number format, in the user's cache.
+
+    Returns:
+        The backbone, and the names of the checkpoint's tensors that are not its own (the head's).
+
+    Raises:
+        ScorerError: tensors are missing, or the directory is not a model.
+        MissingDependencyError: the backbone, the adapter or the quantisation needs a package.
+    """
+    adapter = None if config.adapter is None else inside(directory, config.adapter)
+    if isinstance(config.backbone, PackagedBackbone):
+        return _packaged(packaged_file(config.backbone), adapter, dtype, cache=cache).to(device).eval(), set()
+    source = directory if config.backbone is None else backbone_directory(config.backbone, directory, hub=hub)
+    model, extra = _load_native(source, device, dtype, pickles=pickles)
+    _name_unread(source, config, pickles=pickles)
+    if is_quantised(model):
+        if adapter is not None:
+            raise ScorerError(f"{source} is quantised, and an adapter is merged into full weights only")
+        return model.eval(), extra
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    return model.to(device, dtype).eval(), extra
+
+
+def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bool) -> nn.Module:
+    """The decoder of a GGUF file in its number format, from the user's cache where it was kept there."""
+    files = [path] if adapter is None else [path, adapter / ADAPTER_CONFIG, adapter / ADAPTER]
+    key = entry_key(files, {"what": "decoder", "dtype": str(dtype)}) if cache else ""
+    folder = find_entry(key) if cache else None
+    if folder is not None:
+        model, _ = _load_native(folder, _CPU, dtype, pickles=False, plain=dtype)
+        return model.to(dtype)  # buffers, too
+    logger.info("%s: dequantising the backbone%s", path.name, ", for the first time; it is kept" if cache else "")
+    model = load_gguf(path)
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    model = model.to(dtype)
+
+    def write(folder: Path) -> None:
+        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, folder / SAFETENSORS)
+        model.config.save_pretrained(folder)  # type: ignore[union-attr, operator] # HF models
+
+    if cache:
+        keep_entry(key, write)
+    return model
+
+
+def is_quantised(model: nn.Module) -> bool:
+    """Whether a backbone keeps its weights in a format that must not be cast."""
+    return getattr(model, "hf_quantizer", None) is not None
+
+
+def _load_native(
+    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool, plain: torch.dtype = torch.float32
+) -> tuple[nn.Module, set[str]]:
+    """The decoder of a checkpoint, in ``plain`` if it is not quantised, and the tensors that it did not take."""
+    from transformers import AutoModel
+
+    config = read_model_config(directory)
+    if not find_weights(directory, pickles=pickles).files:
+        raise ScorerError(no_weights(directory))
+    tensors: dict[str, Any] = dict(read_tensors(directory, lambda _key: True, pickles=pickles))
+    arguments: dict[str, Any] = quantised_arguments(config, directory, device, dtype) or {"dtype": plain}
+    try:
+        with quiet_transformers():
+            with torch.device("meta"):
+                empty = AutoModel.from_config(config, trust_remote_code=False)
+            _check_size(empty, tensors, directory)
+            quantisation = getattr(config, "quantization_config", None)
+            if quantisation is not None:  # a decoder inside a larger model has settings of its own
+                empty.config.quantization_config = quantisation
+            # Without a path: transformers then looks for nothing else beside the weights, here or on the Hub.
+            model, info = type(empty).from_pretrained(
+                None,
+                config=empty.config,
+                state_dict=tensors,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **arguments,
+            )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        ZeroDivisionError,
+        NotImplementedError,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ScorerError(f"cannot load a model from {directory}: {reason[0]}") from error
+    model.name_or_path = model.config._name_or_path = str(directory)
+    missing = sorted(info["missing_keys"])
+    wrong = sorted(str(key) for key in info["mismatched_keys"])
+    if missing or wrong:
+        raise ScorerError(
+            f"the checkpoint in {directory} does not fit its backbone: missing {missing[:5]}, mismatched {wrong[:5]}"
+        )
+    return model, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
+
+
+def _check_size(empty: nn.Module, tensors: dict[str, torch.Tensor], directory: Path) -> None:
+    """Refuse sizes that the weights do not have before memory is taken for them."""
+    described = sum(parameter.numel() for parameter in empty.parameters())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if described > 4 * held:  # half a byte a number at the least, and some to spare
+        raise ScorerError(
+            f"the checkpoint in {directory} does not fit its backbone: config.json describes {described:,} numbers, "
+            f"and the weights take {held:,} bytes"
+        )
+
+
+def _name_unread(directory: Path, config: BackboneConfig, *, pickles: bool) -> None:
+    """Name weight files that lie beside the checkpoint and are not read."""
+    head = getattr(config, "head", None)
+    own = None if head is None else head.file
+    unread = [name for name in find_weights(directory, pickles=pickles).unread if name != own]
+    if unread:
+        listed = ", ".join(unread[:5]) + (f" and {len(unread) - 5} more" if len(unread) > 5 else "")
+        logger.warning("%s: not part of the checkpoint, not read: %s", directory, listed)
