@@ -38,7 +38,7 @@ class GoldOptions:
             that the input's layout knows.
         group: the column whose rows belong together in the bootstrap; None for the prompt.
         threshold: a token is faulty where its gold label is below.
-        tolerance: how many tokens a segment may start off a gold border.
+        tolerance: how many tokens a segment may start off a gold boundary.
         resamples, seed: of the bootstrap.
     """
 

@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             "--gold",
             metavar="COLUMN|SIDE=COLUMN,…|DIR",
-            help="What is right: a column of spans, steps or sentence scores; rejected=COLUMN names the response; "
+            help="The gold labels: a column of spans, steps or sentence scores; rejected=COLUMN names the response; "
             "format=NAME reads a known format; or a second annotated directory.",
             rich_help_panel=INPUT,
             show_default="the labels that the input was read with, if any",
@@ -69,7 +69,7 @@ def evaluate(
         typer.Option(
             "--tolerance",
             min=0,
-            help="Tokens by which a segment may start off a gold border and still count.",
+            help="Tokens by which a segment start may miss a gold boundary and still match it.",
             rich_help_panel=INPUT,
         ),
     ] = 2,
@@ -98,10 +98,12 @@ def evaluate(
         typer.Option("--top", min=1, help="Settings of --sweep to show.", rich_help_panel=SHOW, show_default="15"),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures, too.", rich_help_panel=OUTPUT)
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all figures, too.", rich_help_panel=OUTPUT)
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
     """Measure rewards, segments and masks against gold labels, with intervals that resample prompts."""
@@ -179,7 +181,7 @@ _COLUMNS = {
     "segment_auroc": "segment\nAUROC",
     "balanced_accuracy": "balanced\naccuracy",
     "f1": "F1",
-    "boundary_f1": "border\nF1",
+    "boundary_f1": "boundary\nF1",
     "purity": "purity",
     "err_seg": "eq. 14",
     "segments": "per\nresponse",

@@ -58,7 +58,7 @@ def inspect(
         typer.Option(
             "--sample",
             min=1,
-            help="So many rows drawn at random.",
+            help="Number of rows to draw at random.",
             rich_help_panel=SHOW,
             show_default="the first 3 rows",
         ),
