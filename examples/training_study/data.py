@@ -52,7 +52,7 @@ class Pair:
 
 def prepare(annotated: Path, output: Path) -> dict[str, int]:
     """Write ``train.parquet`` and ``held_out.parquet``; returns their numbers of pairs."""
-    train, held_out = hold_out(list(_pairs(annotated)), *SCORER_SPLIT)
+    train, held_out = hold_out(list(annotated_pairs(annotated)), *SCORER_SPLIT)
     parts = {"train": train, "held_out": held_out}
     for name, pairs in parts.items():
         write_pairs(output, name, pairs)
@@ -87,7 +87,8 @@ _FIELDS: list[pa.Field[Any]] = [
 _SCHEMA = pa.schema(_FIELDS)
 
 
-def _pairs(annotated: Path) -> Iterator[Pair]:
+def annotated_pairs(annotated: Path) -> Iterator[Pair]:
+    """The pairs of an annotated directory, in the input's order."""
     layout = None
     for path in sorted((annotated / "data").glob("*.parquet")):
         table = pq.read_table(path)

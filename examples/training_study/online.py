@@ -1,4 +1,4 @@
-"""GRPO and APPO (paper, eq. 9): the policy's own answers, rewarded by the built-in scorer."""
+"""GRPO and APPO (paper, eq. 9): the policy's own answers, rewarded by a scorer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from asr_data.config import ScoringConfig
 from asr_data.scoring import Scorer
 from asr_data.scoring.load import load_scorer
 from asr_data.trl import AdaptiveGRPOTrainer, WinRateCallback
@@ -29,7 +30,7 @@ def fit_online(
     Both methods take the mean token reward as an answer's reward. ``appo`` trains on the segments that agree with the
     answer's advantage.
     """
-    scorer = load_scorer("builtin")
+    scorer = load_scorer(settings.scorer, scoring=ScoringConfig(device=str(policy.model.device)))
     prompts = [{"prompt": pair.prompt} for pair in unique_prompts(pairs, len(pairs))]
     curve: list[float] = []
 

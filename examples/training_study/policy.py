@@ -104,18 +104,29 @@ class Policy:
             yield Sample(self.tokenizer.decode(own, skip_special_tokens=True), len(own), ended)
 
 
-def load_base(device: str) -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct, its decoder in bfloat16 and its head in float32, and its tokenizer."""
-    path = packaged_file(BUILTIN_BACKBONE)
+def load_base(device: str, policy: str = "builtin") -> tuple[Any, Any]:
+    """A policy, its decoder in bfloat16 and its head in float32, and its tokenizer.
+
+    Args:
+        device: where to put it.
+        policy: ``builtin`` for SmolLM2-135M-Instruct; else a directory or a Hub id. No code of a checkpoint is run.
+
+    Raises:
+        SystemExit: the model is not built as Llama and Qwen are, with layers in ``model.layers`` and an ``lm_head``.
+    """
+    settings: dict[str, Any] = {"dtype": torch.bfloat16}
+    location: dict[str, Any] = {}
+    if policy == "builtin":
+        path = packaged_file(BUILTIN_BACKBONE)
+        policy, location = str(path.parent), {"gguf_file": path.name}
+        settings = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True)}
     with quiet_transformers(), redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent,
-            gguf_file=path.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model.lm_head = copy.deepcopy(model.lm_head)  # it shares its weights with the embedding, which is rounded now
+        model = AutoModelForCausalLM.from_pretrained(policy, **location, **settings)
+        tokenizer = AutoTokenizer.from_pretrained(policy, **location)
+    if not hasattr(model, "lm_head") or not hasattr(getattr(model, "model", None), "layers"):
+        raise SystemExit(f"{policy}: a {type(model).__name__}; it needs layers in model.layers and an lm_head")
+    # It may share its weights with the embedding, which is rounded now.
+    model.lm_head = copy.deepcopy(model.lm_head).float()
     model.model.to(torch.bfloat16)
     model.lm_head.register_forward_pre_hook(_as_float)
     return model.to(device).requires_grad_(False), tokenizer

@@ -40,7 +40,9 @@ class Settings:
         online_steps: of ``grpo`` and ``appo``, which draw ``batch`` answers in each.
         answers: to one prompt, for these.
         win_rate_every: steps of these between two measurements of the win rate against the base, on the prompts that
-            are answered, by the built-in scorer (paper, figure 5); 0 for none.
+            are answered, by the scorer (paper, figure 5); 0 for none.
+        policy: that is trained: ``builtin`` (SmolLM2-135M-Instruct), a directory or a Hub id of the Llama or Qwen kind.
+        scorer: that rewards answers on line, as ``asr-annotate run --model`` takes it.
     """
 
     rows: int | None = 800
@@ -59,6 +61,8 @@ class Settings:
     online_steps: int = 40
     answers: int = 4
     win_rate_every: int = 0
+    policy: str = "builtin"
+    scorer: str = "builtin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Study:
         self.settings = settings
         self.train = read_pairs(bundle, "train", settings.max_length, settings.rows)
         self.held_out = read_pairs(bundle, "held_out", settings.max_length, settings.held_out)
-        self.base, self.tokenizer = load_base(device)
+        self.base, self.tokenizer = load_base(device, settings.policy)
 
     @cached_property
     def train_reference(self) -> References:

@@ -68,7 +68,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, make_tokenizer: Callable[..., Any]) ->
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    monkeypatch.setattr(run, "load_base", lambda device: (model.to(device), tokenizer))
+    monkeypatch.setattr(run, "load_base", lambda device, _policy: (model.to(device), tokenizer))
 
 
 def test_pairs_are_read_as_they_were_written(bundle: Path) -> None:
