@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,8 @@ def _save(policy: Policy, folder: Path) -> None:
     model = policy.model
     model.model = policy.decoder.merge_and_unload()
     model.to(torch.bfloat16)
+    model.config.use_cache = True  # TRL turns it off
     model.tie_weights()  # in training, the head had a copy of its own in float32
-    model.save_pretrained(folder)
+    with redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+        model.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
