@@ -21,9 +21,10 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError, RowRejected
+from asr_data.response import contents_text
 from asr_data.rows.choices import finite_number
 from asr_data.rows.columns import is_number, item_type
-from asr_data.types import Label, Message, Text
+from asr_data.types import Label, Text
 
 LabelUnit: TypeAlias = Literal["scores", "spans", "errors"]
 Span: TypeAlias = tuple[int, int]
@@ -62,7 +63,7 @@ def label_unit(kind: pa.DataType, column: str) -> LabelUnit:
 
 
 def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tuple[Label, ...]:
-    """A response's labels in order, over the bytes of its text.
+    """A response's labels in order, over the bytes of its contents; reasoning and tool calls have no labels.
 
     Args:
         value: the column's value; null where nothing is known of this response.
@@ -78,7 +79,7 @@ def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tup
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a list of labels")
-    text = content if isinstance(content, str) else _assistant_text(content)
+    text = contents_text(content)
     if unit == "scores":
         pieces = _scored_units(value, text, column)
     else:
@@ -111,11 +112,6 @@ def _cut(text: str, ends: re.Pattern[str]) -> list[Span]:
     parts = [(start, text[start:end]) for start, end in pairwise(edges)]
     starts = [start + len(part) - len(part.lstrip()) for start, part in parts if part.strip()]
     return list(pairwise([0, *starts[1:], len(text)])) if starts else []
-
-
-def _assistant_text(messages: Sequence[Message]) -> str:
-    """As ``types.py`` defines the response text."""
-    return "".join(message.get("content") or "" for message in messages if message["role"] == "assistant")
 
 
 def _scored_units(values: Sequence[Any], text: str, column: str) -> list[Piece]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from asr_data.errors import RowRejected
+from asr_data.response import labels_in_response
 from asr_data.rows import labelled
 from asr_data.rows.choices import by_preference, by_ranks, by_scores
 from asr_data.rows.columns import column_value
@@ -168,7 +169,8 @@ def _labels(record: Mapping[str, Any], layout: Layout, side: Side, content: Text
     if role not in layout.columns:
         return None
     column = layout.columns[role]
-    return parse_labels(column_value(record, column), layout.label_units[role], content, column)
+    labels = parse_labels(column_value(record, column), layout.label_units[role], content, column)
+    return labels_in_response(labels, content)
 
 
 def _template_kwargs(record: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import TypeAlias
 import numpy as np
 
 from asr_data.errors import RowRejected
+from asr_data.response import content_spans, has_only_content, response_text
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.protocol import Scored, ScorerInfo
-from asr_data.text.template import response_text
-from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row
+from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row, Text
 
 Span: TypeAlias = tuple[int, int, float]
 """``(start, end, reward)``."""
@@ -56,12 +56,23 @@ class LabelScorer:
             return RejectedRow(row.index, rejected.code, rejected.message)
 
     def _completion(self, completion: Completion) -> ByteRewards:
-        text = response_text(completion.content).encode()
+        text = _contents_in_place(completion.content)
         labels = completion.labels or ()
         spans = [(label.start, label.end, self._rewards.get(label.name, label.reward)) for label in labels]
         check_spans(spans, len(text), "label_mismatch")
         spans = _with_line_ends(spans, text)
         return spans_to_rewards(spans, len(text), _step_ends([span[:2] for span in spans], text))
+
+
+def _contents_in_place(content: Text) -> bytes:
+    """The response text with spaces for all that is no content, and no labels are of."""
+    text = response_text(content).encode()
+    if has_only_content(content):
+        return text
+    out = bytearray(b" " * len(text))
+    for start, end in content_spans(content):
+        out[start:end] = text[start:end]
+    return bytes(out)
 
 
 def check_spans(spans: Sequence[Span], length: int, code: str) -> None:

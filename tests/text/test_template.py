@@ -23,7 +23,7 @@ def contents_of(rendered: Rendered) -> list[str]:
 @pytest.fixture
 def render(make_tokenizer: Callable[..., Tokenizer]) -> Callable[..., Rendered]:
     def call(template: str, completion: list[dict[str, Any]], prompt: list[dict[str, Any]] = PROMPT) -> Rendered:
-        return render_messages(make_tokenizer("byte_level", template).hf, prompt, completion, {})
+        return render_messages(make_tokenizer("byte_level", template), prompt, completion, {})
 
     return call
 
