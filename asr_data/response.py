@@ -37,6 +37,8 @@ PartKind: TypeAlias = Literal["reasoning", "content", "call"]
 REASONING_FIELDS: Final = ("reasoning_content", "thinking", "reasoning")
 """The names of a message's reasoning; the first that is there counts, as in transformers 5."""
 
+RESPONSE_TEXT: Final = "reasoning, content, calls"
+"""What a run's plan says of its response texts. Plans of earlier versions say nothing, and mean the contents alone."""
 _CLOSE_THINKING: Final = "\n</think>\n\n"
 
 
@@ -95,6 +97,11 @@ def has_only_content(content: Text) -> bool:
     return isinstance(content, str) or not any(
         m.get("role") == "assistant" and (reasoning_field(m) or tool_calls(m)) for m in content
     )
+
+
+def recorded_text(content: Text, plan: Mapping[str, Any]) -> str:
+    """The response text as it was for the run with this plan."""
+    return response_text(content) if plan.get("response_text") == RESPONSE_TEXT else contents_text(content)
 
 
 def contents_text(content: Text) -> str:
@@ -196,6 +203,13 @@ def bytes_of_contents(edges: Int32, content: Text) -> Int32:
         return edges
     inside = [np.clip(edges - first, 0, last - first) for first, last in content_spans(content)]
     return np.sum(inside, axis=0, dtype=np.int64).astype(np.int32) if inside else np.zeros_like(edges)
+
+
+def stored_rewards(rewards: ByteRewards, content: Text) -> ByteRewards:
+    """Rewards as an output holds them, over the response text; those of earlier versions are over the contents."""
+    size = int(rewards.span_end[-1]) if len(rewards.span_end) else 0
+    earlier = not has_only_content(content) and size == len(contents_text(content).encode())
+    return rewards_in_response(rewards, content) if earlier else rewards
 
 
 def _starts(rewards: ByteRewards) -> Int64:

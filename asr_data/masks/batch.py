@@ -25,6 +25,8 @@ class TokenBatch:
         step_start: bool ``[N]``, true where a step of the ``step`` segmenter starts.
         initial: float32 ``[R]``, the value at the end of the prompt; NaN where the scorer gave none.
         scorer_reward: float32 ``[R]``, the scorer's own sequence score; NaN where it gave none.
+        text: bool ``[N]``, true where the token carries text of the response, false for a template's own; None where
+            it is not known.
     """
 
     values: Float32
@@ -37,6 +39,7 @@ class TokenBatch:
     step_start: Bool
     initial: Float32
     scorer_reward: Float32
+    text: Bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

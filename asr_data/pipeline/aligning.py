@@ -16,15 +16,16 @@ from asr_data.masks.batch import TokenBatch
 from asr_data.pipeline.scoring import ragged, rejects_json
 from asr_data.pipeline.shards import ScoredShards, ShardNames
 from asr_data.pipeline.summary import Progress
+from asr_data.response import has_only_content, stored_rewards
 from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
-from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
+from asr_data.text import AlignedResponse, AlignedRow, Tokenizer, align, initial_value, project
 from asr_data.text.boundaries import BoundaryKind, boundary_kinds, code_points
 from asr_data.types import Bool, ByteRewards, Float32, Int32, RejectedRow, RewardForm, Row, Side
 
 STAGE = "align"
-_WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT = 1, 2, 4, 3
+_WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT, _BOUNDARY, _TEXT = 1, 2, 4, 3, 7, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class AlignedSide:
     text_start: Int32
     values: Float32
     flags: Int32
+    """Bits: written, closing, start of a step, three of ``BoundaryKind``, carries text of the response."""
     initial: float
     reward: float
     preferred: bool
@@ -100,10 +102,23 @@ class AlignStage:
     def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> AlignedRecord:
         aligned = align(row, self._tokenizer)
         sides = [
-            aligned_side(response, given, self._form, preferred=completion.preferred)
+            aligned_side(
+                response, stored_rewards(given, completion.content), self._form, preferred=completion.preferred
+            )
             for response, given, completion in zip(aligned.responses, rewards, row.completions, strict=True)
         ]
-        return row.index, aligned.prompt_ids, sides, ["prompt_merged"] if aligned.prompt_merged else []
+        return row.index, aligned.prompt_ids, sides, self._notes(row, aligned, sides)
+
+    def _notes(self, row: Row, aligned: AlignedRow, sides: Sequence[AlignedSide]) -> list[str]:
+        notes = ["prompt_merged"] if aligned.prompt_merged else []
+        if any(response.missing for response in aligned.responses):
+            notes.append("text_not_in_template")
+        pairs = zip(row.completions, sides, strict=True)
+        if any(not has_only_content(one.content) and np.isnan(side.values).any() for one, side in pairs):
+            notes.append("unscored_text")
+        if self._tokenizer.date is not None and not isinstance(row.prompt, str):
+            notes.append(f"template_date:{self._tokenizer.date.isoformat()}")
+        return notes
 
 
 def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
@@ -115,10 +130,10 @@ def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardFo
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
     steps = _scorer_steps(response, rewards) if len(rewards.step_end) else kinds >= BoundaryKind.SENTENCE
-    values = round_bfloat16(project(rewards, response.start, response.end, form))
+    values = round_bfloat16(project(rewards, response.start, response.end, form, response.takes))
     if np.isinf(values).any():
         raise RowRejected("non_finite_reward", "a token reward is beyond the largest bfloat16 number")
-    flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP
+    flags = response.written * _WRITTEN + response.closing * _CLOSING + steps * _STEP + response.covers * _TEXT
     return AlignedSide(
         ids=np.array(response.ids, dtype=np.int32),
         text_start=text_start,
@@ -225,7 +240,8 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
         end=(flags & _CLOSING) > 0,
         preferred=scalars("preferred"),
         group=np.repeat(batch.column("asr_row").to_numpy(), len(sides)),
-        boundary=(flags >> _BOUNDARY_SHIFT).astype(np.int8),
+        boundary=((flags >> _BOUNDARY_SHIFT) & _BOUNDARY).astype(np.int8),
+        text=(flags & _TEXT) > 0,
         step_start=(flags & _STEP) > 0,
         initial=scalars("initial"),
         scorer_reward=scalars("reward"),

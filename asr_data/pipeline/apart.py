@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
 from asr_data.config import OutputConfig
@@ -19,6 +20,7 @@ from asr_data.pipeline.summary import Progress
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.output import OutputDirectory
+from asr_data.text.clock import settle_date
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm
 
@@ -35,6 +37,7 @@ class ShardJob:
         run: the value of ``asr_run``.
         form: what the scorer gives.
         reference: whether the reference's log-probabilities are wanted.
+        template_date: what chat templates that ask for the date are told.
     """
 
     source: Source
@@ -44,6 +47,7 @@ class ShardJob:
     run: str
     form: RewardForm
     reference: bool
+    template_date: date | None = None
 
     @property
     def shards(self) -> int:
@@ -97,6 +101,9 @@ class LocalPool:
 
     def work(self, job: ShardJob, directory: OutputDirectory, shards: Sequence[int], progress: Progress) -> None:
         """See :class:`ShardPool`."""
+        if job.template_date is not None:
+            reference = None if self._reference is None else self._reference.tokenizer
+            settle_date((self._scorer.tokenizer, reference, job.policy), job.template_date)
         names, total, writing = job.names(directory), job.source.rows, job.writing
         index_column = f"{writing.prefix}asr_row"
         scored = job.scored(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from asr_data.pipeline.summary import PartProgress, Progress, Silent, Summary, s
 from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import check_collisions, open_output, run_id
-from asr_data.storage.manifest import Manifest, ReferenceRecord
+from asr_data.storage import WorkState, check_collisions, open_output, run_id
+from asr_data.storage.manifest import MANIFEST_NAME, Manifest, ReferenceRecord
 from asr_data.storage.output import OutputDirectory
+from asr_data.text.clock import recorded_date, settle_date
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import RewardForm
 
@@ -42,6 +44,7 @@ def score(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -50,7 +53,8 @@ def score(
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: does the shards elsewhere; ``scorer`` and
-    ``reference`` then only say who they are.
+    ``reference`` then only say who they are. ``template_date``: what chat templates that ask for the date are told;
+    default today, or the date with which the output was begun.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -59,8 +63,11 @@ def score(
     _check_apart(source, output)
     # With the columns that masking adds, too: it has no way to take other names than scoring took.
     _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, None if reference is None else _record(reference))
-    job = ShardJob(source, layout, None, writing, run_id(plan), scorer.info.form, reference is not None)
+    day = _settle_date(output, scorer, reference, None, template_date, overwrite=overwrite)
+    plan = scoring_plan(
+        source, layout, scorer, scoring, writing, None if reference is None else _record(reference), day
+    )
+    job = ShardJob(source, layout, None, writing, run_id(plan), scorer.info.form, reference is not None, day)
     workers = pool or LocalPool(scorer, reference)
     return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
 
@@ -78,6 +85,7 @@ def run(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -97,8 +105,9 @@ def run(
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     record = None if reference is None else _record(reference)
-    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask)
-    job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None)
+    day = _settle_date(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
+    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask, day)
+    job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None, day)
     workers = pool or LocalPool(scorer, reference)
     return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
 
@@ -138,6 +147,7 @@ def mask(
     tokenizer: Tokenizer | None = None,
     *,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -159,12 +169,16 @@ def mask(
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
+    told = recorded_date(manifest.plan)
+    day = settle_date((policy,), told or template_date or _date_of_output(output, overwrite=overwrite)) or told
+    if told is not None and template_date not in (None, told):
+        progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
     # The manifest's own records keep the order of columns, which its canonical plan does not.
     recorded = ("input", "scorer", "scoring", "output", "reference")
     records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
     layout = recorded_layout(manifest.plan, manifest.sides)
     records["layout"] = layout.model_dump(mode="json")
-    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask)
+    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask, day)
     if manifest.reference is None:
         plan.pop("reference", None)
     elif manifest.reference.tokenizer.fingerprint != policy.fingerprint:
@@ -186,6 +200,30 @@ def mask(
         align.work(directory, between, range(shards.shards), manifest.input.rows, progress)
         mask_and_finish(directory, plan, columns, shards, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
+
+
+def _settle_date(
+    output: Path,
+    scorer: Scorer,
+    reference: LogProbabilities | None,
+    policy: Tokenizer | None,
+    asked: date | None,
+    *,
+    overwrite: bool,
+) -> date | None:
+    """The one date that all templates of a run are told, however often and wherever it is gone on with."""
+    tokenizers = (policy, scorer.tokenizer, None if reference is None else reference.tokenizer)
+    return settle_date(tokenizers, asked or _date_of_output(output, overwrite=overwrite))
+
+
+def _date_of_output(output: Path, *, overwrite: bool) -> date | None:
+    """The date with which an output was begun; None where there is none yet, or it is going to be removed."""
+    if overwrite or not output.is_dir():
+        return None
+    plan = WorkState(output).plan()
+    if plan is None and (output / MANIFEST_NAME).is_file():
+        plan = open_output(output, verify=False).manifest.plan
+    return None if plan is None else recorded_date(plan)
 
 
 def _check_apart(source: Source, output: Path) -> None:
@@ -235,4 +273,5 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
         tokenizer = load_tokenizer(record.name)
     if tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
+    tokenizer.date = recorded_date(manifest.plan)
     return tokenizer

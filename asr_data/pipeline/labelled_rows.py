@@ -19,11 +19,13 @@ from asr_data.pipeline.aligning import AlignedRecord, aligned_side, aligned_tabl
 from asr_data.pipeline.commands import recorded_tokenizer
 from asr_data.pipeline.gold import Gold, Labels, find_gold
 from asr_data.pipeline.masking import batch_values
+from asr_data.response import stored_rewards
 from asr_data.rows import Layout, normalise
 from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.text import AlignedResponse, Tokenizer, align, project
+from asr_data.text.clock import recorded_date
 from asr_data.types import Bool, ByteRewards, Float32, Row, Side
 
 _STORED: Final = ("ids", "mask", "token_reward", "seg_start", "seg_reward", "seg_keep", "reward")
@@ -120,6 +122,7 @@ class _Reader:
     ) -> None:
         self._manifest, self._path = annotated.manifest, annotated.path
         self._layout, self._tokenizer, self._gold, self._options = layout, tokenizer, gold, options
+        tokenizer.date = recorded_date(annotated.manifest.plan)
         added = set(self._manifest.added_columns())
         self._input = [name for name in annotated.schema().names if name not in added]
         self._records: list[AlignedRecord] = []
@@ -161,7 +164,7 @@ class _Reader:
         form = self._manifest.scorer.form
         responses = align(row, self._tokenizer).responses
         sides = [
-            aligned_side(response, given, form, preferred=completion.preferred)
+            aligned_side(response, stored_rewards(given, completion.content), form, preferred=completion.preferred)
             for response, given, completion in zip(responses, rewards, row.completions, strict=True)
         ]
         self._records.append((row.index, [], sides, []))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from importlib.metadata import version
 from typing import Any
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.response import RESPONSE_TEXT
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import PartRecord
 from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.text.clock import PLAN_KEY
 from asr_data.text.tokenizer import Tokenizer
 
 _VERSIONED = ("asr-data", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
@@ -28,6 +31,7 @@ def scoring_plan(
     scoring: ScoringConfig,
     writing: OutputConfig,
     reference: ReferenceRecord | None = None,
+    template_date: date | None = None,
 ) -> dict[str, Any]:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
@@ -51,6 +55,8 @@ def scoring_plan(
     return {
         "input": record.model_dump(mode="json"),
         "layout": layout.model_dump(mode="json"),
+        "response_text": RESPONSE_TEXT,
+        **({} if template_date is None else {PLAN_KEY: template_date.isoformat()}),
         "scorer": scored_by.model_dump(mode="json"),
         "scorer_tokenizer": None if tokenizer is None else tokenizer_record(tokenizer).model_dump(mode="json"),
         "scoring": scoring.model_dump(mode="json"),
@@ -60,11 +66,15 @@ def scoring_plan(
     }
 
 
-def mask_plan(scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig) -> dict[str, Any]:
+def mask_plan(
+    scored: Mapping[str, Any], tokenizer: Tokenizer, mask: MaskConfig, template_date: date | None = None
+) -> dict[str, Any]:
     """The plan of ``run``, and of ``mask`` after ``score``: the same either way."""
     kept = {key: value for key, value in scored.items() if key not in ("tokenizer", "mask")}
     return {
         **kept,
+        "response_text": RESPONSE_TEXT,
+        **({} if template_date is None else {PLAN_KEY: template_date.isoformat()}),
         "tokenizer": tokenizer_record(tokenizer).model_dump(mode="json"),
         "mask": mask.model_dump(mode="json"),
     }

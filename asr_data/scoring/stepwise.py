@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.response import bytes_of_contents, contents_text
+from asr_data.response import bytes_of_contents, contents_text, response_text
 from asr_data.scoring.config import PromptConfig, StepConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
@@ -30,7 +30,9 @@ def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: St
     readings = []
     for completion in row.completions:
         if not contents_text(completion.content):
-            readings.append(NOTHING_READ)
+            if not response_text(completion.content):
+                raise RowRejected("empty_response", "the assistant wrote nothing")
+            readings.append(NOTHING_READ)  # reasoning and calls alone, of which no step is read
             continue
         if steps.layout == "turn_per_step":
             asked = _turns(row, completion.content, tokenizer, prompt, steps)

@@ -11,17 +11,22 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from datetime import date, datetime
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from asr_data.errors import ConfigError
+from asr_data.errors import ConfigError, CorruptFileError
+
+if TYPE_CHECKING:
+    from asr_data.text.tokenizer import Tokenizer
 
 SECONDS: Final = 30.0
 """How long a template may take over one conversation."""
 
+PLAN_KEY: Final = "template_date"
+"""Where the plan of a run has the date."""
 _ROUND: Final = 0.2
 _IDLE_ROUNDS: Final = 10
 _FUNCTION: Final = "strftime_now"
@@ -41,6 +46,38 @@ def today(hf: Any) -> date:
         [{"role": "user", "content": ""}], chat_template="{{ strftime_now('%Y-%m-%d') }}", tokenize=False
     )
     return date.fromisoformat(said)
+
+
+def settle_date(tokenizers: Iterable[Tokenizer | None], day: date | None) -> date | None:
+    """Give every tokenizer the same date, and return it; None where no template asks for one.
+
+    Args:
+        tokenizers: of one run; None stands for one that is not there.
+        day: the date of the run so far; None: today.
+    """
+    there = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    asking = [tokenizer for tokenizer in there if reads_clock(tokenizer.hf)]
+    if not asking:
+        return None
+    settled = day or today(asking[0].hf)
+    for tokenizer in there:
+        tokenizer.date = settled
+    return settled
+
+
+def recorded_date(plan: Mapping[str, Any]) -> date | None:
+    """The date in the plan of a run, which anybody can have written; None where there is none.
+
+    Raises:
+        CorruptFileError: what stands there is no date.
+    """
+    value = plan.get(PLAN_KEY)
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError(f"the plan's {PLAN_KEY} is {value!r}, not a date like 2026-01-31") from error
 
 
 def fixed_clock(hf: Any, template: Any = None) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from asr_data.errors import ConfigError, OutputExistsError, StorageError
 from asr_data.storage import AnnotatedDirectory, Manifest, commit_bytes
 from asr_data.text import Tokenizer
+from asr_data.text.clock import recorded_date
 from asr_data.types import Side
 from asr_data.view.escape import visible
 from asr_data.view.gold import gold_reader
@@ -75,6 +76,8 @@ def write_report(
     record = annotated.manifest.tokenizer
     if tokenizer is not None and record is not None and tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {tokenizer.name!r} is not {record.name!r}, which the masks are for")
+    if tokenizer is not None:
+        tokenizer.date = recorded_date(annotated.manifest.plan)
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already; --overwrite replaces a file")
     library = chart_library()
