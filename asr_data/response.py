@@ -14,8 +14,7 @@ and its tool calls; the texts of a completion's messages follow each other witho
 
 A message of content alone is that content. The reasoning is the first of ``reasoning_content``, ``thinking`` and
 ``reasoning`` that is there, the order of transformers' ``apply_chat_template``. Arguments that are a text stand as they
-are, others as JSON with the characters as they are. A line break stands before a call that has something of its message
-before it.
+are, others as JSON with the characters as they are. A call stands on lines of its own.
 
 A scorer that reads contents alone leaves the rest unknown; :func:`content_spans` says where the contents are.
 """
@@ -242,10 +241,10 @@ def _message_text(message: Message, number: int, before: int) -> tuple[str, list
         parts.append(Part("content", number, before + len(text), before + len(text) + len(content)))
         text += content
     for function in tool_calls(message):
-        text += "\n<tool_call>\n" if text else "<tool_call>\n"
+        text += ("\n" if text and not text.endswith("\n") else "") + "<tool_call>\n"
         called, part = _call(function, number, before + len(text))
         parts.append(part)
-        text += called + "\n</tool_call>"
+        text += called + "\n</tool_call>\n"
     return text, parts
 
 

@@ -22,7 +22,7 @@ STAGES = ("rows", "text", "scoring", "segments", "masks", "storage", "pipeline")
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
-    "response": set(),
+    "response": {"types"},
     "config": set(),
     "rows": set(),
     "text": set(),
