@@ -10,14 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asr_data.pipeline import annotate, evaluate
+    from asr_data.evaluation import evaluate
+    from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import split
 
 _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
-    "evaluate": "asr_data.pipeline",
+    "evaluate": "asr_data.evaluation",
     "split": "asr_data.segments",
 }
 

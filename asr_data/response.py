@@ -258,3 +258,23 @@ def _call(function: Mapping[str, Any], number: int, start: int) -> tuple[str, Pa
     named = start + len(head) + 1, start + len(head) + len(name) - 1
     first = start + len(head) + len(name) + len(middle)
     return text, Part("call", number, start, start + len(text), named, (first, first + len(arguments)))
+
+
+# --- positions -------------------------------------------------------------------------------------------------------
+
+
+def byte_offsets(text: str) -> Int64:
+    """Return int64 ``[len(text) + 1]``: the byte at which each code point starts, and the length in bytes.
+
+    Raises:
+        UnicodeEncodeError: ``text`` holds a lone surrogate, which has no UTF-8 form.
+    """
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    return np.append(np.flatnonzero((data & 0xC0) != 0x80), data.size).astype(np.int64, copy=False)
+
+
+def code_points(text: str, byte_positions: Int32) -> Int32:
+    """Return int32: the code point that holds each byte; the length of the text for its end."""
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    holder = np.append(np.cumsum((data & 0xC0) != 0x80) - 1, len(text))
+    return holder[byte_positions].astype(np.int32)

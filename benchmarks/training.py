@@ -44,7 +44,8 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> None:
 
     import asr_data
     from asr_data.rows import detect, first_records, open_source, read_rows
-    from asr_data.scoring.checkpoint import packaged_file, quiet_transformers
+    from asr_data.scoring.locate import packaged_file
+    from asr_data.scoring.quiet import quiet_transformers
     from asr_data.training.run import BUILTIN_BACKBONE
     from asr_data.types import Row
 

@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from asr_data.evaluation.ratios import Measure
+from asr_data.ragged import row_sums
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.rewards import segment_rewards
+from asr_data.statistics.bootstrap import Measure
 from asr_data.types import Bool, Float32, Float64, Int64
 
 TITLES: Final[dict[str, str]] = {
@@ -232,9 +233,7 @@ def _share(judged: Judged, part: Bool, whole: Bool) -> Measure:
 
 def _count(judged: Judged, flags: Bool) -> Float64:
     """True tokens of each response, float64 ``[R]``."""
-    total = np.concatenate(([0], np.cumsum(flags, dtype=np.int64)))
-    counts: Float64 = (total[judged.row_offsets[1:]] - total[judged.row_offsets[:-1]]).astype(np.float64)
-    return counts
+    return row_sums(flags, judged.row_offsets).astype(np.float64)
 
 
 @njit(cache=True, nogil=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from asr_data.evaluation.metrics import bootstrap_interval, pair_wins
+from asr_data.pipeline.aligned_rows import byte_rewards
+from asr_data.statistics.ranking import bootstrap_interval, pair_wins
+from asr_data.storage import open_output
 from asr_data.types import ByteRewards
+
+PAIRS: Final = 10_000
+"""Pairs that are compared: enough to settle the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,22 @@ class MidResponse:
             f"{self.high:.0%}; chance is 50%), at the end {self.at_end:.0%}: segments made from it are noise; read it "
             "with branches (read: branch)"
         )
+
+
+def check_mid_response(path: Path) -> MidResponse | None:
+    """How a sequence head ranks the pairs of a finished directory at the end and in the middle.
+
+    Looks at the first ``PAIRS`` pairs. None for other kinds of scorers, and where there are no pairs.
+    """
+    directory = open_output(path, verify=False)
+    if directory.manifest.scorer.kind != "seq_head" or set(directory.manifest.sides) != {"chosen", "rejected"}:
+        return None
+
+    def pairs() -> Iterator[tuple[ByteRewards, ByteRewards]]:
+        for batch in directory.score_batches():
+            yield from zip(byte_rewards(batch, "chosen"), byte_rewards(batch, "rejected"), strict=True)
+
+    return mid_response(islice(pairs(), PAIRS))
 
 
 def mid_response(pairs: Iterable[Sequence[ByteRewards]]) -> MidResponse | None:

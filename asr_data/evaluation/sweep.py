@@ -28,10 +28,10 @@ from asr_data.config import (
 )
 from asr_data.errors import ConfigError
 from asr_data.evaluation.measures import Judged, measure
-from asr_data.evaluation.ratios import Measure
 from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
 from asr_data.masks.apply import response_rewards, token_rewards
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.statistics.bootstrap import Measure
 from asr_data.types import Bool
 
 _AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)

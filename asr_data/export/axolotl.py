@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter, Sequence
-from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.formats import Example, Facts, Format, Setup
 from asr_data.export.labels import LABELLED, preferred_labelled, preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 from asr_data.text import Tokenizer
@@ -48,7 +48,7 @@ def segments(tokenizer: Tokenizer) -> Format:
     )
 
 
-def _segmented(annotated: AnnotatedDirectory, cutter: Cutter, hf: Any) -> Iterator[Record]:
+def _segmented(annotated: AnnotatedDirectory, cutter: Cutter, hf: Any) -> Iterator[Example]:
     for response, sequence in preferred_sequences(annotated, cutter):
         found = _segments(sequence, hf)
         if found is None:

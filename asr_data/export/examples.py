@@ -10,9 +10,9 @@ import numpy as np
 
 from asr_data.errors import CorruptFileError, InputError
 from asr_data.export.notes import Notes
+from asr_data.ragged import Ragged
 from asr_data.rows import Layout, normalise, recorded_layout
 from asr_data.storage import AnnotatedDirectory
-from asr_data.storage.checks import Ragged
 from asr_data.types import Bool, Int32, Int64, Side
 
 Truncate: TypeAlias = Literal["end", "start"]
@@ -43,7 +43,7 @@ class Response:
     mask: Bool
 
 
-Row: TypeAlias = tuple[Response, ...]
+Responses: TypeAlias = tuple[Response, ...]
 """Chosen and rejected, or the one completion."""
 
 
@@ -113,7 +113,7 @@ def require_masks(annotated: AnnotatedDirectory) -> None:
         raise InputError(f"{annotated.path} holds scores and no masks yet: asr-annotate mask {annotated.path} -o DIR")
 
 
-def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[Row]:
+def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[Responses]:
     """The annotated rows in input order, a batch at a time in memory.
 
     Raises:
@@ -146,7 +146,7 @@ def _lists(annotated: AnnotatedDirectory, column: Any, name: str) -> list[Any]:
     ragged = Ragged(column)
     if ragged.null.any():
         raise CorruptFileError(f"{annotated.path}: column {name!r} holds nulls; see asr-annotate validate")
-    return np.split(ragged.values, ragged.offsets[1:-1])
+    return ragged.arrays()
 
 
 def _response(annotated: AnnotatedDirectory, row: int, side: Side, verdict: bool, cells: Mapping[str, Any]) -> Response:

@@ -9,18 +9,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import StorageError
-from asr_data.export.formats import Record
-from asr_data.storage import commit_bytes, commit_parquet, file_sha256
+from asr_data.export.formats import Example
+from asr_data.ragged import list_column
+from asr_data.storage.commit import commit_bytes, commit_parquet, file_sha256
 
 BATCH_ROWS: Final = 1_000
 """Examples in memory at once."""
 
 
-def write_data(root: Path, file: str, schema: pa.Schema, records: Iterable[Record]) -> int:
+def write_data(root: Path, file: str, schema: pa.Schema, records: Iterable[Example]) -> int:
     """Writes the examples to ``root / file``, as its ending says, and returns their number.
 
     Raises:
@@ -39,7 +39,7 @@ def write_data(root: Path, file: str, schema: pa.Schema, records: Iterable[Recor
             raise StorageError(f"{path}: ends with {ending!r}; allowed are .parquet, .jsonl, .arrow")
 
 
-def _write_json_lines(path: Path, records: Iterable[Record]) -> int:
+def _write_json_lines(path: Path, records: Iterable[Example]) -> int:
     rows = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for record in records:
@@ -87,7 +87,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": str(kind), "_type": "Value"}
 
 
-def _batches(records: Iterable[Record], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(records: Iterable[Example], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     iterator = iter(records)
     while group := list(islice(iterator, BATCH_ROWS)):
         columns = [_column([record[field.name] for record in group], field.type) for field in schema]
@@ -98,5 +98,4 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
     """One value per example; lists come as NumPy arrays."""
     if not isinstance(kind, pa.ListType):
         return pa.array(values, type=kind)
-    offsets: Any = pa.array(np.cumsum([0, *map(len, values)], dtype=np.int32))
-    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(values), type=kind.value_type), type=kind)
+    return list_column(values, kind.value_type)

@@ -25,7 +25,7 @@ Target: TypeAlias = Literal[
 ]
 FORMATS: Final[tuple[Target, ...]] = get_args(Target)
 
-Record: TypeAlias = dict[str, Any]
+Example: TypeAlias = dict[str, Any]
 """One example: column to value; lists of numbers as NumPy arrays."""
 
 
@@ -90,6 +90,6 @@ class Format:
 
     file: str
     schema: pa.Schema
-    records: Callable[[AnnotatedDirectory, Cutter], Iterator[Record]]
+    records: Callable[[AnnotatedDirectory, Cutter], Iterator[Example]]
     setup: Callable[[Facts], Setup]
     pairs: bool = False

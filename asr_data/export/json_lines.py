@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from asr_data.export.examples import Cutter, require_masks
-from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.formats import Example, Facts, Format, Setup
 from asr_data.storage import AnnotatedDirectory
 from asr_data_schemas import data_schema
 
@@ -18,7 +18,7 @@ def every_column(annotated: AnnotatedDirectory) -> Format:
     return Format("train.jsonl", schema, _records, _setup)
 
 
-def _records(annotated: AnnotatedDirectory, _: Cutter) -> Iterator[Record]:
+def _records(annotated: AnnotatedDirectory, _: Cutter) -> Iterator[Example]:
     require_masks(annotated)
     for batch in annotated.data_batches(columns=list(annotated.manifest.added_columns())):
         yield from batch.to_pylist()

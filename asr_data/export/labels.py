@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter, Response, Sequence, read_rows
-from asr_data.export.formats import Record
+from asr_data.export.formats import Example
 from asr_data.storage import AnnotatedDirectory
 
 LABELLED: Final[list[tuple[str, pa.DataType]]] = [
@@ -20,7 +20,7 @@ LABELLED: Final[list[tuple[str, pa.DataType]]] = [
 """Columns of a sequence with labels."""
 
 
-def labelled(sequence: Sequence, prefix: str = "") -> Record:
+def labelled(sequence: Sequence, prefix: str = "") -> Example:
     """The columns of one sequence: every token attended to, masked ones labelled −100."""
     return {
         f"{prefix}input_ids": sequence.ids,
@@ -40,7 +40,7 @@ def preferred_sequences(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterat
             yield response, sequence
 
 
-def preferred_labelled(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def preferred_labelled(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     """:func:`preferred_sequences` with labels."""
     for _, sequence in preferred_sequences(annotated, cutter):
         yield labelled(sequence)

@@ -12,13 +12,13 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.export.examples import Cutter, Row, read_rows
-from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.examples import Cutter, Responses, read_rows
+from asr_data.export.formats import Example, Facts, Format, Setup
 from asr_data.export.labels import LABELLED, labelled, preferred_labelled
 from asr_data.storage import AnnotatedDirectory
 
 _MEDIA: Final = ("images", "videos", "audios")
-_NO_MEDIA: Final[Record] = dict.fromkeys(_MEDIA)
+_NO_MEDIA: Final[Example] = dict.fromkeys(_MEDIA)
 _MEDIA_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [(name, pa.null()) for name in _MEDIA]
 _FILE: Final = "train/data-00000-of-00001.arrow"
 
@@ -45,25 +45,25 @@ def sft() -> Format:
     return Format(_FILE, pa.schema(LABELLED + _MEDIA_COLUMNS), _preferred, lambda facts: _setup(facts, "sft", ""))
 
 
-def _pairs(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def _pairs(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     for chosen, rejected in read_rows(annotated):
         first, second = cutter.sequence(chosen), cutter.sequence(rejected)
         if first is not None and second is not None:
             yield {**labelled(first, "chosen_"), **labelled(second, "rejected_"), **_NO_MEDIA}
 
 
-def _preferred(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def _preferred(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     for record in preferred_labelled(annotated, cutter):
         yield {**record, **_NO_MEDIA}
 
 
-def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     """Pairs each prompt with the response of the row before it: mismatched, as the KL estimate of KTO wants it.
 
     The first row has none before it and takes the one after it. The KL sequence keeps its own mask, so that the
     estimate and the rewards that it is compared with are sums over the same kind of tokens.
     """
-    before: Row | None = None
+    before: Responses | None = None
     for row, after in _with_next(read_rows(annotated)):
         others = before or after or row
         for place, response in enumerate(row):
@@ -80,8 +80,8 @@ def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
         before = row
 
 
-def _with_next(rows: Iterable[Row]) -> Iterator[tuple[Row, Row | None]]:
-    current: Row | None = None
+def _with_next(rows: Iterable[Responses]) -> Iterator[tuple[Responses, Responses | None]]:
+    current: Responses | None = None
     for row in rows:
         if current is not None:
             yield current, row

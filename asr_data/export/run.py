@@ -15,7 +15,8 @@ from asr_data.export.files import write_data
 from asr_data.export.formats import FORMATS, Facts, Format, Setup, Target
 from asr_data.export.notes import Notes
 from asr_data.export.output import MANIFEST_NAME, new_directory
-from asr_data.storage import AnnotatedDirectory, commit_bytes, file_sha256
+from asr_data.storage import AnnotatedDirectory
+from asr_data.storage.commit import commit_bytes, file_sha256
 from asr_data.text import Tokenizer
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter
-from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.formats import Example, Facts, Format, Setup
 from asr_data.export.labels import LABELLED, preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 
@@ -19,7 +19,7 @@ def sft() -> Format:
     return Format("data/train.parquet", pa.schema(columns), _records, _setup)
 
 
-def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     for _, sequence in preferred_sequences(annotated, cutter):
         yield {"input_ids": sequence.ids, "labels": sequence.labels}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter
-from asr_data.export.formats import Facts, Format, Record, Setup
+from asr_data.export.formats import Example, Facts, Format, Setup
 from asr_data.export.labels import preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 
@@ -24,7 +24,7 @@ def sft() -> Format:
     return Format("data/train.parquet", pa.schema(columns), _records, _setup)
 
 
-def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Record]:
+def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     for _, sequence in preferred_sequences(annotated, cutter):
         yield {"input_ids": sequence.ids, "loss_mask": sequence.mask.astype(np.int8)}
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_data.errors import CorruptFileError
-from asr_data.storage import Manifest, check_file, file_sha256, load_manifest
+from asr_data.storage import Manifest, load_manifest
+from asr_data.storage.commit import check_file, file_sha256
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME
 
 

@@ -12,7 +12,7 @@ from asr_data.errors import InputError
 from asr_data.judging.pairs import expert_pick
 from asr_data.judging.verdict import Pick
 from asr_data.judging.votes import Outcome
-from asr_data.storage import commit_bytes
+from asr_data.storage.commit import commit_bytes
 
 PILE_NAME: Final = "undecided.csv"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from asr_data.evaluation.metrics import bootstrap_interval
 from asr_data.judging.config import Judge
 from asr_data.judging.journal import Verdict
 from asr_data.judging.verdict import CRITERIA, Pick
 from asr_data.judging.votes import Outcome
+from asr_data.statistics.ranking import bootstrap_interval
 
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
 """What a pair adds to the win rate of the first column: ties, and pairs that nobody decided, count half."""

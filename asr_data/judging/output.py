@@ -17,7 +17,7 @@ from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
 from asr_data.judging.journal import JOURNAL_NAME, Verdict, locked, read_plan
 from asr_data.judging.votes import Outcome
-from asr_data.storage import commit_bytes, commit_parquet
+from asr_data.storage.commit import commit_bytes, commit_parquet
 from asr_data.storage.plan import plan_differences
 from asr_data.types import RejectedRow
 from asr_data_schemas import REJECTS_SCHEMA

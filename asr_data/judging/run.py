@@ -20,9 +20,10 @@ from asr_data.judging.figures import Figures, figures
 from asr_data.judging.journal import JOURNAL_NAME, Journal, Key, Verdict, read_verdicts
 from asr_data.judging.pairs import Pairs
 from asr_data.judging.prompt import PROMPT_VERSION
-from asr_data.judging.session import Progress, Session
+from asr_data.judging.session import Session
 from asr_data.judging.verdict import ORDERS, Pick
 from asr_data.judging.votes import Outcome, outcome
+from asr_data.progress import Progress
 from asr_data.rows import Layout, Source
 from asr_data.types import RejectedRow
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from asr_data.errors import JudgeError
 from asr_data.judging.asking import Answer, Client, RequestFailedError
@@ -15,18 +15,12 @@ from asr_data.judging.journal import Journal, Key, Verdict
 from asr_data.judging.pairs import Pair, Pairs
 from asr_data.judging.prompt import messages
 from asr_data.judging.verdict import ORDERS, Order
+from asr_data.progress import Progress
 from asr_data.types import RejectedRow
 
 STAGE: Final = "judge"
 FAILURES_IN_A_ROW: Final = 5
 """So many failed requests without one that succeeds end the run: the judge is down, or its settings are wrong."""
-
-
-class Progress(Protocol):
-    """Told how far the judging is."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str, note: str) -> None:
-        """Cumulative counts: verdicts there, of how many, and tokens of this run; ``note`` is the cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class TokenBatch:
         end: bool ``[N]``, true at the end-of-turn tokens of the assistant's own turns.
         preferred: bool ``[R]``, the verdicts.
         group: int64 ``[R]``, the input row; responses to one row are adjacent.
-        boundary: int8 ``[N]`` of ``asr_data.text.boundaries.BoundaryKind``.
+        boundary: int8 ``[N]`` of ``asr_data.boundaries.BoundaryKind``.
         step_start: bool ``[N]``, true where a step of the ``step`` segmenter starts.
         initial: float32 ``[R]``, the value at the end of the prompt; NaN where the scorer gave none.
         scorer_reward: float32 ``[R]``, the scorer's own sequence score; NaN where it gave none.

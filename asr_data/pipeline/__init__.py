@@ -5,19 +5,16 @@
 Each stage works shard by shard, a shard being ``shard_rows`` consecutive input rows, and commits a shard before it
 goes on. :func:`run` does all three, :func:`score` the first, :func:`mask` the last two on a finished directory. The
 first two need no look at other shards, so several machines can share them (``part=``); :func:`merge` joins their parts.
-:func:`evaluate` and :func:`sweep` judge a directory against gold labels.
 Importing this does not import torch.
 """
 
 from asr_data.pipeline.commands import mask, run, score
-from asr_data.pipeline.evaluating import evaluate, sweep
-from asr_data.pipeline.labelled_rows import GoldOptions
-from asr_data.pipeline.memory import annotate
-from asr_data.pipeline.parts import merge
-from asr_data.pipeline.summary import Progress, SideSummary, Silent, Summary
+from asr_data.pipeline.in_memory import annotate
+from asr_data.pipeline.merging import merge
+from asr_data.pipeline.summary import SideSummary, Summary
+from asr_data.progress import Progress, Silent
 
 __all__ = [
-    "run", "score", "mask", "merge", "annotate", "evaluate", "sweep",
-    "GoldOptions",
+    "run", "score", "mask", "merge", "annotate",
     "Progress", "Silent", "Summary", "SideSummary",
 ]  # fmt: skip

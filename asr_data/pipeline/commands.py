@@ -15,21 +15,26 @@ from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import ConfigError, StorageError
 from asr_data.pipeline import logprobs
 from asr_data.pipeline.aligning import AlignStage
-from asr_data.pipeline.apart import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
 from asr_data.pipeline.logprobs import LogProbabilities
-from asr_data.pipeline.parts import part_summary
+from asr_data.pipeline.merging import part_summary
 from asr_data.pipeline.plan import mask_plan, part_record, scoring_plan
-from asr_data.pipeline.shards import FinishedShards, ShardNames
-from asr_data.pipeline.summary import PartProgress, Progress, Silent, Summary, summary_of, tell_state
+from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+from asr_data.pipeline.reporting import PartProgress, report_state
+from asr_data.pipeline.shard_files import FinishedShards, ShardNames
+from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
+from asr_data.pipeline.summary import Summary, summary_of
+from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import WorkState, check_collisions, open_output, run_id
-from asr_data.storage.manifest import MANIFEST_NAME, Manifest, ReferenceRecord
+from asr_data.storage import open_output
+from asr_data.storage.columns import check_collisions
+from asr_data.storage.manifest import MANIFEST_NAME, ReferenceRecord, run_id
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.work import WorkState
 from asr_data.text.clock import recorded_date, settle_date
-from asr_data.text.tokenizer import Tokenizer, load_tokenizer
+from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm
 
 
@@ -126,7 +131,7 @@ def _annotate(
     started = time.monotonic()
     record = None if part is None else part_record(plan, part)
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=record)
-    tell_state(directory, progress)
+    report_state(directory, progress)
     if part is not None:
         shards = part.files(job.shards)
         rows = job.rows(shards)
@@ -187,7 +192,7 @@ def mask(
         )
         plan.pop("reference")
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
-    tell_state(directory, progress)
+    report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
         columns = storable(pa.schema([schema.field(name) for name in manifest.input.column_types]))
@@ -254,24 +259,3 @@ def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> N
 def _check_reward(mask: MaskConfig, form: RewardForm) -> None:
     if mask.reward == "delta" and form == "increment":
         raise ConfigError("reward 'delta' turns values into increments, and this scorer gives increments already")
-
-
-def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
-    """The policy tokenizer that a directory was made with, or its scorer's own.
-
-    Raises:
-        ConfigError: there is none, or what is found by its name now is another one.
-    """
-    record = manifest.tokenizer
-    if record is None:
-        raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
-    if record.name in (manifest.scorer.name, "builtin"):
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        tokenizer = load_scorer_tokenizer(record.name)
-    else:
-        tokenizer = load_tokenizer(record.name)
-    if tokenizer.fingerprint != record.fingerprint:
-        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
-    tokenizer.date = recorded_date(manifest.plan)
-    return tokenizer

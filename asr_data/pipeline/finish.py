@@ -15,11 +15,20 @@ from asr_data.pipeline import aligning, logprobs, masking, scoring
 from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import versions
 from asr_data.pipeline.scoring import rejects_json
-from asr_data.pipeline.shards import ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress, side_statistics
+from asr_data.pipeline.shard_files import ScoredShards, ShardNames
+from asr_data.pipeline.summary import side_statistics
+from asr_data.progress import Progress
 from asr_data.rows import Layout
-from asr_data.storage import dataset_card, run_id
-from asr_data.storage.manifest import Counts, InputRecord, Manifest, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.card import dataset_card
+from asr_data.storage.manifest import (
+    Counts,
+    InputRecord,
+    Manifest,
+    ReferenceRecord,
+    ScorerRecord,
+    TokenizerRecord,
+    run_id,
+)
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.reader import AnnotatedDirectory
 

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.pipeline.shards import ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.shard_files import ScoredShards, ShardNames
+from asr_data.progress import Progress
+from asr_data.ragged import list_column
 from asr_data.rows import Layout, normalise
 from asr_data.storage import ReferenceRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
@@ -23,7 +24,7 @@ STAGE = "logprobs"
 
 
 class LogProbabilities(Protocol):
-    """A reference model, such as :class:`asr_data.scoring.reference.Reference`, whose attributes these are."""
+    """A reference model, such as :class:`asr_data.scoring.reference.ReferenceModel`, whose attributes these are."""
 
     @property
     def name(self) -> str: ...  # noqa: D102 - the class says it
@@ -94,17 +95,13 @@ class LogprobStage:
     def _table(self, indices: Sequence[int], rows: Sequence[list[Float32] | None]) -> pa.Table:
         sides = self._layout.sides
         columns: list[Any] = [pa.array(indices, type=pa.int64())]
-        columns += [_nullable([None if row is None else row[side] for row in rows]) for side in range(len(sides))]
+        columns += [
+            list_column([None if row is None else _not_above_zero(row[side]) for row in rows], pa.float32())
+            for side in range(len(sides))
+        ]
         return pa.Table.from_arrays(columns, schema=logprobs_schema(sides))
 
 
-def _nullable(lists: Sequence[Float32 | None]) -> pa.Array[Any]:
-    """Arrays as one list column; None becomes null."""
-    ends = np.cumsum([0 if part is None else len(part) for part in lists])
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    values = np.concatenate([np.zeros(0, np.float32), *(part for part in lists if part is not None)])
-    # Rounding may leave a certain token a hair above 0.
-    values = np.minimum(values, np.float32(0))
-    mask: Any = pa.array([part is None for part in lists], type=pa.bool_())
-    ends_of_lists: Any = pa.array(offsets, type=pa.int32())
-    return pa.ListArray.from_arrays(ends_of_lists, pa.array(values, type=pa.float32()), mask=mask)
+def _not_above_zero(values: Float32) -> Float32:
+    """Rounding may leave a certain token a hair above 0."""
+    return np.minimum(values, np.float32(0))

@@ -13,10 +13,11 @@ from pydantic import JsonValue
 from asr_data.config import MaskConfig
 from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
 from asr_data.masks.batch import MaskedBatch, TokenBatch
-from asr_data.pipeline.aligning import token_batch
+from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
-from asr_data.pipeline.shards import BATCH_ROWS, ScoredShards, ShardNames
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
+from asr_data.progress import Progress
+from asr_data.ragged import interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
@@ -127,7 +128,7 @@ class MaskStage:
     ) -> pa.Table:
         count = len(self._sides)
         columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
-        text_start = batch_values(batch, self._sides, "text_start")
+        text_start = interleaved([batch.column(f"{side}_text_start") for side in self._sides])[0]
         flat_start = masked.segment_start + np.repeat(tokens.row_offsets[:-1], np.diff(masked.segment_offsets))
         for position, side in enumerate(self._sides):
             responses = np.arange(position, source.num_rows * count, count)
@@ -188,8 +189,8 @@ class _Shard:
             message = f"no segment of {side} agrees with its verdict, and --on-empty drop was given"
             self._rejects += rejects_json([RejectedRow(int(indices[row]), "empty_mask", message)])
         lengths, segments = np.diff(tokens.row_offsets), np.diff(masked.segment_offsets)
-        kept_tokens = _sums(masked.mask, tokens.row_offsets)
-        kept_segments = _sums(masked.segment_keep, masked.segment_offsets)
+        kept_tokens = row_sums(masked.mask, tokens.row_offsets)
+        kept_segments = row_sums(masked.segment_keep, masked.segment_offsets)
         for position, side in enumerate(sides):
             mine = np.flatnonzero(self.kept) * count + position
             self._count(f"{side}_responses", len(mine))
@@ -242,15 +243,6 @@ class RowLookup:
         return held.filter(pc.is_in(column, value_set=indices))
 
 
-def batch_values(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> Any:
-    """A list column of all sides, flat, in the response order of :func:`token_batch`."""
-    columns: list[Any] = [batch.column(f"{side}_{name}") for side in sides]
-    offsets = [c.offsets.to_numpy() for c in columns]
-    values = [c.values.to_numpy(zero_copy_only=False) for c in columns]
-    parts = [values[s][offsets[s][r] : offsets[s][r + 1]] for r in range(batch.num_rows) for s in range(len(sides))]
-    return np.concatenate(parts)
-
-
 def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of the schema in its types. Equal types are left alone: Arrow cannot cast nulls within objects."""
     columns: list[Any] = [
@@ -263,12 +255,4 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:
     """Some responses of a flat array as a list column; NaN becomes null."""
-    lengths = np.diff(offsets)[responses]
-    picked: Any = np.concatenate([flat[offsets[r] : offsets[r + 1]] for r in responses])
-    ends: Any = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), type=pa.int32())
-    return pa.ListArray.from_arrays(ends, pa.array(picked, type=kind, from_pandas=True))
-
-
-def _sums(flags: Bool, offsets: Int64) -> Int64:
-    total = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
-    return total[offsets[1:]] - total[offsets[:-1]]
+    return list_column([flat[offsets[r] : offsets[r + 1]] for r in responses], kind)

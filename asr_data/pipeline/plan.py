@@ -11,8 +11,8 @@ from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.response import RESPONSE_TEXT
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
-from asr_data.storage import PartRecord
 from asr_data.storage.manifest import InputRecord, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.work import PartRecord
 from asr_data.text.clock import PLAN_KEY
 from asr_data.text.tokenizer import Tokenizer
 

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.pipeline.shards import ShardNames
-from asr_data.pipeline.splitting import score_or_split
-from asr_data.pipeline.summary import Progress
+from asr_data.pipeline.scorer_failures import score_or_split
+from asr_data.pipeline.shard_files import ShardNames
+from asr_data.progress import Progress
+from asr_data.ragged import list_column
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.output import OutputDirectory, Rows
@@ -173,16 +173,8 @@ def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], sides: Seq
     columns: list[Any] = [pa.array([row.index for row, _ in kept], type=pa.int64())]
     for position, _ in enumerate(sides):
         rewards = [answer[position] for _, answer in kept]
-        columns.append(ragged([r.span_end for r in rewards], pa.int32()))
-        columns.append(ragged([r.span_reward for r in rewards], pa.float32()))
-        columns.append(ragged([r.step_end for r in rewards], pa.int32()))
+        columns.append(list_column([r.span_end for r in rewards], pa.int32()))
+        columns.append(list_column([r.span_reward for r in rewards], pa.float32()))
+        columns.append(list_column([r.step_end for r in rewards], pa.int32()))
         columns.append(pa.array([r.reward for r in rewards], type=pa.float32()))
     return schema, [pa.Table.from_arrays(columns, schema=schema)]
-
-
-def ragged(lists: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
-    """Numpy arrays as one list column; NaN becomes null."""
-    ends = np.cumsum([len(x) for x in lists])
-    offsets: Any = pa.array(np.concatenate([[0], ends]).astype(np.int32), type=pa.int32())
-    values: Any = np.concatenate(lists) if lists else np.zeros(0)
-    return pa.ListArray.from_arrays(offsets, pa.array(values, type=kind, from_pandas=True))

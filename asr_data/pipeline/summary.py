@@ -1,4 +1,4 @@
-"""What a run tells while it works and when it is done."""
+"""What a run reports when it is done."""
 
 from __future__ import annotations
 
@@ -6,58 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from asr_data.storage.manifest import Manifest
-from asr_data.storage.output import OutputDirectory
-
-
-class Progress(Protocol):
-    """Told how far a stage is."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
-        """Cumulative counts of a stage: rows done, of how many, and tokens."""
-
-    def message(self, text: str) -> None:
-        """A line worth keeping."""
-
-
-class Silent:
-    """Progress for nobody."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
-        """Ignored."""
-
-    def message(self, text: str) -> None:
-        """Ignored."""
-
-
-class PartProgress:
-    """Progress of a part, counted over its own rows.
-
-    Args:
-        progress: told.
-        rows: of the data set that the part has.
-    """
-
-    def __init__(self, progress: Progress, rows: range) -> None:
-        self._progress, self._rows = progress, rows
-
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:  # noqa: ARG002 - the part has its own
-        """Passed on; rows count from the first of the part's."""
-        self._progress.update(stage, rows - self._rows.start, len(self._rows), tokens)
-
-    def message(self, text: str) -> None:
-        """Passed on."""
-        self._progress.message(text)
-
-
-def tell_state(directory: OutputDirectory, progress: Progress) -> None:
-    """Say so where an earlier run has begun the output, or finished it."""
-    if directory.is_finished:
-        progress.message(f"{directory.path} is complete already: every file is as it was written, nothing to do")
-    elif directory.is_continued:
-        progress.message(f"going on with what an earlier run has committed in {directory.path}")
 
 
 @dataclass(frozen=True, slots=True)

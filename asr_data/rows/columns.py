@@ -43,6 +43,11 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
+def is_span(kind: pa.DataType) -> bool:
+    """Whether a type holds objects with ``start`` and ``end``."""
+    return pa.types.is_struct(kind) and {"start", "end"} <= {field.name for field in kind.fields}
+
+
 def _type_inside(kind: pa.DataType, keys: list[str]) -> pa.DataType | None:
     if not keys:
         return kind

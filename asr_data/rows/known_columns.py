@@ -54,6 +54,8 @@ LABEL_ROLES: Final[dict[Side, Role]] = {
     "completion": "completion_labels",
 }
 OPTIONAL_ROLES: Final[frozenset[Role]] = frozenset({"input", "history", "system", *LABEL_ROLES.values()})
+SPAN_COLUMNS: Final[dict[Role, str]] = {role: f"{side}_spans" for side, role in LABEL_ROLES.items()}
+"""Columns with error spans of a side, known by their names where they hold objects with ``start`` and ``end``."""
 KIND_OF_ROLES: Final[dict[frozenset[Role], LayoutKind]] = {
     frozenset({"prompt", "chosen", "rejected"}): "preference",
     frozenset({"chosen", "rejected"}): "preference_implicit_prompt",

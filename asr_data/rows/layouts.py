@@ -134,9 +134,7 @@ def detect(
         columns=roles,
         tools_column=_tools_column(schema, roles),
         template_kwargs_column=_extra(schema, "chat_template_kwargs", roles),
-        label_units={
-            role: label_unit(_type(schema, c), c) for role, c in roles.items() if role in LABEL_ROLES.values()
-        },
+        label_units=_label_units(schema, roles),
     )
     _check_labels_have_sides(layout)
     return layout
@@ -156,8 +154,8 @@ def _labelled_format(
     matching = [] if columns else labelled.match(schema, first_records)
     if len(matching) > 1:
         raise InputError(
-            f"the columns fit more than one format with labels; {seen(schema)}; choose with --columns format=… one of "
-            f"{', '.join(matching)}"
+            f"the columns fit more than one format with labels:{seen(schema)}\nchoose one with --columns:"
+            + "".join(f"\n  format={name}" for name in matching)
         )
     return matching[0] if matching else None
 
@@ -170,7 +168,7 @@ def _kind(schema: pa.Schema, roles: Mapping[Role, str]) -> LayoutKind:
     elif {"input", "history"} & roles.keys() and "instruction" not in roles:
         fault = "fit no layout: input and history belong to an instruction"
     if kind is None or fault:
-        raise InputError(f"the columns {fault}; {seen(schema)}; {REMEDY}")
+        raise InputError(f"the columns {fault}:{seen(schema)}\n{REMEDY}")
     return kind
 
 
@@ -203,6 +201,16 @@ def _check_kinds_agree(roles: Mapping[Role, str], text_kinds: Mapping[Role, Text
     if len(responses) > 1:
         found = ", ".join(f"{roles[role]} holds {kind}" for role, kind in text_kinds.items())
         raise InputError(f"both responses must be texts, or both messages; here {found}")
+
+
+def _label_units(schema: pa.Schema, roles: Mapping[Role, str]) -> dict[Role, LabelUnit]:
+    """What the label columns hold. One that is empty in every row holds what the other one holds."""
+    columns = {role: column for role, column in roles.items() if role in LABEL_ROLES.values()}
+    types = {role: _type(schema, column) for role, column in columns.items()}
+    empty = {role for role, kind in types.items() if (item := item_type(kind)) is not None and pa.types.is_null(item)}
+    full = [role for role in columns if role not in empty] or list(columns)
+    units = {role: label_unit(types[role], columns[role]) for role in full}
+    return {role: units.get(role, units[full[0]]) for role in columns}
 
 
 def _check_labels_have_sides(layout: Layout) -> None:
@@ -273,7 +281,7 @@ def _check_type(role: Role, column: str, kind: pa.DataType) -> None:
 def _type(schema: pa.Schema, column: str) -> pa.DataType:
     kind = column_type(schema, column)
     if kind is None:
-        raise InputError(f"there is no column {column!r}; {seen(schema)}")
+        raise InputError(f"there is no column {column!r}; the columns are:{seen(schema)}")
     return kind
 
 

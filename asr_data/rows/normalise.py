@@ -9,7 +9,7 @@ from typing import Any, Final
 from asr_data.errors import RowRejected
 from asr_data.response import labels_in_response
 from asr_data.rows import labelled
-from asr_data.rows.choices import by_preference, by_ranks, by_scores
+from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores
 from asr_data.rows.columns import column_value
 from asr_data.rows.known_columns import LABEL_ROLES, Role
 from asr_data.rows.labels import parse_labels

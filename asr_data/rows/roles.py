@@ -8,23 +8,35 @@ from typing import Any, Final
 import pyarrow as pa
 
 from asr_data.errors import InputError
-from asr_data.rows.columns import column_type, item_type
+from asr_data.rows.columns import column_type, is_number, is_span, is_text, item_type
 from asr_data.rows.known_columns import (
     CONVERSATIONS,
     KIND_OF_ROLES,
+    LABEL_ROLES,
     OPTIONAL_ROLES,
     PROMPT_ROLES,
     RESPONSES,
     ROLES,
+    SPAN_COLUMNS,
     Responses,
     Role,
 )
 
+_FORMS: Final = (
+    "prompt=…,chosen=…,rejected=…",
+    "chosen=…,rejected=…",
+    "prompt=…,completion=…,label=…",
+    "prompt=…,completion=…",
+    "messages=…,label=…",
+    "messages=…",
+    "prompt=…,completions=…,scores=…",
+    "prompt=…,completions=…,ranks=…",
+    "prompt=…,response1=…,response2=…,preference=…",
+    "format=…   (data with labels)",
+)
 REMEDY: Final = (
-    "say which columns to use with --columns, in one of these forms: prompt=…,chosen=…,rejected=… · "
-    "chosen=…,rejected=… · prompt=…,completion=…,label=… · prompt=…,completion=… · messages=…,label=… · messages=… · "
-    "prompt=…,completions=…,scores=… · prompt=…,completions=…,ranks=… · prompt=…,response1=…,response2=…,preference=… "
-    "(with instruction=… for prompt=…, the text becomes a user message) · format=…, for data with labels"
+    "say which columns to use with --columns, in one of these forms (instruction=… in place of prompt=… makes the text "
+    "a user message):" + "".join(f"\n  {form}" for form in _FORMS)
 )
 _CONVERSATION_COLUMNS: Final = ("conversations", "messages")
 
@@ -38,7 +50,7 @@ def named_roles(schema: pa.Schema, first_records: Sequence[Mapping[str, Any]]) -
     known = _fitting(schema, RESPONSES) or _fitting(schema, CONVERSATIONS)
     if len(known) != 1:
         fault = "fit more than one layout" if known else "fit no layout"
-        raise InputError(f"the columns {fault}; {seen(schema)}; {REMEDY}")
+        raise InputError(f"the columns {fault}:{seen(schema)}\n{REMEDY}")
     prompt = _prompt_column(schema, known[0], first_records)
     roles: dict[Role, str] = {} if prompt is None else {PROMPT_ROLES[prompt]: prompt}
     roles.update({role: column for column, role in known[0].columns.items()})
@@ -49,7 +61,25 @@ def named_roles(schema: pa.Schema, first_records: Sequence[Mapping[str, Any]]) -
             roles["completions"] = roles.pop("completion")
     elif set(_CONVERSATION_COLUMNS) & set(roles.values()):
         extras = ("system",)
-    return {**roles, **{role: role for role in extras if role in schema.names}}
+    return {**roles, **{role: role for role in extras if role in schema.names}, **_span_columns(schema, roles)}
+
+
+def _span_columns(schema: pa.Schema, roles: Mapping[Role, str]) -> dict[Role, str]:
+    """Columns of error spans that stand beside the responses under a known name; one that is always empty counts too,
+    where another one is not.
+    """
+    there = {
+        role: (SPAN_COLUMNS[role], item_type(schema.field(SPAN_COLUMNS[role]).type))
+        for side, role in LABEL_ROLES.items()
+        if side in roles and SPAN_COLUMNS[role] in schema.names
+    }
+    if not any(item is not None and is_span(item) for _, item in there.values()):
+        return {}
+    return {
+        role: column
+        for role, (column, item) in there.items()
+        if item is not None and (is_span(item) or pa.types.is_null(item))
+    }
 
 
 def overruled_roles(
@@ -64,7 +94,7 @@ def overruled_roles(
         if role not in ROLES:
             raise InputError(f"--columns names an unknown role {role!r}; roles are {', '.join(ROLES)}, format")
         if column_type(schema, column) is None:
-            raise InputError(f"--columns {role}={column}: there is no such column; {seen(schema)}")
+            raise InputError(f"--columns {role}={column}: there is no such column; the columns are:{seen(schema)}")
     given: dict[Role, str] = {role: columns[role] for role in ROLES if role in columns}
     if len(set(given.values())) < len(given):
         raise InputError(f"--columns uses one column for two roles: {dict(given)}")
@@ -83,9 +113,36 @@ def needed_roles(roles: Iterable[Role]) -> frozenset[Role]:
 
 
 def seen(schema: pa.Schema) -> str:
-    """The columns and their types, for messages."""
-    columns = ", ".join(f"{field.name}: {_short(field.type)}" for field in schema)
-    return f"the columns are {columns}" if columns else "there are no columns, since no row could be read"
+    """The columns, their types and what each could be, each on a new line, for messages."""
+    if not schema.names:
+        return "\n  there are none, since no row could be read"
+    width = max(len(name) for name in schema.names)
+    return "".join(f"\n  {one.name:<{width}}  {_short(one.type)}: could be {_could_be(one.type)}" for one in schema)
+
+
+def _could_be(kind: pa.DataType) -> str:
+    """The roles that a column of this type could play."""
+    item = item_type(kind)
+    if is_text(kind):
+        return "prompt, instruction, chosen, rejected, completion, label"
+    if pa.types.is_boolean(kind):
+        return "label"
+    if is_number(kind):
+        return "label (0 or 1), preference"
+    if item is None:
+        keys = [field.name for field in kind.fields] if pa.types.is_struct(kind) else []
+        return f"by a path, {', '.join(f'….{key}' for key in keys)}" if keys else "nothing"
+    if is_text(item):
+        return "completions"
+    if is_number(item) or pa.types.is_boolean(item):
+        return "scores, ranks, chosen_labels, rejected_labels, completion_labels"
+    if is_span(item):
+        return "chosen_labels, rejected_labels, completion_labels"
+    if pa.types.is_struct(item) and {"role", "from"} & {field.name for field in item.fields}:
+        return "messages, prompt, chosen, rejected, completion"
+    if pa.types.is_struct(item):
+        return f"completions or scores, by a path: {', '.join(f'….{field.name}' for field in item.fields)}"
+    return "completions" if item_type(item) is not None else "nothing"
 
 
 def _fitting(schema: pa.Schema, known: Iterable[Responses]) -> list[Responses]:
@@ -136,7 +193,7 @@ def _filled_by_name(schema: pa.Schema, given: Mapping[Role, str]) -> dict[Role, 
     largest = [roles for roles in fitting if not any(roles < other for other in fitting)]
     if len(largest) != 1:
         fault = "fit more than one layout" if largest else "fit no layout"
-        raise InputError(f"with --columns {_written(given)} the columns {fault}; {seen(schema)}; {REMEDY}")
+        raise InputError(f"with --columns {_written(given)} the columns {fault}:{seen(schema)}\n{REMEDY}")
     return {**{role: column for role, column in available.items() if role in largest[0]}, **given}
 
 

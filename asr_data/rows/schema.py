@@ -9,13 +9,11 @@ a list there) are an error, because no Arrow column holds both unchanged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 
 from asr_data.errors import InputError
-
-Record: TypeAlias = dict[str, Any]
 
 _DEEPEST_NESTING = 100
 _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)

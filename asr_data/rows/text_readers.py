@@ -23,10 +23,10 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError
-from asr_data.rows.schema import Record, SchemaBuilder
+from asr_data.rows.schema import SchemaBuilder
 from asr_data.types import RejectedRow
 
-RawRow: TypeAlias = tuple[int, Record] | RejectedRow
+RawRow: TypeAlias = tuple[int, dict[str, Any]] | RejectedRow
 
 BinaryFile: TypeAlias = gzip.GzipFile | io.BufferedReader
 

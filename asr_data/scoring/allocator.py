@@ -1,4 +1,4 @@
-"""What the C libraries under torch do with the memory of a batch."""
+"""Settings of the C libraries under torch that decide what happens to the memory of a batch."""
 
 from __future__ import annotations
 

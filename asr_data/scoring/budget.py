@@ -1,4 +1,4 @@
-"""How many positions run at once, where the user does not say."""
+"""The default number of positions per batch."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class PromptConfig(_Settings):
         return self
 
 
-class StepConfig(_Settings):
+class StepLayoutConfig(_Settings):
     """How a response is cut into steps and put to a model that reads one reward per step."""
 
     split: str = "\n\n"
@@ -98,7 +98,7 @@ class StepConfig(_Settings):
     """How many tokens before that one the hidden state is read in fact (ReasonEval-7B)."""
 
     @model_validator(mode="after")
-    def _fits(self) -> StepConfig:
+    def _fits(self) -> StepLayoutConfig:
         if not self.split:
             raise ValueError("split must not be empty")
         if not self.separator and (self.read != "last_token_of_step" or self.layout == "turn_per_step"):
@@ -124,7 +124,7 @@ class TokenHeadConfig(_Backbone):
     transform: Literal["raw", "sigmoid", "softmax_idx", "sum_idx", "prob_diff"] = "raw"
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig | None = None
+    steps: StepLayoutConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
@@ -189,7 +189,7 @@ class LabelTokenConfig(_Backbone):
     """Ids to use in place of the texts."""
     vocabulary: Literal["pair", "full"] = "pair"
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig
+    steps: StepLayoutConfig
 
 
 class ImplicitConfig(_Backbone):
@@ -205,7 +205,7 @@ class ImplicitConfig(_Backbone):
     """A directory or hub id; may be given with the command instead."""
     beta: Annotated[float, Field(gt=0)] = 1.0
     prompt: PromptConfig = PromptConfig()
-    steps: StepConfig | None = None
+    steps: StepLayoutConfig | None = None
     """Where the sums are read, for models that give one reward per step: at the last token of each. Only ``split``
     and ``empty`` are used, since the text stands as it is; needs form ``value``."""
 
@@ -213,7 +213,7 @@ class ImplicitConfig(_Backbone):
     def _fits(self) -> ImplicitConfig:
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
-        if self.steps is not None and self.steps != StepConfig(split=self.steps.split, empty=self.steps.empty):
+        if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
             raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
         if self.prompt.template is not None or self.prompt.special != "tokenizer":
             raise ValueError("log-probabilities are of the policy's own tokens: no prompt template, no other specials")

@@ -53,7 +53,7 @@ class Runner(Protocol):
     def attention(self) -> str: ...  # noqa: D102 - the class says it
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
-        """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory alone."""
+        """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory."""
         ...
 
 
@@ -79,10 +79,12 @@ class Engine:
         self.backbone = backbone
         self.readout = readout
         self.batch_tokens = batch_tokens
-        reason = why_not_tree(backbone) if share else "asked for"
+        reason = why_not_tree(backbone) if share else "requested"
         self.attention = "tree" if reason is None else f"plain: {reason}"
         if share and reason is not None:
-            logger.warning("shared prefixes are computed again for every sequence: this decoder cannot: %s", reason)
+            logger.warning(
+                "this decoder computes shared prefixes once per sequence, since it takes no trees: %s", reason
+            )
         self._shares = reason is None
         self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
 

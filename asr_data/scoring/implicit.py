@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,19 +26,17 @@ from torch import Tensor, nn
 
 from asr_data.errors import RowRejected, ScorerError
 from asr_data.response import bytes_of_contents, contents_text, response_parts
-from asr_data.scoring.checkpoint import backbone_directory
-from asr_data.scoring.config import ImplicitConfig, StepConfig
+from asr_data.scoring.config import ImplicitConfig, StepLayoutConfig
+from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
+from asr_data.scoring.locate import backbone_directory
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
-from asr_data.scoring.steps import split_steps
-from asr_data.scoring.stepwise import as_prompted
+from asr_data.scoring.prompting import as_prompted
+from asr_data.scoring.step_splitting import split_steps
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Int64, Row, Text
-
-if TYPE_CHECKING:
-    from asr_data.scoring.load import Decoder
 
 _TOKENIZER = "tokenizer.json"
 
@@ -54,7 +51,7 @@ class LogProbabilityReadout(nn.Module):
     def forward(self, hidden: Tensor, target: Tensor | None, /) -> Tensor:
         """Log-probabilities over the whole vocabulary, in nats."""
         if target is None:
-            raise ScorerError("a log-probability is of a token; this request names none")
+            raise ScorerError("log-probabilities need a target token at each position; this request has none")
         out = []
         for states, token in zip(*(torch.split(x, self.head.rows) for x in (hidden, target)), strict=True):
             logits = self.head(states)
@@ -125,7 +122,7 @@ class ImplicitEncoder:
         row = as_prompted(row, self._config.prompt)
         aligned = align(row, self._tokenizer)
         if not aligned.prompt_ids:
-            raise RowRejected("empty_prompt", "no token stands before the response, and its first one has no odds")
+            raise RowRejected("empty_prompt", "the prompt is empty: the first response token has no log-probability")
         pairs = zip(aligned.responses, row.completions, strict=True)
         return [self._reading(aligned.prompt_ids, response, completion.content) for response, completion in pairs]
 
@@ -189,7 +186,7 @@ def _token_spans(start: Int32, end: Int32, text_bytes: int) -> tuple[list[int], 
     return span_end, count
 
 
-def _step_spans(content: Text, end: Int32, steps: StepConfig) -> tuple[list[int], list[int]]:
+def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[list[int], list[int]]:
     """A span for every step; its count ends with the token of its last character that is not white space.
 
     The last one counts all tokens: the models were trained on sums over whole responses, end of turn included.

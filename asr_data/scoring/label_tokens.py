@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from asr_data.errors import RowRejected, ScorerError
 from asr_data.scoring.config import LabelTokenConfig
+from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.language_head import LanguageHead, load_language_head
 from asr_data.scoring.model_scorer import Reading
-from asr_data.scoring.stepwise import as_prompted, check_separator, encode_steps
+from asr_data.scoring.prompting import as_prompted
+from asr_data.scoring.step_encoding import check_separator, encode_steps
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, Float32, Row
-
-if TYPE_CHECKING:
-    from asr_data.scoring.load import Decoder
 
 
 class LabelTokenReadout(nn.Module):

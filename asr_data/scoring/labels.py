@@ -17,7 +17,7 @@ from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row, Text
 
-Span: TypeAlias = tuple[int, int, float]
+RewardSpan: TypeAlias = tuple[int, int, float]
 """``(start, end, reward)``."""
 
 
@@ -75,7 +75,7 @@ def _contents_in_place(content: Text) -> bytes:
     return bytes(out)
 
 
-def check_spans(spans: Sequence[Span], length: int, code: str) -> None:
+def check_spans(spans: Sequence[RewardSpan], length: int, code: str) -> None:
     """Refuse spans that are empty, reach out of ``[0, length)`` or overlap, and rewards that are no number.
 
     Raises:
@@ -91,7 +91,7 @@ def check_spans(spans: Sequence[Span], length: int, code: str) -> None:
         position = end
 
 
-def spans_to_rewards(spans: Sequence[Span], size: int, step_end: Int32) -> ByteRewards:
+def spans_to_rewards(spans: Sequence[RewardSpan], size: int, step_end: Int32) -> ByteRewards:
     """Rewards of a response of ``size`` bytes from spans that were checked; what lies between them is unknown (NaN)."""
     ends: list[int] = []
     rewards: list[float] = []
@@ -110,7 +110,7 @@ def spans_to_rewards(spans: Sequence[Span], size: int, step_end: Int32) -> ByteR
         return ByteRewards(np.array(ends, dtype=np.int32), np.array(rewards, dtype=np.float32), step_end)
 
 
-def _with_line_ends(spans: Sequence[Span], text: bytes) -> list[Span]:
+def _with_line_ends(spans: Sequence[RewardSpan], text: bytes) -> list[RewardSpan]:
     """Spans with the line ends after them: what stands between two steps belongs to the first of them."""
     out = []
     for place, (start, end, reward) in enumerate(spans, start=1):

@@ -10,18 +10,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from asr_data.errors import ScorerError
-from asr_data.scoring.checkpoint import backbone_directory, quiet_transformers
 from asr_data.scoring.config import PackagedBackbone
+from asr_data.scoring.decoder import Decoder
+from asr_data.scoring.locate import backbone_directory
+from asr_data.scoring.quiet import quiet_transformers
 from asr_data.scoring.weights import read_tensors
-
-if TYPE_CHECKING:
-    from asr_data.scoring.load import Decoder
 
 _OLD_NAMES = {"embed_out.weight": "lm_head.weight"}
 """GPT-NeoX (Pythia): its checkpoints, and what transformers 5 calls it."""

@@ -128,7 +128,7 @@ class ModelScorer:
             known = [part for part in parts if part is not None]
             if len(known) < len(parts):
                 longest = max(len(request.ids) for request in reading.requests)
-                message = f"a sequence of {longest} tokens does not fit into memory alone"
+                message = f"a sequence of {longest} tokens does not fit into memory by itself"
                 return RejectedRow(row.index, "out_of_memory", message)
             rewards = self.encoder.rewards(reading, np.concatenate(known))
             if reading.contents_only:

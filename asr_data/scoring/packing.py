@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from asr_data.errors import ConfigError
 from asr_data.scoring.tree import Fits
@@ -33,10 +34,11 @@ class Cost:
         return fits
 
 
-Row = list[int]
+BatchRow: TypeAlias = list[int]
+"""Places of the items that stand side by side in one row of a batch."""
 
 
-def plan_rows(lengths: Sequence[int], budget: int, *, pack: bool = True) -> list[list[Row]]:
+def plan_rows(lengths: Sequence[int], budget: int, *, pack: bool = True) -> list[list[BatchRow]]:
     """Batches of rows of items, such that ``rows × longest row ≤ budget``; longest first.
 
     An item goes into the first row of the open batch that has room beside the batch's longest row, else into a new
@@ -56,7 +58,7 @@ def plan_rows(lengths: Sequence[int], budget: int, *, pack: bool = True) -> list
     """
     if budget < 1:
         raise ConfigError(f"batch_tokens must be at least 1, got {budget}")
-    batches: list[list[Row]] = []
+    batches: list[list[BatchRow]] = []
     room: list[int] = []
     width = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

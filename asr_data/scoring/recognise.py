@@ -1,6 +1,6 @@
-"""``kind="auto"``: what a checkpoint is, from its config, its tensors' names and shapes, and its tokens.
+"""``kind="auto"``: which family a checkpoint belongs to, by its config, tensor names and shapes, and tokens.
 
-Nothing is loaded but headers. One family must fit, and one only: a wrong reading gives numbers without a sign of it.
+Only headers are loaded. Exactly one family must match: a head that is read the wrong way still gives plausible numbers.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def recognise(directory: Path, *, pickles: bool = False) -> tuple[ScorerConfig, 
     if found:
         names = ", ".join(preset.name for preset in found)
         raise ScorerError(
-            f"{directory} fits more than one family ({names}), and they are read differently; say which one it is with "
+            f"{directory} matches more than one family ({names}), and each is read differently; choose one with "
             f"--preset ({_described(seen)})"
         )
-    raise ScorerError(f"{directory} is of no known family: {_described(seen)}. {_advice(seen)}")
+    raise ScorerError(f"{directory} matches no known family: {_described(seen)}. {_advice(seen)}")
 
 
 def look_at(directory: Path, *, pickles: bool = False) -> Checkpoint:

@@ -8,17 +8,21 @@ from pathlib import Path
 
 from asr_data.config import ScoringConfig
 from asr_data.scoring.budget import default_batch_tokens
+from asr_data.scoring.config import CONFIG_NAME, ImplicitConfig, PackagedBackbone, read_config
+from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.engine import Engine, Request
+from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.implicit import LogProbabilityReadout
 from asr_data.scoring.language_head import load_language_head
-from asr_data.scoring.load import open_backbone
+from asr_data.scoring.locate import BUILTIN, model_directory, packaged_file
+from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.align import AlignedRow
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferenceModel:
     """A loaded reference model.
 
     Attributes:
@@ -71,7 +75,7 @@ class Reference:
         ]
 
 
-def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) -> Reference:  # noqa: B008 - frozen
+def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) -> ReferenceModel:  # noqa: B008 - frozen
     """Load a language model as a reference.
 
     Args:
@@ -82,16 +86,26 @@ def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) 
         ScorerError: the model cannot be loaded, or is no language model.
         ConfigError: an option cannot be right.
     """
-    opened = open_backbone(str(model), scoring)
-    head = load_language_head(opened.decoder, opened.settings.backbone)
+    name = str(model)
+    device = pick_device(scoring.device)
+    settings = ImplicitConfig(backbone=_builtin_backbone() if name == "builtin" else None)
+    directory = model_directory(name, None, pickles=False)
+    decoder = load_decoder(settings, directory, device, pick_dtype(scoring.dtype, device), pickles=False)
+    head = load_language_head(decoder, settings.backbone)
     asked = scoring.batch_tokens
-    batch_tokens = default_batch_tokens(opened.decoder.model) if asked == "auto" else asked
-    dtype = next(opened.decoder.model.parameters()).dtype
-    return Reference(
-        name=str(model),
-        fingerprint=opened.fingerprint,
-        tokenizer=opened.tokenizer,
-        dtype=str(dtype).removeprefix("torch."),
-        max_length=opened.max_length,
-        engine=Engine(opened.decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
+    batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
+    # The built-in scorer's adapter and head are no part of its reference.
+    files = [packaged_file(_builtin_backbone())] if name == "builtin" else model_files(settings, directory)
+    return ReferenceModel(
+        name=name,
+        fingerprint=fingerprint(files, {}),
+        tokenizer=scorer_tokenizer(settings, directory, name),
+        dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
+        max_length=max_length(decoder.model, scoring, name),
+        engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
     )
+
+
+def _builtin_backbone() -> PackagedBackbone:
+    # The built-in scorer's own settings: a token head on a packaged backbone.
+    return read_config(BUILTIN / CONFIG_NAME).backbone  # type: ignore[union-attr, return-value]

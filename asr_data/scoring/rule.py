@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected, ScorerError
+from asr_data.response import byte_offsets, response_text
 from asr_data.scoring.config import RuleConfig
-from asr_data.scoring.labels import Span, check_spans, spans_to_rewards
+from asr_data.scoring.labels import RewardSpan, check_spans, spans_to_rewards
 from asr_data.scoring.protocol import Scored, ScorerInfo
-from asr_data.text.template import response_text
-from asr_data.types import ByteRewards, Int32, RejectedRow, Row, Text
+from asr_data.types import ByteRewards, RejectedRow, Row, Text
 
-Rule: TypeAlias = Callable[[Text, str], Iterable[Span]]
+Rule: TypeAlias = Callable[[Text, str], Iterable[RewardSpan]]
 """From a prompt (a string, or messages) and a response text to ``(start, end, reward)``: spans in code points of the
 response, in any order and without overlap. What no span covers is unknown."""
 
@@ -60,7 +60,7 @@ class RuleScorer:
         except Exception as error:  # whatever it is, it is this row's alone
             raise RowRejected("scorer_error", f"{self.info.name}: {type(error).__name__}: {error}") from error
         check_spans(spans, len(response), "scorer_error")
-        byte = _byte_positions(response)
+        byte = byte_offsets(response)
         in_bytes = [(int(byte[start]), int(byte[end]), reward) for start, end, reward in spans]
         return spans_to_rewards(in_bytes, int(byte[-1]), np.zeros(0, dtype=np.int32))
 
@@ -110,16 +110,9 @@ def _import(name: str) -> ModuleType:
         raise ScorerError(f"rule: importing {name!r} failed: {type(error).__name__}: {error}") from error
 
 
-def _span(item: Any) -> Span:
+def _span(item: Any) -> RewardSpan:
     match item:
         case (numbers.Integral(), numbers.Integral(), numbers.Real()):
             return int(item[0]), int(item[1]), float(item[2])
         case _:
             raise TypeError(f"{repr(item)[:80]} is not (start, end, reward)")
-
-
-def _byte_positions(text: str) -> Int32:
-    """int32 ``[characters + 1]``, where each begins in UTF-8, and the length."""
-    code = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    width = 1 + (code >= 0x80).astype(np.int32) + (code >= 0x800) + (code >= 0x10000)
-    return np.concatenate(([0], np.cumsum(width))).astype(np.int32)

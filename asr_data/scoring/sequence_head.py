@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from asr_data.boundaries import BoundaryKind, boundary_kinds
 from asr_data.errors import RowRejected
+from asr_data.response import code_points
 from asr_data.scoring.config import SequenceHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
-from asr_data.scoring.stepwise import as_prompted
+from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
-from asr_data.text.boundaries import BoundaryKind, boundary_kinds, code_points
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, Float32, Int32, Row
 

@@ -9,7 +9,8 @@ from asr_data.errors import RowRejected
 from asr_data.scoring.config import TokenHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
-from asr_data.scoring.stepwise import as_prompted, check_separator, encode_steps
+from asr_data.scoring.prompting import as_prompted
+from asr_data.scoring.step_encoding import check_separator, encode_steps
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, Float32, Int32, Row

@@ -137,7 +137,7 @@ def why_not_tree(backbone: nn.Module) -> str | None:
     try:
         windows = _windows(backbone.config)
     except AttributeError as error:
-        return f"its settings say nothing of its attention ({error})"
+        return f"its config does not describe its attention ({error})"
     other = sorted(set(windows) - {"full_attention", "sliding_attention"})
     if other:
         return f"it has layers of type {', '.join(other)}"

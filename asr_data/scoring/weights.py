@@ -29,10 +29,10 @@ def no_weights(directory: Path) -> str:
     """Why a directory without safetensors is refused."""
     if weight_files(directory, pickles=True):
         return (
-            f"{directory} holds its weights in pickle files, which are read only with --allow-pickle: they are then "
-            "unpickled in torch's mode for weights, which makes tensors and runs no code"
+            f"{directory} has its weights in pickle files, which are read only with --allow-pickle (by torch's "
+            "weights-only loader, which builds tensors and runs no code)"
         )
-    return f"{directory} holds no weights in safetensors"
+    return f"{directory} has no weights in safetensors"
 
 
 def read_tensors(directory: Path, wanted: Callable[[str], bool], *, pickles: bool) -> dict[str, Tensor]:

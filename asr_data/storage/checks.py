@@ -1,82 +1,24 @@
-"""What must hold within each row of an output, checked for a batch of rows at once.
+"""Checks within each row of an output, for a batch of rows at once.
 
-Every check gives a message and a bool array ``[rows]``, true where the row is wrong. Messages name columns,
-not values, so that the same mistake in many rows counts as one.
+Each check yields a message and a bool array ``[rows]``, true where the row is wrong. Messages name columns, not values,
+so that the same fault in many rows is reported once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from asr_data.ragged import Ragged
 from asr_data.storage.manifest import Manifest
-from asr_data.types import Bool, Int64
+from asr_data.types import Bool
 from asr_data_schemas import data_schema, row_schema, scores_schema
 
 Finding: TypeAlias = tuple[str, Bool]
 """What is wrong, and in which rows of the batch."""
-
-
-class Ragged:
-    """A list column as flat values and offsets.
-
-    Attributes:
-        values: ``[total]``, 0 or false where an element is null.
-        offsets: int64 ``[rows + 1]``, from 0.
-        null: bool ``[rows]``, the list or an element of it is null.
-        unknown: bool ``[total]``, the element is null.
-    """
-
-    def __init__(self, column: pa.Array[Any]) -> None:
-        lists = cast("pa.ListArray[Any]", column)
-        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        flat = lists.flatten()
-        self.offsets: Int64 = np.concatenate(([0], np.cumsum(lengths)))
-        self.unknown: Bool = np.asarray(flat.is_null())
-        self.null: Bool = np.asarray(column.is_null()) | self.any_of(self.unknown)
-        if flat.null_count:
-            flat = flat.fill_null(False if pa.types.is_boolean(flat.type) else 0)
-        self.values: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
-
-    @property
-    def lengths(self) -> Int64:
-        """int64 ``[rows]``."""
-        return np.diff(self.offsets)
-
-    @property
-    def row(self) -> Int64:
-        """Row of each value, int64 ``[total]``."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
-
-    def any_of(self, bad: Bool) -> Bool:
-        """Rows that have a true among ``bad`` ``[total]``."""
-        count = np.concatenate(([0], np.cumsum(bad)))
-        return count[self.offsets[1:]] > count[self.offsets[:-1]]
-
-    def first(self) -> NDArray[Any]:
-        """First value of each row; 0 where it has none."""
-        return self._edge(self.offsets[:-1])
-
-    def last(self) -> NDArray[Any]:
-        """Last value of each row; 0 where it has none."""
-        return self._edge(self.offsets[1:] - 1)
-
-    def falls(self, *, strictly: bool) -> Bool:
-        """Rows whose values do not increase (or, not strictly, decrease) from one to the next."""
-        step = np.diff(self.values.astype(np.int64), prepend=0)
-        within = np.ones(len(self.values), dtype=bool)
-        within[self.offsets[:-1][self.lengths > 0]] = False
-        return self.any_of(within & ((step <= 0) if strictly else (step < 0)))
-
-    def _edge(self, position: Int64) -> NDArray[Any]:
-        result = np.zeros(len(self.offsets) - 1, dtype=self.values.dtype)
-        filled = self.lengths > 0
-        result[filled] = self.values[position[filled]]
-        return result
 
 
 def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding]:
@@ -204,4 +146,4 @@ def _nulls(batch: pa.RecordBatch, names: Sequence[str], *, partial: bool) -> Ite
 
 def _finite(batch: pa.RecordBatch, name: str) -> Iterator[Finding]:
     column = Ragged(batch.column(name))
-    yield f"{name} is not finite", column.any_of(~np.isfinite(column.values))
+    yield f"{name} is not finite", column.any_of(~np.isfinite(column.values) & ~column.unknown)

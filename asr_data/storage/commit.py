@@ -73,7 +73,7 @@ RelativePath = Annotated[str, AfterValidator(_relative_path)]
 
 
 class FileRecord(BaseModel):
-    """What a committed file must be, for ever.
+    """What a committed file must contain.
 
     Attributes:
         path: relative to the output directory, with forward slashes.
@@ -97,7 +97,7 @@ def file_sha256(path: Path) -> str:
 
 
 def check_file(root: Path, record: FileRecord) -> Path:
-    """The path of a recorded file, after its size and SHA-256 were found right.
+    """The path of a recorded file, once its size and SHA-256 have been verified.
 
     Raises:
         CorruptFileError: the file is missing, lies outside ``root``, or its content is not what was recorded.
@@ -126,7 +126,7 @@ def commit_bytes(path: Path, data: bytes) -> None:
             _flush(file)
         reached("flushed", path)
         if temporary.read_bytes() != data:
-            raise StorageError(f"{temporary}: what was read back is not what was written")
+            raise StorageError(f"{temporary}: reads back differently from what was written")
         reached("checked", path)
 
 
@@ -160,7 +160,7 @@ def commit_parquet(
             _flush(file)
         reached("flushed", path)
         if expected_rows is not None and rows != expected_rows:
-            raise StorageError(f"{path}: {rows} rows were given, but {expected_rows} must be there")
+            raise StorageError(f"{path}: {rows} rows were given, but {expected_rows} were expected")
         check_parquet(temporary, rows, schema)
         record = FileRecord(
             path=path.relative_to(root).as_posix(),
@@ -186,7 +186,7 @@ def commit_copy(source: Path, path: Path, record: FileRecord) -> None:
             _flush(file)
         reached("flushed", path)
         if file_sha256(temporary) != record.sha256:
-            raise CorruptFileError(f"{source}: changed while it was copied to {path}")
+            raise CorruptFileError(f"{source}: changed while it was being copied to {path}")
         reached("checked", path)
 
 
@@ -210,7 +210,7 @@ def _committing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns what the system refuses, such as room on a full disk, into a StorageError that says how to go on.
+    """Turns errors of the system, such as a full disk, into a StorageError that says how to resume.
 
     Raises:
         StorageError: instead of any OSError; names ``path``.
@@ -219,8 +219,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written: {error.strerror or error}. What was committed stays: when the cause is "
-            "removed, the same command goes on, with or without --resume"
+            f"{path}: cannot be written: {error.strerror or error}. Committed files are kept: once the "
+            "cause is fixed, the same command resumes, with or without --resume"
         ) from error
 
 

@@ -69,7 +69,7 @@ def shard_lock(path: Path, *, patience: float | None = None) -> Iterator[None]:
         while not _try_lock(descriptor):
             if deadline is not None and time.monotonic() > deadline:
                 raise OutputExistsError(
-                    f"{path}: a worker of an earlier run is at work on this shard still; end it, or wait for it"
+                    f"{path}: a worker of an earlier run is still working on this shard; stop it or wait for it"
                 )
             time.sleep(0.1)
         yield
@@ -123,8 +123,8 @@ def _take_without_locks(folder: Path, me: dict[str, Any]) -> Callable[[], None]:
             owner = _read(path)
             if not _is_dead(owner, me):
                 raise OutputExistsError(
-                    f"{folder.parent}: another run is writing to it{_who(owner)}, or was killed there: this file "
-                    f"system has no locks, so it cannot be told from here. If it is gone, remove {path}"
+                    f"{folder.parent}: another run is writing to it{_who(owner)}, or was killed there; this "
+                    f"file system has no locks, so this cannot be decided from here. If the run is gone, remove {path}"
                 ) from None
             _move_away(path, me)
             continue

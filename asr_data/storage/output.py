@@ -60,15 +60,15 @@ class OutputDirectory:
         overwrite: bool = False,
         part: PartRecord | None = None,
     ) -> OutputDirectory:
-        """Opens ``path`` for writing; makes it if need be.
+        """Opens ``path`` for writing and creates it if needed.
 
-        What an earlier run with the same plan has committed is gone on with; an output that it finished is checked
-        and left as it is.
+        Resumes what an earlier run with the same plan has committed; an output that it finished is checked and left
+        unchanged.
 
         Args:
-            path: the directory. New or empty, or begun with the same plan, unless ``overwrite`` is given.
-            plan: everything that can change the output, as JSON values; going on compares it.
-            resume: says that going on is what is meant, which is so without it, too.
+            path: the directory: new, empty, or started with the same plan, unless ``overwrite`` is given.
+            plan: everything that can change the output, as JSON values; resuming compares it.
+            resume: states the intent to resume; an unfinished output is resumed without it, too.
             overwrite: remove an earlier output first; files that are not ours stay.
             part: only this part of the shards will be committed here.
 
@@ -76,7 +76,7 @@ class OutputDirectory:
             ConfigError: both flags at once, or a plan without a JSON form.
             OutputExistsError: the path holds something else; an output of another plan (the message lists what
                 differs); or another process writes to it.
-            CorruptFileError: the output is finished, but files of it are not what was written.
+            CorruptFileError: the output is finished, but some of its files have changed since.
         """
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
@@ -214,7 +214,7 @@ class OutputDirectory:
 
     def _require_unfinished(self) -> None:
         if self.is_finished:
-            raise StorageError(f"{self.path}: is finished; nothing more can be written to it")
+            raise StorageError(f"{self.path}: is finished and cannot be written to")
 
 
 def _inspect(path: Path) -> str:
@@ -229,7 +229,7 @@ def _inspect(path: Path) -> str:
         try:
             load_manifest(path)
         except CorruptFileError as error:
-            raise OutputExistsError(f"{path}: is not an output of this version: {error}") from error
+            raise OutputExistsError(f"{path}: is not an output that this version can read: {error}") from error
         return "finished"
     if (path / WORK_NAME / "plan.json").is_file():
         return "unfinished"
@@ -237,8 +237,8 @@ def _inspect(path: Path) -> str:
     if names:
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise OutputExistsError(
-            f"{path}: holds {listed}, which asr-annotate did not write, or of which {MANIFEST_NAME} is lost; the "
-            "output must be a new or empty directory"
+            f"{path}: holds {listed}, and no {MANIFEST_NAME}: asr-annotate did not write this, or the manifest is "
+            "lost; the output must be a new or empty directory"
         )
     return "new"  # empty, or killed before the plan was written
 
@@ -250,7 +250,7 @@ def _refuse_links(path: Path) -> None:
     links = [entry for entry in (*ours, *inside) if entry.is_symlink()]
     if links:
         raise OutputExistsError(
-            f"{links[0]}: is a link, which asr-annotate did not make; the output must lie in {path}"
+            f"{links[0]}: is a symbolic link that asr-annotate did not create; all of the output must lie in {path}"
         )
 
 
@@ -270,8 +270,8 @@ def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mappi
     differences = plan_differences(before, asked)
     if differences:
         raise OutputExistsError(
-            f"{path}: holds an output that was begun with other settings, so it cannot be gone on with; repeat them, "
-            "give another directory, or pass --overwrite to replace it:\n  " + "\n  ".join(differences)
+            f"{path}: holds an output that was started with other settings and cannot be resumed with these; use the "
+            "same settings, another directory, or --overwrite to replace it:\n  " + "\n  ".join(differences)
         )
 
 
@@ -287,6 +287,6 @@ def _check_finished(path: Path, manifest: Manifest) -> None:
         problems.append(f"{card}: missing, or not the card that was written")
     if problems:
         raise CorruptFileError(
-            f"{path}: is finished, but not what was written any more; pass --overwrite to make it again:\n  "
+            f"{path}: is finished, but files have changed since it was written; pass --overwrite to replace it:\n  "
             + "\n  ".join(problems)
         )

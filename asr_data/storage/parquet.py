@@ -1,8 +1,8 @@
-"""Parquet as this package writes it: the bytes depend on the rows alone, not on the batches they come in,
-so that a run that was killed and resumed gives the same files as one that was not.
+"""Parquet as this package writes it.
 
-zstd; pages carry checksums; token rewards are byte-stream-split, which thirds bfloat16-rounded floats
-(DESIGN §2).
+The bytes depend on the rows alone, not on how they were batched, so a run that was killed and resumed writes the same
+files as one that was not. Compressed with zstd; pages carry checksums; token rewards are byte-stream-split, which
+reduces bfloat16-rounded floats to a third (DESIGN §2).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     noisy: list[str] = []
     others: list[str] = []
     for leaf in _leaf_columns(schema):
-        # Floats of a network repeat nothing that a dictionary could use, but their exponents do.
+        # A network's floats rarely repeat, so a dictionary is of no use, but their exponents do.
         column = leaf.partition(".")[0]
         (noisy if column.endswith(("_token_reward", "_span_reward")) else others).append(leaf)
     return pq.ParquetWriter(
@@ -67,7 +67,7 @@ def _leaf_columns(schema: pa.Schema) -> list[str]:
 
 
 def _row_groups(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Cuts the rows into groups whose borders do not depend on how the rows were batched."""
+    """Cuts the rows into groups whose boundaries do not depend on how the rows were batched."""
     waiting: list[pa.Table] = []
     waiting_rows = 0
     for batch in batches:
@@ -101,7 +101,7 @@ def _bounded(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:
-    """Where two schemas that are not equal differ, for a person."""
+    """How two unequal schemas differ, for messages."""
     if found.names != wanted.names:
         return f"columns are {found.names}, but must be {wanted.names}"
     for got, want in zip(found, wanted, strict=True):
@@ -111,7 +111,7 @@ def schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 
 def check_parquet(path: Path, rows: int, schema: pa.Schema) -> None:
-    """Opens a Parquet file that was just written.
+    """Reopens a Parquet file that has just been written.
 
     Raises:
         StorageError: it has another number of rows or another schema.

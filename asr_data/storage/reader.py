@@ -41,7 +41,7 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 class AnnotatedDirectory:
-    """A finished output directory. Made by :func:`open_output`.
+    """A finished output directory, opened by :func:`open_output`.
 
     Attributes:
         path: the directory.
@@ -98,7 +98,7 @@ class AnnotatedDirectory:
             yield from read_batches(self.checked(record), batch_rows, columns)
 
     def checked(self, record: FileRecord) -> Path:
-        """The path of one of the files, after it was found to be what was written, with the columns it must have.
+        """The path of one of the files, once its checksum and its columns have been verified.
 
         Raises:
             CorruptFileError: it is not.
@@ -108,7 +108,7 @@ class AnnotatedDirectory:
             check_file(self.path, record)
             found = {field.name: type_name(field.type) for field in read_schema(path)}
             if found != self.manifest.columns_of(record):
-                raise CorruptFileError(f"{path}: its columns are not those of the manifest: {found}")
+                raise CorruptFileError(f"{path}: its columns are not those that the manifest lists: {found}")
             self._verified.add(record.path)
         return path
 

@@ -103,7 +103,7 @@ def _extra_files(path: Path, manifest: Manifest) -> Iterator[Problem]:
     if len(listed) != len(manifest.files):
         yield Problem(MANIFEST_NAME, None, "lists a file twice")
     if (path / WORK_NAME).exists():
-        yield Problem(WORK_NAME, None, "left by a run that was stopped before its end; run it again with --resume")
+        yield Problem(WORK_NAME, None, "left by a run that did not finish; repeat the command to resume it")
     for file in sorted(path.rglob("*.parquet")):
         name = file.relative_to(path).as_posix()
         if name not in listed and not name.startswith(f"{WORK_NAME}/"):

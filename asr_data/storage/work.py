@@ -112,10 +112,10 @@ class WorkState:
         """
         path = self.path / "shards" / f"{index:05d}.lock"
         if not path.parent.is_dir():
-            raise StorageError(f"{self.directory}: the output that this worker was to write to is not there any more")
+            raise StorageError(f"{self.directory}: the output that this worker writes to no longer exists")
         with shard_lock(path):
             if owner(self.path) != self.owner:
-                raise StorageError(f"{self.directory}: another run has taken over; this worker is of an earlier one")
+                raise StorageError(f"{self.directory}: another run took over from this worker's")
             yield
 
     def plan(self) -> dict[str, JsonValue] | None:
@@ -177,7 +177,7 @@ class WorkState:
         return self._shard_path(stage, index).is_file()
 
     def recorded(self, stage: str, index: int) -> ShardRecord | None:
-        """The record of a shard, if all its files are what they were; else None, and it is to be done again.
+        """The record of a shard whose files are all unchanged; None where it has to be computed again.
 
         Files are read in full the first time this object is asked for the shard.
         """
@@ -191,7 +191,7 @@ class WorkState:
             for record in shard.files:
                 check_file(self.directory, record)
         except (ValidationError, CorruptFileError) as error:
-            logger.warning("%s; shard %d of stage %s is done again", error, index, stage)
+            logger.warning("%s; shard %d of stage %s is computed again", error, index, stage)
             return None
         self._verified[stage, index] = shard
         return shard

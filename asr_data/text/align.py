@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_data.errors import RowRejected
-from asr_data.response import response_parts
+from asr_data.response import byte_offsets, response_parts
 from asr_data.text.project import before_or_first
 from asr_data.text.template import (
     Rendered,
@@ -151,7 +151,7 @@ def _turns(rendered: Rendered, encoded: Encoding, first: int, _tokenizer: Tokeni
     """A completion with reasoning, tool calls or other texts of the assistant's."""
     ids = encoded.ids[first:]
     token_start, token_end = encoded.start[first:], encoded.end[first:]
-    in_text, in_response = byte_positions(rendered.text), byte_positions(rendered.response)
+    in_text, in_response = byte_offsets(rendered.text), byte_offsets(rendered.response)
     start, end = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
     other = np.zeros(len(ids), dtype=bool)
     for piece in rendered.pieces:
@@ -179,13 +179,6 @@ def _turns(rendered: Rendered, encoded: Encoding, first: int, _tokenizer: Tokeni
     return AlignedResponse(
         ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response, takes, missing
     )
-
-
-def byte_positions(text: str) -> Int64:
-    """int64 ``[characters + 1]``, where each begins in UTF-8, and the length."""
-    code = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    width = 1 + (code >= 0x80).astype(np.int64) + (code >= 0x800) + (code >= 0x10000)
-    return np.concatenate(([0], np.cumsum(width)))
 
 
 def _beside(covers: Bool, closes: Bool, token: NDArray[np.intp]) -> Int64:

@@ -21,8 +21,6 @@ from asr_data.types import Message
 if TYPE_CHECKING:
     from asr_data.text.tokenizer import Tokenizer
 
-__all__ = ["Piece", "Rendered", "Turn", "apply_template", "render_messages", "render_strings", "response_text"]
-
 _TRIMS: tuple[Callable[[str], str], ...] = (
     lambda text: text,
     str.strip,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
+from asr_data.response import byte_offsets
 from asr_data.types import Int64
 
 
@@ -285,7 +286,7 @@ def _spans_from_offsets(
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
     a character share its bytes in order. Only gaps that reach into ``within`` may hold nothing but white space.
     """
-    byte_at = np.concatenate([[0], np.cumsum([len(c.encode()) for c in text], dtype=np.int64)]).astype(np.int64)
+    byte_at = byte_offsets(text)
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
     reached = 0  # code points covered so far
     i = 0

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from asr_data.errors import RowRejected
+from asr_data.scoring.config import PromptConfig
+from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.training.examples import LabelledExample, PreferenceExample
-from asr_data.types import Completion, Float32, Row
+from asr_data.training.examples import Example, Goal
+from asr_data.types import ByteRewards, Float32
+
+PROMPT: Final = PromptConfig(strings="turns")
+"""The layout that scorers are trained in, and that their settings say: always the chat template."""
+
+_NAME_OF: Final[dict[Goal, str]] = {"pair": "{} pairs", "verdict": "{} verdicts", "labels": "{}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +40,21 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a loss is computed on: a pair (chosen first) or one labelled response."""
+    """What a loss is computed on.
+
+    Attributes:
+        group: identity of the question.
+        source: source and goal, which figures are given for.
+        goal: see :class:`asr_data.training.examples.Example`.
+        sequences: a pair (chosen first), or one response.
+        preferred: the verdict; of a pair, True.
+    """
 
     group: str
     source: str
+    goal: Goal
     sequences: tuple[Encoded, ...]
+    preferred: bool = True
 
     @property
     def tokens(self) -> int:
@@ -45,52 +63,43 @@ class Unit:
 
 
 def encode_examples(
-    examples: Iterable[PreferenceExample | LabelledExample], tokenizer: Tokenizer, max_length: int, name: str
+    examples: Iterable[Example], tokenizer: Tokenizer, max_length: int, name: str
 ) -> tuple[list[Unit], Counter[str]]:
     """Tokenise examples of the source called ``name``; what cannot be used is counted by reason."""
     units: list[Unit] = []
     skipped: Counter[str] = Counter()
-    for number, example in enumerate(examples):
+    for example in examples:
         try:
-            unit = _encode(number, example, tokenizer, name)
+            unit = _encode(example, tokenizer, name)
         except RowRejected as rejected:
             skipped[rejected.code] += 1
             continue
         if max(len(s.ids) for s in unit.sequences) > max_length:
             skipped["too_long"] += 1
-        elif len(unit.sequences) == 1 and np.isnan(unit.sequences[0].target).all():
+        elif unit.goal == "labels" and np.isnan(unit.sequences[0].target).all():
             skipped["no_label_on_a_token"] += 1
         else:
             units.append(unit)
     return units, skipped
 
 
-def _encode(number: int, example: PreferenceExample | LabelledExample, tokenizer: Tokenizer, name: str) -> Unit:
-    if isinstance(example, PreferenceExample):
-        completions: tuple[Completion, ...] = (
-            Completion("chosen", example.chosen, preferred=True),
-            Completion("rejected", example.rejected, preferred=False),
-        )
-        source = f"{name} pairs"
-    else:
-        completions = (Completion("completion", example.response.content, preferred=True),)
-        source = name
-    aligned = align(Row(number, {}, example.prompt, completions), tokenizer)
+def _encode(example: Example, tokenizer: Tokenizer, name: str) -> Unit:
+    row = as_prompted(example.row, PROMPT)
+    aligned = align(row, tokenizer)
     first = len(aligned.prompt_ids)
-    sequences = []
-    for response in aligned.responses:
-        target = np.full(len(response.ids), np.nan, dtype=np.float32)
-        if isinstance(example, LabelledExample):
-            target = token_targets(example, response)
-        sequences.append(Encoded(aligned.prompt_ids + response.ids, first, target))
-    return Unit(example.group, source, tuple(sequences))
+    sequences = tuple(
+        Encoded(aligned.prompt_ids + response.ids, first, token_targets(example.targets, response))
+        for response in aligned.responses
+    )
+    source = _NAME_OF[example.goal].format(name)
+    return Unit(example.group, source, example.goal, sequences, row.completions[0].preferred)
 
 
-def token_targets(example: LabelledExample, response: AlignedResponse) -> Float32:
-    """A token takes the target of the label that holds its last byte (a token often starts with a space)."""
-    target = np.full(len(response.ids), np.nan, dtype=np.float32)
-    covers = response.end > response.start
-    for label in example.response.labels:
-        last = response.end - 1
-        target[covers & (last >= label.start) & (last < label.end)] = label.target
-    return target
+def token_targets(targets: ByteRewards | None, response: AlignedResponse) -> Float32:
+    """A token takes the target of its last byte (a token often starts with a space)."""
+    out = np.full(len(response.ids), np.nan, dtype=np.float32)
+    if targets is not None:
+        covers = response.end > response.start
+        span = np.searchsorted(targets.span_end, response.end[covers] - 1, side="right")
+        out[covers] = targets.span_reward[span]
+    return out

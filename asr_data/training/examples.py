@@ -1,80 +1,116 @@
-"""What the training sources yield: preference pairs, and responses with labelled byte spans.
-
-Prompts and responses are message lists throughout, so that the chat template is always applied and a scorer
-is trained on the layout it will see. Byte offsets count the UTF-8 bytes of the *response text*, as in
-:mod:`asr_data.types`.
-"""
+"""What a row teaches: which response is preferred, and what its labels say of each part."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
-from asr_data.types import Message, Text
+import numpy as np
 
+from asr_data.errors import RowRejected
+from asr_data.response import response_text
+from asr_data.rows.columns import column_value
+from asr_data.scoring.config import LabelsConfig
+from asr_data.scoring.labels import LabelScorer
+from asr_data.training.config import SourceConfig
+from asr_data.types import ByteRewards, RejectedRow, Row, Text
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What is known about one span of a response.
+Goal: TypeAlias = Literal["pair", "verdict", "labels"]
 
-    Attributes:
-        start: first byte of the span in the response text.
-        end: one past its last byte; ``start < end``.
-        target: in ``[0, 1]``; 1 is good, 0 is bad.
-    """
-
-    start: int
-    end: int
-    target: float
+_LABELS = LabelScorer(LabelsConfig())
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledResponse:
-    """A response and its labels.
+class Example:
+    """What one loss is computed on.
 
     Attributes:
-        content: the assistant messages.
-        labels: in order, without overlap. Bytes that no label covers are unknown, which is not the same as
-            good: separators, and everything after a first error.
-    """
-
-    content: Text
-    labels: tuple[Label, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PreferenceExample:
-    """Two responses to one prompt, the first preferred.
-
-    Attributes:
-        group: identity of the question (:func:`group_of`); what is held out and resampled as a whole.
-        prompt: messages that end with the user's turn.
-        chosen: messages of the preferred response.
-        rejected: messages of the other one.
+        group: identity of the question; what is held out and resampled as a whole.
+        goal: ``pair``: two responses, the first preferred; ``verdict``: one response that is good or bad as a whole;
+            ``labels``: one response with labels.
+        row: the prompt and these responses, without the input's columns.
+        targets: the labels over the bytes of the response text, scaled to ``[0, 1]``, NaN where unknown; None for the
+            other goals.
     """
 
     group: str
-    prompt: Text
-    chosen: Text
-    rejected: Text
+    goal: Goal
+    row: Row
+    targets: ByteRewards | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledExample:
-    """One response with labels, and the prompt that it answers.
+def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Example]:
+    """The examples of one row, pairs and verdicts first.
 
-    Attributes:
-        group: identity of the question (:func:`group_of`).
-        prompt: messages that end with the user's turn.
-        response: the response and its labels.
-        source: name of the source, so that figures can be given for each.
+    Args:
+        row: as ``run`` reads it.
+        config: what to learn, and the scale of the labels.
+        verdicts: a single response's ``preferred`` is a verdict, and not the default of rows that have none.
+
+    Raises:
+        RowRejected: ``no_labels`` or ``label_mismatch`` as for ``run --kind labels``, ``label_out_of_range``, or
+            ``no_preference`` where preferences are asked for and the row has none.
     """
+    bare = replace(row, source={})
+    group = _group(row, config.group)
+    examples = []
+    if config.learn != "labels" and (len(row.completions) == 2 or verdicts):
+        examples.append(Example(group, "pair" if len(row.completions) == 2 else "verdict", bare))
+    labelled = any(completion.labels for completion in row.completions)
+    if config.learn != "preferences" and (labelled or not examples):
+        examples += _labelled(bare, group, config.scale)
+    if not examples:
+        raise RowRejected("no_preference", "a single response without a verdict")
+    return examples
 
-    group: str
-    prompt: Text
-    response: LabelledResponse
-    source: str
+
+def _labelled(row: Row, group: str, scale: tuple[float, float]) -> Iterator[Example]:
+    """One example for each response with labels, which say the same of the same bytes as in ``run --kind labels``."""
+    (scored,) = _LABELS.score([row])
+    if isinstance(scored, RejectedRow):
+        raise RowRejected(scored.code, scored.message)
+    for completion, rewards in zip(row.completions, scored, strict=True):
+        if completion.labels:
+            targets = replace(rewards, span_reward=_scaled(rewards, scale))
+            yield Example(group, "labels", replace(row, completions=(completion,)), targets)
+
+
+def _scaled(rewards: ByteRewards, scale: tuple[float, float]) -> np.ndarray:
+    low, high = scale
+    known = rewards.span_reward[~np.isnan(rewards.span_reward)]
+    if known.size and not low <= known.min() <= known.max() <= high:
+        raise RowRejected(
+            "label_out_of_range",
+            f"labels from {known.min():g} to {known.max():g}; allowed are {low:g} to {high:g}: set scale=LOW..HIGH",
+        )
+    return ((rewards.span_reward - low) / (high - low)).astype(np.float32)
+
+
+def identity(example: Example) -> int:
+    """A hash that is equal for equal prompt, text and labels: 64 bits stand for the texts, to save memory."""
+    (completion,) = example.row.completions
+    prompt = example.row.prompt
+    turns = prompt if isinstance(prompt, str) else tuple((m["role"], m.get("content")) for m in prompt)
+    return hash((turns, response_text(completion.content), completion.labels))
+
+
+def _group(row: Row, column: str | None) -> str:
+    """The row's question.
+
+    PRMBench asks one problem in several wordings, one for each type of planted error, and says so in the id
+    alone: ``<problem>-<error type>``. Grouped by prompt, a rewording could be held out and its twin not.
+    """
+    if column is not None:
+        value = column_value(row.source, column)
+        if value is None:
+            raise RowRejected("missing_column", f"column {column!r} (group) is absent or null")
+        return group_of(f"{column}={value}")
+    name, suffix = row.source.get("id"), f"-{row.source.get('error_type')}"
+    if isinstance(name, str) and name.endswith(suffix) and name != suffix:
+        return group_of(name.removesuffix(suffix))
+    return group_of(row.prompt)
 
 
 def group_of(prompt: Text) -> str:
@@ -83,8 +119,7 @@ def group_of(prompt: Text) -> str:
     Case and white space do not count. Later turns do not count either: conversations that open with the same
     question stay together when questions are held out.
     """
-    question = first_user_turn(prompt)
-    normalised = " ".join(question.casefold().split())
+    normalised = " ".join(first_user_turn(prompt).casefold().split())
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -96,38 +131,3 @@ def first_user_turn(prompt: Text) -> str:
         if message["role"] == "user":
             return str(message["content"])
     return "\n".join(str(message["content"]) for message in prompt)
-
-
-def as_messages(text: Text, role: str) -> list[Message]:
-    """Return ``text`` as messages; a string becomes one message of ``role``."""
-    if isinstance(text, str):
-        return [{"role": role, "content": text}]
-    return list(text)
-
-
-def response_text(content: Text) -> str:
-    """Return what the assistant wrote: the string, or the assistant messages' contents in order."""
-    if isinstance(content, str):
-        return content
-    return "".join(str(message["content"]) for message in content if message["role"] == "assistant")
-
-
-def byte_offsets(text: str, positions: Iterable[int]) -> list[int]:
-    """Return the UTF-8 byte offset of each code-point position of ``text``.
-
-    Positions may be in any order, from 0 to ``len(text)``. The text is encoded once, not once per position.
-    """
-    wanted = list(positions)
-    if text.isascii():
-        return wanted
-    ends = [0]
-    for character in text:
-        ends.append(ends[-1] + len(character.encode("utf-8")))
-    return [ends[position] for position in wanted]
-
-
-def labels_from_characters(text: str, spans: Iterable[tuple[int, int, float]]) -> tuple[Label, ...]:
-    """Return labels for spans ``(start, end, target)`` that are counted in code points of ``text``."""
-    parts = list(spans)
-    offsets: Iterator[int] = iter(byte_offsets(text, (edge for part in parts for edge in part[:2])))
-    return tuple(Label(next(offsets), next(offsets), target) for _, _, target in parts)

@@ -1,4 +1,4 @@
-"""Held-out figures: pairs right, and AUROC of token values within a response, each beside a length baseline."""
+"""Held-out figures: pairs and verdicts right, and AUROC of token values within a response."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr_data.evaluation.metrics import auroc, bootstrap_interval, pair_wins
+from asr_data.statistics.ranking import auroc, bootstrap_interval, pair_wins
 from asr_data.training.encode import Unit
 from asr_data.training.report import Figure
 from asr_data.types import Float32
@@ -21,12 +21,13 @@ def figures_of(units: Sequence[Unit], values: Sequence[Sequence[Float32]], seed:
     figures = []
     for source in sorted({unit.source for unit in units}):
         chosen = [(u, v) for u, v in zip(units, values, strict=True) if u.source == source]
-        pairs = [(u, v) for u, v in chosen if len(u.sequences) == 2]
-        responses = [(u, v[0]) for u, v in chosen if len(u.sequences) == 1]
-        if pairs:
-            figures.append(_pairs_right(source, pairs, seed))
-        if responses:
-            figures += _token_auroc(source, responses, seed)
+        match chosen[0][0].goal:
+            case "pair":
+                figures.append(_pairs_right(source, chosen, seed))
+            case "verdict":
+                figures.append(_verdicts_right(source, [(u, v[0]) for u, v in chosen], seed))
+            case "labels":
+                figures += _token_auroc(source, [(u, v[0]) for u, v in chosen], seed)
     return figures
 
 
@@ -45,6 +46,24 @@ def _pairs_right(source: str, pairs: Sequence[tuple[Unit, Sequence[Float32]]], s
         chance=0.5,
         length_baseline=max(shorter, 1 - shorter),
         items=len(pairs),
+        groups=len(set(groups)),
+    )
+
+
+def _verdicts_right(source: str, responses: Sequence[tuple[Unit, Float32]], seed: int) -> Figure:
+    """Chance is the larger share of the two verdicts: what is right without looking."""
+    good = np.array([unit.preferred for unit, _ in responses])
+    right = np.array([v.mean() > 0 for _, v in responses]) == good
+    groups = [unit.group for unit, _ in responses]
+    low, high = bootstrap_interval(right.astype(float), groups, seed=seed)
+    return Figure(
+        name=f"{source}: verdicts right",
+        value=float(right.mean()),
+        low=low,
+        high=high,
+        chance=float(max(good.mean(), 1 - good.mean())),
+        length_baseline=None,
+        items=len(responses),
         groups=len(set(groups)),
     )
 

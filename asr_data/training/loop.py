@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr_data.errors import ConfigError
+from asr_data.progress import Progress
 from asr_data.scoring.engine import pad
 from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.training.config import TrainingConfig
@@ -24,26 +24,16 @@ from asr_data.training.objective import unit_loss
 from asr_data.types import Float32
 
 
-class Progress(Protocol):
-    """What the loop tells while it works."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
-        """Cumulative counts."""
-
-    def message(self, text: str) -> None:
-        """A line worth keeping."""
-
-
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Units of one optimiser step, in micro-batches."""
+class OptimiserStep:
+    """The units of one step, in micro-batches."""
 
     micro_batches: tuple[tuple[int, ...], ...]
     units: int
     tokens: int
 
 
-def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
+def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[OptimiserStep]:
     """Order of all training, in steps of ``batch_tokens`` until ``max_tokens``.
 
     Sources are mixed so that each gets tokens in proportion to its size to the power of ``mixing``; inside a
@@ -54,7 +44,7 @@ def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
         sizes[unit.source] = sizes.get(unit.source, 0) + unit.tokens
     streams = {source: _epochs(units, source, config.seed) for source in sorted(sizes)}
     drawn = dict.fromkeys(streams, 0)
-    steps: list[Step] = []
+    steps: list[OptimiserStep] = []
     total, members, size = 0, list[int](), 0
     while total < config.max_tokens:
         source = min(streams, key=lambda s: (drawn[s] / sizes[s] ** config.mixing, s))
@@ -63,7 +53,7 @@ def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[Step]:
         drawn[source] += units[i].tokens
         size += units[i].tokens
         if size >= config.batch_tokens:
-            steps.append(Step(_micro_batches(units, members, config.micro_batch_tokens), len(members), size))
+            steps.append(OptimiserStep(_micro_batches(units, members, config.micro_batch_tokens), len(members), size))
             total, members, size = total + size, [], 0
     return steps
 
@@ -170,7 +160,7 @@ def train(
 def _optimise(
     model: TokenRewardModel,
     units: Sequence[Unit],
-    step: Step,
+    step: OptimiserStep,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
     config: TrainingConfig,

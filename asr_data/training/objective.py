@@ -1,4 +1,4 @@
-"""The losses of ``train-scorer``: Bradley–Terry on pairs, cross-entropy and ranking on labelled tokens."""
+"""The losses of ``train-scorer``: Bradley–Terry on pairs, logistic on verdicts, cross-entropy and ranking on tokens."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ def unit_loss(unit: Unit, values: Sequence[Tensor], rank_weight: float) -> Tenso
     """Loss of one unit.
 
     Args:
-        unit: a pair or a labelled response.
+        unit: a pair, a response with a verdict, or a labelled response.
         values: float ``[response tokens]`` for each of its sequences.
         rank_weight: share of the ranking loss for labelled responses.
 
     Returns:
-        A scalar. Pair (paper, appendix A): ``−log σ(mean V_chosen − mean V_rejected)``. Labelled response:
+        A scalar. Pair: ``−log σ(mean V_chosen − mean V_rejected)``. Verdict: ``−log σ(mean V)`` of a good response,
+        ``−log σ(−mean V)`` of a bad one. Labelled response:
         cross-entropy of σ(V) against the targets, and the mean of ``log(1 + exp(V_bad − V_good))`` over all pairs
         of a token with a low and one with a high target, which is what AUROC measures.
     """
-    if len(values) == 2:
+    if unit.goal == "pair":
         return softplus(values[1].mean() - values[0].mean())
+    if unit.goal == "verdict":
+        mean = values[0].mean()
+        return softplus(-mean if unit.preferred else mean)
     target = torch.from_numpy(unit.sequences[0].target).to(values[0].device)
     known = ~target.isnan()
     value, target = values[0][known], target[known]

@@ -6,29 +6,33 @@ import json
 import shlex
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
-from asr_data.scoring.checkpoint import load_backbone, packaged_file, quiet_transformers, resolve_directory
+from asr_data.progress import Progress
+from asr_data.scoring.backbone import load_backbone
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
+from asr_data.scoring.decoder import pick_device
 from asr_data.scoring.engine import Engine
-from asr_data.scoring.load import load_scorer, pick_device
+from asr_data.scoring.load import load_scorer
+from asr_data.scoring.locate import packaged_file, resolve_directory
 from asr_data.scoring.model_scorer import ModelScorer
+from asr_data.scoring.quiet import quiet_transformers
 from asr_data.scoring.token_head import TokenHeadReadout, TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
-from asr_data.training.encode import Unit, encode_examples
-from asr_data.training.examples import LabelledExample, PreferenceExample
+from asr_data.training.encode import PROMPT, Unit, encode_examples
 from asr_data.training.figures import figures_of
-from asr_data.training.loop import Progress, predict, train
+from asr_data.training.loop import predict, train
 from asr_data.training.report import Figure, write_report
-from asr_data.training.sources import SourceKind, read_source, source_name
+from asr_data.training.sources import SourceData, read_sources
 from asr_data.training.split import hold_out
 
 BUILTIN_BACKBONE = PackagedBackbone(
@@ -52,24 +56,33 @@ class _Data:
     train: list[Unit]
     held_out: list[Unit]
     counts: dict[str, int]
-    skipped: dict[str, int]
+    left_out: dict[str, int]
+    untokenised: dict[str, int]
 
 
 def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress: Progress) -> TrainingReport:
     """Train a token head and write it, its card and its figures to ``output``.
 
+    All data is read before any model is loaded, and ``progress`` is told what each source holds.
+
     Raises:
-        OutputExistsError: ``output`` holds files and ``resume`` is False, or was begun with other settings.
-        ConfigError: no usable training example.
+        OutputExistsError: ``output`` holds files and ``resume`` is False, or was begun with other settings or data.
+        ConfigError: no usable training example, or a source without the columns that were named.
+        InputError: a source that cannot be read or understood, or that holds nothing to learn from.
     """
-    work = _open_output(config, output, resume)
-    torch.manual_seed(config.seed)
-    progress.message("loading the backbone")
-    backbone, tokenizer, reference = _base(config)
-    model = _trainable_model(backbone, config)
-    progress.message("reading and tokenising the data")
-    data = _data(config, tokenizer)
+    _check_output(output, resume)
+    sources = read_sources(config.sources)
+    for source in sources:
+        for line in source.summary():
+            progress.message(line)
+    tokenizer, reference = _tokenizer(config)
+    data = _encode(sources, tokenizer, config)
+    for reason, count in sorted(data.untokenised.items()):
+        progress.message(f"{count:,} examples left out, {reason}")
+    work = _begin(config, output, {source.name: source.fingerprint for source in sources})
     progress.message(f"training on {len(data.train):,} units, {len(data.held_out):,} held out")
+    torch.manual_seed(config.seed)
+    model = _trainable_model(_backbone(config), config)
     curve = train(model, data.train, config, work, progress)
     _save(model, config, reference, tokenizer, output)
     # Measured as users will load it: adapter merged, in the dtype that the hardware favours.
@@ -80,7 +93,7 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
         output,
         config=_card_settings(config, output),
         data_counts=data.counts,
-        skipped=data.skipped,
+        skipped=data.left_out,
         curve=curve,
         figures=figures,
     )
@@ -106,54 +119,61 @@ def _card_settings(config: TrainingConfig, output: Path) -> dict[str, Any]:
 
 def command_line(config: TrainingConfig, output: Path) -> str:
     """The command that repeats a training: every setting that is not the default."""
-    words = ["asr-annotate", "train-scorer", "--output", str(output)]
+    words = ["asr-annotate", "train-scorer", *map(str, config.sources), "--output", str(output)]
     for name, field in TrainingConfig.model_fields.items():
         value = getattr(config, name)
-        if value == field.default:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
-        else:
-            for item in value if isinstance(value, tuple) else (value,):
-                words += [option, str(item)]
+        if name != "sources" and value != field.default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
-def _open_output(config: TrainingConfig, output: Path, resume: bool) -> Path:
-    work = output / ".training"
-    settings = json.loads(config.model_dump_json())
+def _check_output(output: Path, resume: bool) -> None:
     if output.exists() and not output.is_dir():
         raise OutputExistsError(f"{output} is a file; give a directory")
     if output.exists() and any(output.iterdir()):
         if not resume:
-            raise OutputExistsError(f"{output} is not empty; give another directory, or --resume to go on with it")
-        plan = work / "config.json"
-        if not plan.is_file():
+            raise OutputExistsError(
+                f"{output} is not empty; give another directory, or --resume to continue what was begun there"
+            )
+        if not (output / ".training" / "config.json").is_file():
             raise OutputExistsError(f"{output} holds no unfinished training to resume")
+
+
+def _begin(config: TrainingConfig, output: Path, fingerprints: Mapping[str, str]) -> Path:
+    """The folder of the unfinished training, which must have been begun with the same settings and data."""
+    work = output / ".training"
+    plan = work / "config.json"
+    settings = {**json.loads(config.model_dump_json()), "content": dict(fingerprints)}
+    if plan.is_file():
         before = json.loads(plan.read_text(encoding="utf-8"))
         different = sorted(k for k in settings | before if settings.get(k) != before.get(k))
         if different:
             changes = "; ".join(f"{k}: {before.get(k)!r} then, {settings.get(k)!r} now" for k in different)
-            raise OutputExistsError(f"{output} was begun with other settings: {changes}")
+            raise OutputExistsError(f"{output} was begun with other settings or data: {changes}")
     work.mkdir(parents=True, exist_ok=True)
-    (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    plan.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return work
 
 
-def _base(config: TrainingConfig) -> tuple[nn.Module, Tokenizer, PackagedBackbone | str]:
+def _tokenizer(config: TrainingConfig) -> tuple[Tokenizer, PackagedBackbone | str]:
+    """The base's tokenizer, and how the scorer's settings name the base."""
     if config.base == "builtin":
         path = packaged_file(BUILTIN_BACKBONE)
-        backbone, _ = load_backbone(TokenHeadConfig(backbone=BUILTIN_BACKBONE), path.parent)
         with quiet_transformers():
-            tokenizer = load_tokenizer(path.parent, gguf_file=path.name)
-        return backbone, tokenizer, BUILTIN_BACKBONE
+            return load_tokenizer(path.parent, gguf_file=path.name), BUILTIN_BACKBONE
     directory = resolve_directory(config.base)
-    backbone, extra = load_backbone(TokenHeadConfig(), directory)
+    name = str(directory.resolve()) if Path(config.base).is_dir() else config.base
+    return load_tokenizer(directory), name
+
+
+def _backbone(config: TrainingConfig) -> nn.Module:
+    if config.base == "builtin":
+        backbone, _ = load_backbone(TokenHeadConfig(backbone=BUILTIN_BACKBONE), packaged_file(BUILTIN_BACKBONE).parent)
+        return backbone
+    backbone, extra = load_backbone(TokenHeadConfig(), resolve_directory(config.base))
     if extra:
         raise ConfigError(f"{config.base} has tensors that are not the backbone's: {sorted(extra)[:5]}")
-    name = str(directory.resolve()) if Path(config.base).is_dir() else config.base
-    return backbone, load_tokenizer(directory), name
+    return backbone
 
 
 def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenRewardModel:
@@ -187,35 +207,25 @@ def _adapted_layers(backbone: nn.Module, config: TrainingConfig) -> list[str]:
     return [name for name, number in zip(names, numbers, strict=True) if number >= first]
 
 
-def _data(config: TrainingConfig, tokenizer: Tokenizer) -> _Data:
-    skipped: Counter[str] = Counter()
+def _encode(sources: Sequence[SourceData], tokenizer: Tokenizer, config: TrainingConfig) -> _Data:
+    left_out = Counter({f"{source.name}: {code}": n for source in sources for code, n in source.left_out.items()})
+    untokenised: Counter[str] = Counter()
     train_units: list[Unit] = []
     held_out: list[Unit] = []
-    for kind in get_args(SourceKind):
-        for path in getattr(config, kind):
-            units = _encode(kind, path, tokenizer, config, skipped)
-            fraction = config.held_out if not (kind == "steps" and config.test_steps) else 0.0
-            kept, out = hold_out(units, fraction, config.seed)
-            pairs_too = kind != "spans" or config.span_pairs
-            train_units += [unit for unit in kept if pairs_too or len(unit.sequences) == 1]
-            held_out += out
-    for path in config.test_steps:
-        held_out += _encode("steps", path, tokenizer, config, skipped)
+    for source in sources:
+        units, reasons = encode_examples(source.examples, tokenizer, config.max_length, source.name)
+        untokenised.update({f"{source.name}: {code}": count for code, count in reasons.items()})
+        share = {"all": config.held_out, "train": 0.0, "test": 1.0}[source.config.part]
+        kept, out = hold_out(units, share, config.seed)
+        train_units += kept
+        held_out += out
+    if not train_units:
+        counted = [f"{reason}: {count:,}" for reason, count in sorted((left_out + untokenised).items())]
+        raise ConfigError("; ".join(["no training example is left", *counted]))
     taught = {unit.group for unit in train_units}
     held_out = [unit for unit in held_out if unit.group not in taught]
     counts = Counter(f"train {u.source}" for u in train_units) + Counter(f"held out {u.source}" for u in held_out)
-    return _Data(train_units, held_out, dict(counts), dict(skipped))
-
-
-def _encode(
-    kind: SourceKind, path: Path, tokenizer: Tokenizer, config: TrainingConfig, skipped: Counter[str]
-) -> list[Unit]:
-    result = read_source(kind, path)
-    examples: list[PreferenceExample | LabelledExample] = [*result.preferences, *result.labelled]
-    units, reasons = encode_examples(examples, tokenizer, config.max_length, source_name(path))
-    for reason, count in (Counter(result.skipped) + reasons).items():
-        skipped[f"{source_name(path)}: {reason}"] += count
-    return units
+    return _Data(train_units, held_out, dict(counts), dict(left_out + untokenised), dict(untokenised))
 
 
 def _save(
@@ -228,7 +238,7 @@ def _save(
     """The adapter in bfloat16 (half the size, the precision it is used in), the head in float32."""
     head = {f"score.{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
     save_file(head, output / "head.safetensors")
-    settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors")}
+    settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors"), "prompt": PROMPT}
     backbone: Any = model.backbone
     if config.lora_rank:
         backbone.to(torch.bfloat16).save_pretrained(output / "adapter", safe_serialization=True)

@@ -1,177 +1,160 @@
-"""Reading training data: preference pairs, error spans, step labels and sentence scores.
+"""Reading training data: any input and any layout that ``run`` reads, by the same code.
 
-The kind of a source is declared, never guessed. Rows are read one by one; a row that cannot be used is left
-out and counted under the reason, and the log (level INFO) names the file, the row and what is wrong.
-
-* ``preference``: ``prompt``, ``chosen``, ``rejected``, or two hh-rlhf transcripts. Gives pairs.
-* ``spans``: a preference pair with ``labelled_side`` and that side's ``error_spans``, or with the rejected
-  side's ``fault_spans``. Gives pairs and labels.
-* ``steps``: ``prompt``, ``chosen`` and ``rejected`` as lists of steps, ``rejected_error_steps`` (PRMBench);
-  or ``prompt``, ``completions``, ``labels`` (TRL stepwise). Gives labels.
-* ``sentence_scores``: ``prompt``, ``completion``, ``scores``. Gives labels.
+A row that cannot be used is left out and counted under its reason code; the log (level INFO) names the row and says
+what is wrong.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
 
-from asr_data.errors import ConfigError, InputError
-from asr_data.training.examples import LabelledExample, PreferenceExample, response_text
-from asr_data.training.fields import UnusableRow, as_fields
-from asr_data.training.layouts import (
-    ReadOptions,
-    RowExamples,
-    read_preference,
-    read_sentence_scores,
-    read_spans,
-    read_steps,
-)
+from asr_data.errors import ConfigError, InputError, RowRejected
+from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
+from asr_data.rows.columns import column_type
+from asr_data.training.config import SourceConfig
+from asr_data.training.examples import Example, Goal, examples_of, identity
+from asr_data.types import RejectedRow
 
 logger = logging.getLogger(__name__)
 
-SourceKind: TypeAlias = Literal["preference", "spans", "steps", "sentence_scores"]
-
-_LAYOUTS: Mapping[str, Callable[[Mapping[str, Any], ReadOptions], RowExamples]] = {
-    "preference": read_preference,
-    "spans": read_spans,
-    "steps": read_steps,
-    "sentence_scores": read_sentence_scores,
-}
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class SourceResult:
+class SourceData:
     """What one source gave.
 
     Attributes:
-        preferences: pairs, in row order.
-        labelled: labelled responses, in row order, each response of a prompt once.
-        skipped: rows that were left out, by reason.
-        rows: rows read, the skipped ones among them.
-        repeated: labelled responses that were left out because an equal one (same prompt, text and labels)
-            came before; the pairs of one question often share an answer.
+        config: the source.
+        name: its name in reports: folder and file without suffixes, or the Hub id.
+        layout: what its rows were taken for, in words.
+        fingerprint: sha256 of the content.
+        rows: rows read, those left out among them.
+        used: rows that gave an example.
+        examples: in row order, each labelled response of a prompt once.
+        left_out: rows that were left out, by reason code.
+        first_left_out: the first of each, with its message.
+        repeated: labelled responses left out because an equal one (same prompt, text and labels) came before; the
+            pairs of one question often share an answer.
     """
 
-    preferences: list[PreferenceExample] = field(default_factory=list)
-    labelled: list[LabelledExample] = field(default_factory=list)
-    skipped: dict[str, int] = field(default_factory=dict)
-    rows: int = 0
-    repeated: int = 0
+    config: SourceConfig
+    name: str
+    layout: str
+    fingerprint: str
+    rows: int
+    used: int
+    examples: list[Example] = field(repr=False)
+    left_out: dict[str, int]
+    first_left_out: dict[str, str]
+    repeated: int
+
+    def summary(self) -> list[str]:
+        """Lines for the user: what was found, how much of it is used, and why the rest is not."""
+        goals = Counter(example.goal for example in self.examples)
+        words: dict[Goal, str] = {
+            "pair": "pairs",
+            "verdict": "responses with a verdict",
+            "labels": "labelled responses",
+        }
+        found = ", ".join(f"{goals[goal]:,} {word}" for goal, word in words.items() if goals[goal])
+        lines = [f"{self.name}: {self.layout}", f"  {self.used:,} of {self.rows:,} rows used: {found or 'nothing'}"]
+        if self.repeated:
+            lines.append(f"  {self.repeated:,} labelled responses occur more than once and count once")
+        lines += [
+            f"  {count:,} rows left out, {code}: {self.first_left_out[code]}"
+            for code, count in sorted(self.left_out.items())
+        ]
+        return lines
 
 
-def read_source(
-    kind: SourceKind,
-    path: str | Path,
-    name: str | None = None,
-    score_range: tuple[float, float] = (0.0, 4.0),
-    first_error_only: bool = False,
-) -> SourceResult:
-    """Read one file of training data.
-
-    Args:
-        kind: layout of the rows; see the module.
-        path: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
-        name: name of the source in examples and reports; default the file's folder and name without suffix.
-        score_range: lowest and highest sentence score, where a row does not declare ``score_min`` and
-            ``score_max``; mapped to targets 0 and 1.
-        first_error_only: labels after a response's first bad step are unknown, and become none. Rows that
-            only mark a first error (``first_error_step``) are always read so.
-
-    Returns:
-        The examples, and counts of what was left out.
+def read_sources(configs: Sequence[SourceConfig]) -> list[SourceData]:
+    """Read every source; two of one name are told apart by their place.
 
     Raises:
-        ConfigError: an unknown kind, or an empty score range.
-        InputError: a file that is missing, of another type or cannot be read.
+        ConfigError: a source that has no such column.
+        InputError: a source that cannot be read, whose layout is not known, or that holds nothing to learn from.
     """
-    if kind not in _LAYOUTS:
-        raise ConfigError(f"training source kind {kind!r}; allowed are {', '.join(get_args(SourceKind))}")
-    if not score_range[0] < score_range[1]:
-        raise ConfigError(f"score range is {score_range}; the first number must be the lower one")
-    path = Path(path)
-    options = ReadOptions(name or source_name(path), score_range, first_error_only)
-    preferences: list[PreferenceExample] = []
-    labelled: list[LabelledExample] = []
-    skipped: Counter[str] = Counter()
-    seen: set[int] = set()
-    offered = rows = 0
-    for index, row in enumerate(iterate_rows(path)):
-        rows += 1
-        try:
-            found = _LAYOUTS[kind](as_fields(row), options)
-        except UnusableRow as error:
-            skipped[error.reason] += 1
-            logger.info("%s, row %d: skipped, %s: %s", path, index, error.reason, error)
-            continue
-        preferences.extend(found.preferences)
-        offered += len(found.labelled)
-        labelled.extend(example for example in found.labelled if _is_new(example, seen))
-    return SourceResult(preferences, labelled, dict(skipped), rows, offered - len(labelled))
+    names = [source_name(config) for config in configs]
+    unique = [name if names.count(name) == 1 else f"{name} ({at})" for at, name in enumerate(names, 1)]
+    return [read_source(config, name) for config, name in zip(configs, unique, strict=True)]
 
 
-def source_name(path: Path) -> str:
-    """Return ``folder/file`` without suffixes: ``data/prmbench/train.jsonl.gz`` is ``prmbench/train``."""
-    stem = path.name.partition(".")[0]
-    folder = path.resolve().parent.name
-    return f"{folder}/{stem}" if folder else stem
-
-
-def iterate_rows(path: Path) -> Iterator[Any]:
-    """Yield the rows of a file, one at a time; a JSON line that does not parse is yielded as its text.
-
-    Raises:
-        InputError: the file is missing, of an unknown type, or breaks off.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
+    """Read one source; see :func:`read_sources`."""
+    source = open_source(config.input, split=config.split, name=config.name, revision=config.revision)
     try:
-        if path.name.endswith((".jsonl", ".jsonl.gz")):
-            yield from _json_lines(path)
-        elif path.name.endswith(".parquet"):
-            yield from _parquet_rows(path)
-        else:
-            raise InputError(f"{path}: unknown type; allowed are .jsonl, .jsonl.gz and .parquet")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        # A truncated gzip file is an EOFError; bytes that are no UTF-8 and ArrowInvalid are ValueErrors.
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        layout = detect(source.schema, first_records(source), config.columns or None)
+    except InputError as error:
+        raise InputError(f"{source.description}: {error}") from error
+    _check(config, layout, source)
+    examples: list[Example] = []
+    left_out: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    seen: set[int] = set()
+    offered = used = 0
+    for row in (row for batch in read_rows(source, layout, _BATCH) for row in batch):
+        try:
+            if isinstance(row, RejectedRow):
+                raise RowRejected(row.code, row.message)
+            found = examples_of(row, config, verdicts=layout.kind == "unpaired")
+        except RowRejected as rejected:
+            left_out[rejected.code] += 1
+            first.setdefault(rejected.code, f"row {row.index}: {rejected.message}")
+            logger.info("%s, row %d: left out, %s: %s", source.description, row.index, rejected.code, rejected)
+            continue
+        new = [one for one in found if one.goal != "labels" or _is_new(one, seen)]
+        examples += new
+        offered += len(found) - len(new)
+        used += 1
+    data = SourceData(
+        config=config,
+        name=name or source_name(config),
+        layout=layout.describe(),
+        fingerprint=source.fingerprint,
+        rows=source.rows,
+        used=used,
+        examples=examples,
+        left_out=dict(left_out),
+        first_left_out=first,
+        repeated=offered,
+    )
+    if not used:
+        raise InputError("\n".join(["no row can be used:", *data.summary()]))
+    return data
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    row = line
-                yield row
+def source_name(config: SourceConfig) -> str:
+    """``folder/file`` without suffixes (``data/prmbench/train.jsonl.gz`` is ``prmbench/train``), or the Hub id."""
+    path = Path(config.input)
+    if not path.exists():
+        return config.input
+    stem = path.resolve().name.partition(".")[0]
+    folder = path.resolve().parent.name
+    name = f"{folder}/{stem}" if folder else stem
+    return name if config.split is None else f"{name} ({config.split})"
 
 
-def _parquet_rows(path: Path) -> Iterator[Any]:
-    import pyarrow.parquet as pq
+def _check(config: SourceConfig, layout: Layout, source: Source) -> None:
+    if config.group is not None and column_type(source.schema, config.group) is None:
+        raise ConfigError(f"{config}: group={config.group}: no such column; there are {', '.join(source.schema.names)}")
+    labelled = layout.format is not None or bool(layout.label_units)
+    paired = len(layout.sides) == 2 or layout.kind == "unpaired"
+    wanted = {"labels": labelled, "preferences": paired, "all": labelled or paired}[config.learn]
+    if not wanted:
+        what = {"labels": "labels", "preferences": "preferences", "all": "preferences or labels"}[config.learn]
+        raise InputError(
+            f"{source.description} holds no {what}: {layout.describe()}; columns with labels are named by "
+            "chosen_labels=COLUMN, rejected_labels=COLUMN or completion_labels=COLUMN"
+        )
 
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
 
-
-def _is_new(example: LabelledExample, seen: set[int]) -> bool:
-    """Return whether no equal example was seen, and remember this one.
-
-    Sixty-four bits of hash stand for the example: the texts themselves would double the memory in use.
-    """
-    response = example.response
-    turns = tuple((message["role"], message["content"]) for message in example.prompt)  # type: ignore[index]
-    key = hash((turns, response_text(response.content), response.labels))
+def _is_new(example: Example, seen: set[int]) -> bool:
+    key = identity(example)
     if key in seen:
         return False
     seen.add(key)

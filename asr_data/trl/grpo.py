@@ -11,11 +11,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
+from asr_data.boundaries import step_starts
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.losses import adaptive_mask
+from asr_data.response import code_points
 from asr_data.scoring import Scorer
 from asr_data.text import Tokenizer, check_rewards, project
-from asr_data.text.boundaries import code_points, step_starts
 from asr_data.trl.columns import bound
 from asr_data.trl.sampled import byte_spans
 from asr_data.types import Bool, ByteRewards, Completion, Float32, RejectedRow, Row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from asr_data.pipeline.gold import GoldReader, Labels, find_gold
+from asr_data.evaluation.gold import GoldReader, Labels, find_gold
 from asr_data.storage import AnnotatedDirectory
 from asr_data.view.reading import layout_of
 
@@ -19,7 +19,7 @@ def gold_reader(annotated: AnnotatedDirectory, gold: str | None = None) -> GoldR
 
     Args:
         annotated: the directory.
-        gold: what :func:`asr_data.pipeline.gold.find_gold` takes; None for the labels that its layout knows.
+        gold: what :func:`asr_data.evaluation.gold.find_gold` takes; None for the labels that its layout knows.
 
     Returns:
         None where nothing was named and the layout knows of no labels.

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import InputError, RowRejected
+from asr_data.response import code_points, response_text
 from asr_data.storage import AnnotatedDirectory
-from asr_data.text import response_text
-from asr_data.text.boundaries import code_points
 from asr_data.types import Completion, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
 from asr_data.view.gold import FAULTY_BELOW, GoldReader, Labels

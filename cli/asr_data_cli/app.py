@@ -16,7 +16,20 @@ import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import annotate, demo, evaluate, export, judge, look, merge, push, report, scorers, train
+from asr_data_cli import (
+    annotate,
+    demo,
+    evaluate,
+    export,
+    inspect_rows,
+    judge,
+    merge,
+    push,
+    report,
+    scorers,
+    train,
+    validate,
+)
 from asr_data_cli.console import print_error
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
@@ -101,9 +114,9 @@ def build_app() -> typer.Typer:
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
-    app.command("inspect", epilog=_examples(look.INSPECT_EXAMPLES), rich_help_panel=seen)(look.inspect)
+    app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
-    app.command("validate", epilog=_examples(look.VALIDATE_EXAMPLES), rich_help_panel=seen)(look.validate)
+    app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(judge.judge)
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)

@@ -11,9 +11,9 @@ from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data_cli import options as opt
 from asr_data_cli.annotate import InputOptions, annotate, print_next
 from asr_data_cli.console import print_summary, standard_output
-from asr_data_cli.look import print_problems
 from asr_data_cli.models import ModelOptions
 from asr_data_cli.options import OUTPUT
+from asr_data_cli.validate import print_problems
 
 DEMO_EXAMPLES = ("asr-annotate demo", "asr-annotate demo -o demo --overwrite")
 SHOWN_RESPONSES = 3

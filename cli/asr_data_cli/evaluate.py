@@ -21,9 +21,9 @@ from asr_data_cli.options import INPUT, MaskTokenizer
 from asr_data_cli.words import baseline_word, mask_words, segmenter_words
 
 if TYPE_CHECKING:
-    from asr_data.evaluation.ratios import Estimate
-    from asr_data.pipeline.evaluating import Evaluation, Sweep, SweptSetting
-    from asr_data.pipeline.labelled_rows import Evaluated
+    from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
+    from asr_data.evaluation.labelled_rows import Evaluated
+    from asr_data.statistics.bootstrap import Estimate
 
 SHOW = "Show"
 OUTPUT = "Output"
@@ -105,9 +105,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure rewards, segments and masks against gold labels, with intervals that resample prompts."""
-    from asr_data.pipeline.evaluating import evaluate as judge
-    from asr_data.pipeline.evaluating import sweep as judge_settings
-    from asr_data.pipeline.labelled_rows import GoldOptions
+    from asr_data.evaluation.evaluating import evaluate as judge
+    from asr_data.evaluation.evaluating import sweep as judge_settings
+    from asr_data.evaluation.labelled_rows import GoldOptions
     from asr_data.text import load_tokenizer
 
     if not sweep and (by is not None or top is not None):

@@ -17,8 +17,8 @@ from asr_data_cli import options as opt
 from asr_data_cli.console import print_facts, print_warning
 
 if TYPE_CHECKING:
-    from asr_data.pipeline.apart import ShardPool
     from asr_data.pipeline.logprobs import LogProbabilities
+    from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
@@ -65,7 +65,7 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         settle_memory()
         yield Models(scorer(), None if reference is None else reference())
         return
-    from asr_data.pipeline.on_ray import Loaders, RayPool
+    from asr_data.pipeline.ray_pool import Loaders, RayPool
 
     needs_no_gpu = scoring.device == "cpu" or options.kind in ("labels", "rule")
     gpus = 0.0 if needs_no_gpu and reference is None else None
@@ -150,7 +150,7 @@ def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
     """For a sequence head: how it ranks pairs at the end and in mid-response, and a warning where that is chance."""
     if scorer.info.kind != "seq_head":
         return
-    from asr_data.pipeline.mid_response import check_mid_response
+    from asr_data.evaluation.mid_response import check_mid_response
 
     found = check_mid_response(path)
     if found is None:

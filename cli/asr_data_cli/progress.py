@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from asr_data.progress import Progress
 from asr_data.view.escape import visible
 from asr_data_cli.console import duration, standard_error
 
@@ -20,21 +20,6 @@ LINE_SECONDS = 10.0
 """Time between two plain lines."""
 
 Clock = Callable[[], float]
-
-
-class Reporter(Protocol):
-    """What the library reports to; both classes below are one."""
-
-    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
-        """Cumulative counts of a stage; ``total`` below 1 means that the number of rows is unknown.
-
-        ``unit`` names what is counted, where it is not rows; ``note`` stands after the counts.
-        """
-        ...
-
-    def message(self, text: str) -> None:
-        """One line that stays on the screen."""
-        ...
 
 
 @dataclass(slots=True)
@@ -115,7 +100,7 @@ class BarProgress:
 
 
 @contextmanager
-def progress(console: Console | None = None) -> Iterator[Reporter]:
+def progress(console: Console | None = None) -> Iterator[Progress]:
     """Progress on standard error, in the form that suits it."""
     console = standard_error() if console is None else console
     if not console.is_terminal:

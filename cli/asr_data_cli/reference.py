@@ -46,6 +46,7 @@ _PANELS = (
     "Segments",
     "Masks",
     "Training",
+    "Older spellings",
     "Show",
     "Output",
     "Several machines",

@@ -10,7 +10,7 @@ import typer
 from asr_data_cli import options as opt
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.export import policy_tokenizer
-from asr_data_cli.look import SHOW, Gold, Rows, Seed, check_choice
+from asr_data_cli.inspect_rows import SHOW, Gold, Rows, Seed, check_choice
 
 REPORT_EXAMPLES = (
     "asr-annotate report annotated -o report.html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from asr_data.errors import ConfigError
 from asr_data_cli import options as opt
-from asr_data_cli.console import print_commands, print_facts, shell_words, standard_output
+from asr_data_cli.console import print_commands, print_facts, print_warning, shell_words, standard_output
 from asr_data_cli.progress import progress
 
 if TYPE_CHECKING:
@@ -22,49 +22,42 @@ if TYPE_CHECKING:
 DATA = "Data"
 TRAINING = "Training"
 
+OLD = "Older spellings"
+
 TRAIN_EXAMPLES = (
-    "asr-annotate train-scorer --preference pairs.jsonl -o scorer",
-    "asr-annotate train-scorer --preference pairs.jsonl --spans errors.jsonl --steps steps.jsonl -o scorer",
-    "asr-annotate train-scorer --steps steps.jsonl --base BACKBONE_DIR --lora-rank 0 -o scorer",
+    "asr-annotate train-scorer pairs.jsonl -o scorer",
+    "asr-annotate train-scorer pairs.jsonl:preferences errors.jsonl prm800k.jsonl test.jsonl:test -o scorer",
+    "asr-annotate train-scorer owner/name:split=train owner/name:test,split=test -o scorer",
+    "asr-annotate train-scorer steps.jsonl --base BACKBONE_DIR --lora-rank 0 -o scorer",
     "asr-annotate run pairs.jsonl --model scorer -o annotated",
 )
 
 
+def _old(option: str, help_text: str) -> Any:
+    return typer.Option(option, help=help_text, rich_help_panel=OLD)
+
+
 def train_scorer(
     output: opt.Output,
-    preference: Annotated[
-        list[Path] | None,
-        typer.Option("--preference", help="Preference pairs; may be repeated.", rich_help_panel=DATA),
-    ] = None,
-    spans: Annotated[
-        list[Path] | None,
-        typer.Option("--spans", help="Responses with error spans; may be repeated.", rich_help_panel=DATA),
-    ] = None,
-    steps: Annotated[
-        list[Path] | None,
-        typer.Option("--steps", help="Solutions with step labels; may be repeated.", rich_help_panel=DATA),
-    ] = None,
-    sentence_scores: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--sentence-scores", help="Responses with sentence scores; may be repeated.", rich_help_panel=DATA
-        ),
-    ] = None,
-    span_pairs: Annotated[
-        bool,
-        typer.Option(
-            "--span-pairs/--no-span-pairs",
-            help="Train on which side of a span-labelled pair is preferred, too.",
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT[:WORD,…]...",
+            help="What to train on, in any layout that run reads. Words: preferences or labels (learn only these), "
+            "train (hold nothing out), test (only measure), split=, name=, revision=, group=COLUMN (held out "
+            "together), scale=LOW..HIGH (of labels), chosen=COLUMN and other roles of run --columns.",
             rich_help_panel=DATA,
         ),
+    ] = None,
+    preference: Annotated[list[Path] | None, _old("--preference", "Now FILE:preferences, without an option.")] = None,
+    spans: Annotated[list[Path] | None, _old("--spans", "Now FILE.")] = None,
+    steps: Annotated[list[Path] | None, _old("--steps", "Now FILE:labels.")] = None,
+    sentence_scores: Annotated[list[Path] | None, _old("--sentence-scores", "Now FILE:labels.")] = None,
+    span_pairs: Annotated[
+        bool, _old("--span-pairs/--no-span-pairs", "--no-span-pairs: now FILE:labels in place of --spans FILE.")
     ] = True,
     test_steps: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--test-steps",
-            help="Solutions with step labels that are only measured on; may be repeated.",
-            rich_help_panel=DATA,
-        ),
+        list[Path] | None, _old("--test-steps", "Now FILE:labels,test; nothing is held out of --steps then.")
     ] = None,
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of prompts kept for figures.", rich_help_panel=DATA)
@@ -124,19 +117,33 @@ def train_scorer(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with a training that was stopped; refused where settings differ.",
+            help="Continue a training that was stopped; refused where settings or data differ.",
             rich_help_panel=opt.OUTPUT,
         ),
     ] = False,
 ) -> None:
-    """Fine-tune a token reward model from pairs, step labels, error spans and sentence scores, in any mix."""
-    config = _training_config(
-        preference=preference or (),
-        spans=spans or (),
-        steps=steps or (),
-        sentence_scores=sentence_scores or (),
+    """Fine-tune a token reward model on preferences and labels, from any data that run reads.
+
+    Each source is read and described before a model is loaded: what it was taken for, how many of its rows are used,
+    and why others are not.
+    """
+    from asr_data.training.config import sources_of_old_options
+
+    older = sources_of_old_options(
+        preference or (),
+        spans or (),
+        steps or (),
+        sentence_scores or (),
+        test_steps or (),
         span_pairs=span_pairs,
-        test_steps=test_steps or (),
+    )
+    if older:
+        print_warning(
+            "--preference, --spans, --steps, --sentence-scores, --span-pairs and --test-steps go with the next "
+            f"version; write {shell_words(*older)}"
+        )
+    config = _training_config(
+        sources=[*(sources or ()), *older],
         held_out=held_out,
         mixing=mixing,
         base=base,
@@ -171,6 +178,11 @@ def _training_config(**fields: object) -> TrainingConfig:
     except ValidationError as error:
         problems = []
         for problem in error.errors():
+            if problem["loc"][:1] == ("sources",):
+                missing = problem["type"] == "too_short"
+                said = problem["msg"].removeprefix("Value error, ")
+                problems.append("no training data: name at least one INPUT" if missing else said)
+                continue
             option = "".join(f"--{str(part).replace('_', '-')} " for part in problem["loc"][:1])
             given = f" (given: {problem['input']})" if option else ""
             problems.append(f"{option}{problem['msg']}{given}")

@@ -25,13 +25,13 @@ from asr_data.config import (
     StepConfig,
     TokenConfig,
 )
+from asr_data.evaluation.labelled_rows import GoldOptions, load_labelled
 from asr_data.evaluation.measures import Judged
-from asr_data.evaluation.ratios import Estimate, GroupBootstrap, Measure
 from asr_data.evaluation.sweep import Labelled, Setting, try_settings
 from asr_data.masks import segment_and_mask
-from asr_data.pipeline.labelled_rows import GoldOptions, load_labelled
 from asr_data.segments.rewards import segment_rewards
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 from asr_data.storage import open_output
 from asr_data.types import Bool
 from examples.paper.data import DataSet, judged

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asr_data.evaluation.ratios import Estimate
+from asr_data.statistics.bootstrap import Estimate
 from examples.paper.experiment import SEGMENTERS, Scored, variances
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from asr_data.config import MaskConfig
-from asr_data.evaluation.ratios import Estimate, Measure
 from asr_data.evaluation.sweep import Setting
+from asr_data.statistics.bootstrap import Estimate, Measure
 from asr_data_cli.words import mask_words
 from examples.paper.experiment import CHOSEN, PLAIN, SEGMENTERS, Scored, variances
 

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from asr_data.response import response_text
 from asr_data.rows import detect, normalise
-from asr_data.training.examples import group_of, response_text
+from asr_data.training.examples import group_of
 from asr_data.training.split import hold_out
 
 SIDES = ("chosen", "rejected")

@@ -15,8 +15,9 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from asr_data.scoring.checkpoint import packaged_file, quiet_transformers
 from asr_data.scoring.engine import one_batch
+from asr_data.scoring.locate import packaged_file
+from asr_data.scoring.quiet import quiet_transformers
 from asr_data.scoring.tree_attention import read_places, tree_states
 from asr_data.training.run import BUILTIN_BACKBONE
 

@@ -14,7 +14,7 @@ import torch
 from asr_data.config import ScoringConfig
 from asr_data.scoring import Scorer
 from asr_data.scoring.load import load_scorer
-from asr_data.training.config import TrainingConfig
+from asr_data.training.config import SourceConfig, TrainingConfig
 from asr_data.training.run import train_scorer
 from asr_data.types import Completion, RejectedRow, Row
 
@@ -30,7 +30,7 @@ def train_judge(bundle: Path, output: Path, max_tokens: int) -> None:
                 sides = {side: [{"role": "assistant", "content": pair.text[side]}] for side in SIDES}
                 lines.write(json.dumps({"prompt": pair.prompt, **sides}) + "\n")
         config = TrainingConfig(
-            preference=(source,),
+            sources=(SourceConfig(input=str(source), learn="preferences"),),
             max_tokens=max_tokens,
             max_length=640,
             batch_tokens=8192,
@@ -44,7 +44,7 @@ def train_judge(bundle: Path, output: Path, max_tokens: int) -> None:
 class _Printed:
     """Lines of a training run."""
 
-    def update(self, stage: str, rows: int, total: int, tokens: int) -> None:
+    def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
         """Nothing: the lines suffice."""
 
     def message(self, text: str) -> None:

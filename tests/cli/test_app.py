@@ -136,7 +136,8 @@ def test_debug_raises_the_error_itself(library: Any) -> None:
         ("run x -o y --tau 1", "--tau belongs to --segmenter pivot"),
         ("inspect x --row 1 --sample 2", "give one of them"),
         ("train-scorer -o y", "no training data"),
-        ("train-scorer -o y --steps x --held-out 2", "--held-out"),
+        ("train-scorer -o y x --held-out 2", "--held-out"),
+        ("train-scorer -o y x:lables", "'lables' is none of preferences, labels, train, test"),
         ("bake", "bake"),
     ],
 )
@@ -213,15 +214,20 @@ def test_train_scorer_builds_its_config(library: Any, monkeypatch: pytest.Monkey
         return SimpleNamespace(path=output, figures=(figure, replace_high(figure, 0.7)), curve=())
 
     monkeypatch.setattr(run, "train_scorer", train)
-    words = "train-scorer -o s --preference a --preference b --steps c --lora-rank 0 --resume"
+    words = "train-scorer d:test -o s --preference a --preference b --steps c --lora-rank 0 --resume"
     result = call(*words.split())
     assert result.exit_code == 0, result.output
-    assert seen["config"].preference == (Path("a"), Path("b"))
-    assert seen["config"].lora_rank == 0
+    assert [str(source) for source in seen["config"].sources] == [
+        "d:test",
+        "a:preferences",
+        "b:preferences",
+        "c:labels",
+    ]
+    assert "go with the next version; write a:preferences b:preferences c:labels" in " ".join(result.stderr.split())
     assert seen["resume"] is True
     assert "0.600 to 0.700" in result.stdout
     # every setting is an option with the same name and default, since the report prints the command
-    assert seen["config"] == type(seen["config"])(preference=(Path("a"), Path("b")), steps=(Path("c"),), lora_rank=0)
+    assert seen["config"] == type(seen["config"])(sources=seen["config"].sources, lora_rank=0)
 
 
 def replace_high(figure: SimpleNamespace, high: float) -> SimpleNamespace:

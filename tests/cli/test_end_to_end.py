@@ -243,7 +243,7 @@ def test_models_that_are_no_reward_models(command: Callable[..., Result], make_c
     for name, pattern in {
         "headless": r"missing \['score",
         "silent": "no known family",
-        "nothing": "nothing holds no model",
+        "nothing": "nothing has no model",
         "./absent": "not a model directory",
         "owner/absent": "neither a directory nor a model",
     }.items():

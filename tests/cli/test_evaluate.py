@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import asr_data.pipeline.evaluating
+import asr_data.evaluation.evaluating
 from asr_data.config import MaskConfig, StepConfig
+from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
+from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions
 from asr_data.evaluation.measures import TITLES
-from asr_data.evaluation.ratios import Estimate
-from asr_data.pipeline.evaluating import Evaluation, Sweep, SweptSetting
-from asr_data.pipeline.labelled_rows import Evaluated, GoldOptions
+from asr_data.statistics.bootstrap import Estimate
 from asr_data_cli.app import build_app
 
 EVALUATED = Evaluated(50, 7, {"label_mismatch": 2}, 41, "rejected=marks (errors)", 1_000, 250)
@@ -42,8 +42,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         tried = [SweptSetting(steps, FIGURES, Estimate(0.125, -0.25, 0.5, 12)), own, own]
         return Sweep(EVALUATED, by, own, tried, 0.625, 0.375)
 
-    monkeypatch.setattr(asr_data.pipeline.evaluating, "evaluate", evaluate)
-    monkeypatch.setattr(asr_data.pipeline.evaluating, "sweep", sweep)
+    monkeypatch.setattr(asr_data.evaluation.evaluating, "evaluate", evaluate)
+    monkeypatch.setattr(asr_data.evaluation.evaluating, "sweep", sweep)
     return calls
 
 

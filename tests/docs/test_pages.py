@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from asr_data.config import MaskConfig
 from asr_data.judging import Judge
 from asr_data.judging.output import FILES, PAIRS_SCHEMA, VERDICTS_SCHEMA
-from asr_data.scoring.config import HeadConfig, PromptConfig, ScorerKind, StepConfig, TokenHeadConfig
+from asr_data.scoring.config import HeadConfig, PromptConfig, ScorerKind, StepLayoutConfig, TokenHeadConfig
 from asr_data.scoring.presets import all_presets
 from asr_data_schemas import REJECT_CODES
 from asr_data_schemas.docs import contract_page
@@ -71,7 +71,7 @@ def test_the_example_scorers_are_valid() -> None:
 def test_every_scorer_setting_and_family_is_explained() -> None:
     text = (DOCS / "scoring.md").read_text(encoding="utf-8")
     names = {*TokenHeadConfig.model_fields, *HeadConfig.model_fields, *PromptConfig.model_fields}
-    names |= {*StepConfig.model_fields, *all_presets(), *get_args(ScorerKind)}
+    names |= {*StepLayoutConfig.model_fields, *all_presets(), *get_args(ScorerKind)}
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from asr_data.evaluation.measures import TITLES, Judged, gold_borders, measure, within_auroc
-from asr_data.evaluation.metrics import auroc
+from asr_data.statistics.ranking import auroc
 
 NAN = float("nan")
 

@@ -1,9 +1,23 @@
+"""A sequence head read in mid-response: by hand, and from scores on disk."""
+
 from __future__ import annotations
 
-import numpy as np
+import json
+from collections.abc import Callable
+from pathlib import Path
 
-from asr_data.evaluation.mid_response import mid_response
+import numpy as np
+import pytest
+import torch
+
+from asr_data import pipeline
+from asr_data.config import ScoringConfig
+from asr_data.evaluation.mid_response import check_mid_response, mid_response
+from asr_data.rows import detect, first_records, open_source
+from asr_data.scoring.load import load_scorer
 from asr_data.types import ByteRewards
+
+FP32 = ScoringConfig(dtype="float32", device="cpu")
 
 
 def rewards(*values: float, reward: float | None = 0.0) -> ByteRewards:
@@ -37,3 +51,21 @@ def test_no_warning_where_the_middle_says_something() -> None:
 def test_nothing_to_compare() -> None:
     assert mid_response([]) is None
     assert mid_response([(rewards(0, 1, reward=None), rewards(0, 1))]) is None
+
+
+@pytest.mark.parametrize(("settings", "asked"), [({"kind": "seq_head", "read": "every"}, True), ({}, False)])
+def test_check(settings: dict[str, str], asked: bool, tmp_path: Path, make_checkpoint: Callable[..., Path]) -> None:
+    head = {"score.weight": torch.randn(1, 32, generator=torch.Generator().manual_seed(1))}
+    scorer = load_scorer(make_checkpoint(tmp_path / "m", head, settings), scoring=FP32)
+    rows = tmp_path / "rows.jsonl"
+    pairs = [{"prompt": f"Question {i}? ", "chosen": f"Yes, {i}.", "rejected": "No. " * (i + 1)} for i in range(5)]
+    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    source = open_source(rows)
+    pipeline.score(source, detect(source.schema, first_records(source)), tmp_path / "out", scorer)
+    found = check_mid_response(tmp_path / "out")
+    if not asked:
+        assert found is None
+        return
+    assert found is not None
+    assert found.pairs == 5
+    assert 0 <= found.low <= found.in_middle <= found.high <= 1

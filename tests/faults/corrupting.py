@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_data.errors import CorruptFileError, OutputExistsError
-from asr_data.storage import OutputDirectory, load_manifest, validate
+from asr_data.storage import load_manifest, validate
+from asr_data.storage.output import OutputDirectory
 from tests.faults.killing import undisturbed
 from tests.faults.lab import Lab, Outcome, sample, timed
 

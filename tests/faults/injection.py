@@ -29,7 +29,7 @@ def install(kind: str, **settings: Any) -> None:
 
 
 def _observe(observer: Any) -> None:
-    from asr_data.storage import observe
+    from asr_data.storage.commit import observe
 
     _INSTALLED.enter_context(observe(observer))
 

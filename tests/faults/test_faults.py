@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_data.storage import COMMIT_POINTS
+from asr_data.storage.commit import COMMIT_POINTS
 from tests.faults import corrupting, failing, hostile, killing, scoring
 from tests.faults.lab import Lab, Outcome
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from huggingface_hub import constants
 
-from asr_data.storage import OutputDirectory, dataset_card
+from asr_data.storage.card import dataset_card
+from asr_data.storage.output import OutputDirectory
 from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
 from tests.hub.server import TOKEN, HubServer
 from tests.storage.conftest import INPUT_SCHEMA, SIDES, data_row, manifest_for, score_row

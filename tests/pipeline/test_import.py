@@ -1,110 +1,128 @@
-"""What imports what: torch only where a model is run, and data flows one way."""
+"""What imports what: data flows one way, no circles, and torch only where a model is run."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import asr_data
+import asr_data.evaluation
 import asr_data.pipeline
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"asr_data": ROOT / "asr_data", "asr_data_cli": ROOT / "cli", "asr_data_schemas": ROOT / "schemas"}
-COMMON = {"errors", "types", "response", "config"}
+SOURCE_ROOTS = {"asr_data": ROOT, "asr_data_cli": ROOT / "cli", "asr_data_schemas": ROOT / "schemas"}
+
 STAGES = ("rows", "text", "scoring", "segments", "masks", "storage", "pipeline")
-"""DESIGN §8: data flows one way, and a stage knows none that comes after it."""
+"""Data flows through them in this order; a stage imports none that comes after it."""
 
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "types": set(),
-    "response": {"types"},
-    "config": set(),
-    "rows": set(),
-    "text": set(),
-    "scoring": {"text"},
-    "segments": set(),
-    "masks": {"segments"},
-    "storage": {"asr_data_schemas"},
-    "pipeline": {"rows", "text", "scoring", "segments", "masks", "storage", "evaluation", "asr_data_schemas"},
-    # Beside the stages.
-    "sample": set(),
-    "evaluation": {"segments", "masks"},
-    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "asr_data_schemas"},
-    "losses": set(),
-    "trl": {"rows", "text", "scoring", "losses", "asr_data_schemas"},
-    "export": {"rows", "text", "storage", "asr_data_schemas"},
+BESIDE: dict[str, set[str]] = {
+    # Read what a run has written.
+    "evaluation": {"rows", "text", "scoring", "segments", "masks", "storage", "pipeline", "statistics"},
+    "view": {"rows", "text", "segments", "masks", "storage", "evaluation"},
+    "export": {"rows", "text", "storage"},
     "hub": {"storage"},
-    "judging": {"rows", "storage", "evaluation", "asr_data_schemas"},
-    "training": {"text", "scoring", "evaluation"},
-    # The front door: names that are imported when they are asked for.
-    "asr_data": {"pipeline", "scoring", "segments"},
-    "asr_data_schemas": set(),
+    # Train on it.
+    "losses": set(),
+    "trl": {"rows", "text", "scoring", "losses"},
+    # Have inputs and outputs of their own.
+    "judging": {"rows", "storage", "statistics"},
+    "training": {"rows", "text", "scoring", "statistics"},
+    # Need nothing of ours.
+    "statistics": set(),
+    "sample": set(),
 }
+"""The packages that are no stage, and what each may import."""
+
+ANYWHERE = {"errors", "types", "config", "response", "boundaries", "progress", "ragged", "asr_data_schemas"}
+"""May be imported by every package, and import each other alone."""
 
 
-def part_of(module: str) -> str:
-    """The stage or package that a module belongs to: ``asr_data.text.align`` to ``text``."""
+def may_import(package: str) -> set[str]:
+    """The packages that modules of a package may import beside those of their own."""
+    if package == "asr_data_schemas":
+        return set()
+    if package in ANYWHERE:
+        return ANYWHERE
+    if package == "asr_data":  # the front door: names that are imported when they are asked for
+        return {"pipeline", "scoring", "segments", "evaluation"}
+    own = set(STAGES[: STAGES.index(package)]) if package in STAGES else BESIDE[package]
+    return own | ANYWHERE
+
+
+def package_of(module: str) -> str:
+    """``asr_data.text.align`` belongs to ``text``, and ``asr_data_schemas.codes`` to ``asr_data_schemas``."""
     names = module.split(".")
     return names[1] if names[0] == "asr_data" and len(names) > 1 else names[0]
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module of ours that a file imports, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def modules() -> Mapping[str, Path]:
+    """Every module of ours and its file."""
+    found = {}
+    for name, root in SOURCE_ROOTS.items():
+        for path in (root / name).rglob("*.py"):
+            names = path.relative_to(root).with_suffix("").parts
+            found[".".join(names[:-1] if names[-1] == "__init__" else names)] = path
+    return found
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """The modules of ours that a module imports: at its top, inside functions, and for type checking."""
+    known = modules()
+    for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names = [str(node.module)]
-            if node.module == "asr_data":
-                names = [f"asr_data.{alias.name}" for alias in node.names]
-        else:
-            continue
-        yield from (name for name in names if name.split(".")[0] in PACKAGES)
+            assert node.level == 0, f"{module}: relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & known.keys()
+            yield from inner
+            if node.module in known and len(inner) < len(node.names):
+                yield node.module
 
 
-def edges() -> Iterator[tuple[str, str, Path]]:
-    """``(part, imported part, file)`` of everything outside the command line."""
-    for package, root in PACKAGES.items():
-        if package == "asr_data_cli":
-            continue
-        for path in root.rglob("*.py"):
-            relative = path.relative_to(root)
-            if package == "asr_data":
-                part = "asr_data" if relative == Path("__init__.py") else Path(relative.parts[0]).stem
-            else:
-                part = package
-            for module in imported(path):
-                if part_of(module) != part:
-                    yield part, part_of(module), path
+@cache
+def graph() -> Mapping[str, set[str]]:
+    """Module to the modules that it imports."""
+    return {module: set(imports_of(module)) - {module} for module in modules()}
 
 
 def test_every_import_is_one_that_the_structure_allows() -> None:
-    for part, other, path in edges():
-        assert part in MAY_IMPORT, f"{path.relative_to(ROOT)}: say in MAY_IMPORT what {part!r} may import"
-        allowed = MAY_IMPORT[part] | (COMMON if part not in COMMON | {"asr_data_schemas"} else set())
-        assert other in allowed, f"{path.relative_to(ROOT)} must not import {other}"
+    for module, others in graph().items():
+        package = package_of(module)
+        if package == "asr_data_cli":
+            continue
+        for other in map(package_of, others):
+            assert other == package or other in may_import(package), f"{module} must not import {other}"
 
 
-def test_the_structure_itself_flows_one_way() -> None:
-    for place, stage in enumerate(STAGES):
-        later = set(STAGES[place + 1 :])
-        assert not MAY_IMPORT[stage] & later, f"{stage} would import what comes after it"
-    knows_all = {part for part, others in MAY_IMPORT.items() if others >= set(STAGES) - {"pipeline"}}
-    assert knows_all == {"pipeline"}
+def test_packages_that_are_no_stage_are_in_no_circle() -> None:
+    stages: Mapping[str, set[str]] = {stage: set(STAGES[:place]) for place, stage in enumerate(STAGES)}
+    TopologicalSorter({**stages, **BESIDE}).prepare()
+
+
+@pytest.mark.xfail(reason="scoring: load and the scorers that it loads import each other", strict=False)
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    # An ``__init__`` imports its modules for those outside: within the package it is not imported.
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(" imports\n".join(reversed(error.args[1])))
 
 
 def test_nothing_imports_the_command_line() -> None:
-    for _, other, path in edges():
-        assert other != "asr_data_cli", path
+    for module, others in graph().items():
+        if package_of(module) != "asr_data_cli":
+            assert "asr_data_cli" not in map(package_of, others), module
 
 
-@pytest.mark.parametrize("module", ["asr_data", "asr_data.pipeline", "asr_data_cli.app"])
+@pytest.mark.parametrize("module", ["asr_data", "asr_data.pipeline", "asr_data.evaluation", "asr_data_cli.app"])
 def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'datasets'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,6 +133,6 @@ def test_public_names_are_there() -> None:
     assert asr_data.__all__ == ["load_scorer", "annotate", "evaluate", "split"]
     assert set(asr_data.__all__) <= set(dir(asr_data))
     assert asr_data.annotate is asr_data.pipeline.annotate
-    assert asr_data.evaluate is asr_data.pipeline.evaluate
+    assert asr_data.evaluate is asr_data.evaluation.evaluate
     with pytest.raises(AttributeError, match="no attribute 'anotate'"):
         asr_data.anotate  # noqa: B018

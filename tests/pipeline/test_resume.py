@@ -13,7 +13,8 @@ import pytest
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError, OutputExistsError
 from asr_data.scoring.protocol import ScorerInfo
-from asr_data.storage import observe, validate
+from asr_data.storage import validate
+from asr_data.storage.commit import observe
 from asr_data.types import ByteRewards, RejectedRow, Row
 from tests.pipeline.killing import Killed, killed_at
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from asr_data.storage import load_manifest, observe, validate
+from asr_data.storage import load_manifest, validate
+from asr_data.storage.commit import observe
 from asr_data.types import RejectedRow
 from tests.pipeline.killing import Killed
 

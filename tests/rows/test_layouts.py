@@ -179,7 +179,7 @@ def test_transcripts_are_told_by_their_marks() -> None:
         ({}, "no row could be read"),
         (
             {"question": TEXT, "answer": TEXT},
-            r"fit no layout; the columns are question: string.*--columns.*prompt=…",
+            r"fit no layout:\n  question  string: could be prompt, .*(?s:.*)--columns.*:\n  prompt=…,chosen=…",
         ),
         ({"chosen": TEXT}, "fit no layout"),
         ({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT, "completion": TEXT}, "more than one layout"),
@@ -220,7 +220,7 @@ def test_columns_overrule() -> None:
     ("columns", "message"),
     [
         ({"question": "prompt"}, "unknown role 'question'; roles are prompt"),
-        ({"prompt": "absent"}, "prompt=absent: there is no such column; the columns are prompt"),
+        ({"prompt": "absent"}, "prompt=absent: there is no such column; the columns are:\n  prompt "),
         ({"prompt": "chosen", "chosen": "chosen", "rejected": "rejected"}, "one column for two roles"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_format_with_labels_comes_first_and_is_overruled(monkeypatch: pytest.M
     assert detected(types).format is None
     assert detected(types, format="b").format == "b"
     assert detected({**types, "marks": TEXT}, prompt="prompt", chosen="chosen", rejected="rejected").format is None
-    with pytest.raises(InputError, match=r"more than one format with labels.*one of a, b"):
+    with pytest.raises(InputError, match=r"more than one format with labels:(?s:.*)\n  format=a\n  format=b"):
         detected({**types, "marks": TEXT, "notes": TEXT})
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from asr_data import load_scorer
 from asr_data.config import ScoringConfig
-from asr_data.evaluation.metrics import mean_within_response_auroc
 from asr_data.rows import detect, first_records, open_source, read_rows
 from asr_data.sample import sample_path
-from asr_data.scoring.load import BUILTIN
+from asr_data.scoring.locate import BUILTIN
+from asr_data.statistics.ranking import mean_within_response_auroc
 from asr_data.types import ByteRewards, Row
 
 needs_backbone = pytest.mark.skipif(

@@ -70,7 +70,7 @@ def test_log_probabilities_by_hand() -> None:
     out = readout(hidden, torch.tensor([0, 2, 1]))
     assert out.tolist() == pytest.approx([math.log(0.4), math.log(0.5), math.log(0.2)])
     assert readout(hidden[:0], torch.zeros(0, dtype=torch.int64)).tolist() == []
-    with pytest.raises(ScorerError, match="names none"):
+    with pytest.raises(ScorerError, match="this request has none"):
         readout(hidden, None)
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from asr_data.errors import ScorerError
-from asr_data.scoring.checkpoint import load_backbone
+from asr_data.scoring.backbone import load_backbone
 from asr_data.scoring.config import ImplicitConfig, PackagedBackbone
+from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.language_head import load_language_head
-from asr_data.scoring.load import Decoder
 
 FAMILIES = {
     "llama": {},

@@ -11,7 +11,8 @@ import torch
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, MissingDependencyError, ScorerError
 from asr_data.scoring.config import TokenHeadConfig
-from asr_data.scoring.load import load_scorer, load_scorer_tokenizer, pick_device, pick_dtype
+from asr_data.scoring.decoder import pick_device, pick_dtype
+from asr_data.scoring.load import load_scorer, load_scorer_tokenizer
 
 MakeCheckpoint = Callable[..., Path]
 FP32 = ScoringConfig(dtype="float32", device="cpu")
@@ -55,7 +56,7 @@ def test_a_model_without_settings(tmp_path: Path, make_checkpoint: MakeCheckpoin
 
 
 def test_an_empty_directory(tmp_path: Path) -> None:
-    with pytest.raises(ScorerError, match="holds no model"):
+    with pytest.raises(ScorerError, match="has no model"):
         load_scorer(tmp_path)
 
 

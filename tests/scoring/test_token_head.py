@@ -15,7 +15,7 @@ from transformers import LlamaModel
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ScorerError
-from asr_data.scoring.config import HeadConfig, StepConfig, TokenHeadConfig
+from asr_data.scoring.config import HeadConfig, StepLayoutConfig, TokenHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.load import load_scorer
 from asr_data.scoring.model_scorer import ModelScorer
@@ -30,7 +30,7 @@ ANSWERS = [
     ("e\u0301", "x " * 30),
 ]
 FP32 = ScoringConfig(dtype="float32", device="cpu")
-SEPARATED = StepConfig(separator="<sep>", read="separator")
+SEPARATED = StepLayoutConfig(separator="<sep>", read="separator")
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -194,7 +194,7 @@ def test_last_token_of_step(
     directory: Callable[[str], Path],
     scorer_of: Callable[..., ModelScorer],
 ) -> None:
-    scorer = scorer_of(steps=StepConfig())
+    scorer = scorer_of(steps=StepLayoutConfig())
     hf = scorer.tokenizer.hf
     logits = plain_logits(directory("linear"), hf(chatml(USER, text))["input_ids"], "linear")
     first, position, plain = len(hf(chatml(USER))["input_ids"]), 0, []
@@ -210,7 +210,7 @@ def test_last_token_of_step(
 def test_unicode_white_space_at_the_end_of_a_step(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     config, tensors = HEADS["linear"]
     model = make_checkpoint(tmp_path, tensors, template="trimming")
-    settings = TokenHeadConfig(head=config, steps=StepConfig())
+    settings = TokenHeadConfig(head=config, steps=StepLayoutConfig())
     ((reward,),) = scored(load_scorer(model, config=settings, scoring=FP32), [row(0, USER, says("Four.\u3000"))])
     assert reward.span_end.tolist() == [8]
 
@@ -251,13 +251,13 @@ def test_a_separator_in_the_prompt_is_no_step(scorer_of: Callable[..., ModelScor
 
 
 def test_nothing_but_white_space(scorer_of: Callable[..., ModelScorer]) -> None:
-    (entry,) = scorer_of(steps=StepConfig()).score([row(3, USER, says("\n\n"))])
+    (entry,) = scorer_of(steps=StepLayoutConfig()).score([row(3, USER, says("\n\n"))])
     assert isinstance(entry, RejectedRow)
     assert (entry.index, entry.code) == (3, "tokens_uncovered")
 
 
 def test_nothing_written(scorer_of: Callable[..., ModelScorer]) -> None:
-    (entry,) = scorer_of(steps=StepConfig()).score([row(3, USER, says(""))])
+    (entry,) = scorer_of(steps=StepLayoutConfig()).score([row(3, USER, says(""))])
     assert isinstance(entry, RejectedRow)
     assert entry.code == "empty_response"
 
@@ -275,7 +275,7 @@ def test_too_long(scorer_of: Callable[..., ModelScorer]) -> None:
 
 def test_a_separator_of_several_tokens(scorer_of: Callable[..., ModelScorer]) -> None:
     with pytest.raises(ScorerError, match="must be one"):
-        scorer_of(steps=StepConfig(separator="step 1", read="separator"))
+        scorer_of(steps=StepLayoutConfig(separator="step 1", read="separator"))
 
 
 class FullMemory:

@@ -117,7 +117,7 @@ def test_a_window_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_module_that_says_nothing_of_itself() -> None:
-    assert "settings" in str(why_not_tree(nn.Linear(2, 2)))
+    assert "config does not describe" in str(why_not_tree(nn.Linear(2, 2)))
 
 
 def test_masks_by_hand() -> None:

@@ -9,15 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from asr_data.storage import (
-    Counts,
-    InputRecord,
-    Manifest,
-    OutputDirectory,
-    ScorerRecord,
-    TokenizerRecord,
-    dataset_card,
-)
+from asr_data.storage import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
+from asr_data.storage.card import dataset_card
+from asr_data.storage.output import OutputDirectory
 from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
 
 SIDES = ("chosen", "rejected")

@@ -7,8 +7,8 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from asr_data.storage import InputRecord, dataset_card, load_manifest
-from asr_data.storage.card import escaped
+from asr_data.storage import InputRecord, load_manifest
+from asr_data.storage.card import dataset_card, escaped
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr_data.errors import ConfigError
-from asr_data.storage import check_collisions
+from asr_data.storage.columns import check_collisions
 from asr_data_schemas import data_schema
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import CorruptFileError, StorageError
-from asr_data.storage import COMMIT_POINTS, FileRecord, check_file, commit_bytes, commit_parquet, observe
+from asr_data.storage import FileRecord
+from asr_data.storage.commit import COMMIT_POINTS, check_file, commit_bytes, commit_parquet, observe
 from asr_data_schemas import data_schema
 
 SCHEMA = pa.schema([("asr_row", pa.int64()), ("chosen_token_reward", pa.list_(pa.float32()))])
@@ -82,7 +83,7 @@ def test_refuses_another_schema(tmp_path: Path, batch: pa.Table, message: str) -
 
 def test_refuses_another_number_of_rows_and_keeps_the_old_file(tmp_path: Path) -> None:
     before = commit_parquet(tmp_path / "a.parquet", [table(0, 2)], SCHEMA)
-    with pytest.raises(StorageError, match="3 rows were given, but 4 must be there"):
+    with pytest.raises(StorageError, match="3 rows were given, but 4 were expected"):
         commit_parquet(tmp_path / "a.parquet", [table(0, 3)], SCHEMA, expected_rows=4)
     check_file(tmp_path, before)
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]

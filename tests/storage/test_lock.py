@@ -109,8 +109,8 @@ def test_without_locks_an_owner_of_whom_nothing_is_known_keeps_others_out(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     own(tmp_path, **changes)
-    with pytest.raises(OutputExistsError, match=r"If it is gone, remove .*owner"):
+    with pytest.raises(OutputExistsError, match=r"If the run is gone, remove .*owner"):
         take_lock(tmp_path)
     (tmp_path / "owner").write_text("")
-    with pytest.raises(OutputExistsError, match=r"If it is gone, remove .*owner"):
+    with pytest.raises(OutputExistsError, match=r"If the run is gone, remove .*owner"):
         take_lock(tmp_path)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from asr_data.errors import ConfigError, CorruptFileError
-from asr_data.storage import load_manifest, run_id
+from asr_data.storage import load_manifest
+from asr_data.storage.manifest import run_id
 from asr_data.storage.seal import sealed_json
 
 

@@ -13,8 +13,11 @@ import pytest
 
 from asr_data.config import Part
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
-from asr_data.storage import COMMIT_POINTS, OutputDirectory, PartRecord, load_manifest, observe, validate
+from asr_data.storage import load_manifest, validate
+from asr_data.storage.commit import COMMIT_POINTS, observe
+from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import plan_differences
+from asr_data.storage.work import PartRecord
 
 SCHEMA = pa.schema([("asr_row", pa.int64())])
 PLAN = {"model": {"name": "a", "layers": (1, 2)}, "seed": 1}
@@ -42,7 +45,7 @@ def test_a_new_an_empty_and_a_barely_begun_directory_are_taken(tmp_path: Path) -
 def test_a_file_and_a_foreign_directory_are_refused_under_every_flag(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     for flags in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(OutputExistsError, match=r"holds mine\.txt, which asr-annotate did not write"):
+        with pytest.raises(OutputExistsError, match=r"holds mine\.txt, and no asr"):
             OutputDirectory.create(tmp_path, PLAN, **flags)
         with pytest.raises(OutputExistsError, match="is a file"):
             OutputDirectory.create(tmp_path / "mine.txt", PLAN, **flags)
@@ -138,7 +141,7 @@ def test_a_manifest_cannot_make_overwrite_delete_elsewhere(tmp_path: Path, write
     (path / "data").rename(tmp_path / "moved")
     (path / "data").symlink_to(victim)
     (victim / "train-00000.parquet").write_text("mine")
-    with pytest.raises(OutputExistsError, match="data: is a link"):
+    with pytest.raises(OutputExistsError, match="data: is a symbolic link"):
         OutputDirectory.create(path, PLAN, overwrite=True)
     assert (victim / "train-00000.parquet").read_text() == "mine"
 
@@ -228,7 +231,7 @@ def test_a_run_killed_anywhere_and_resumed_gives_the_same_bytes(write: Any, poin
 def test_another_process_is_kept_out(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from asr_data.storage import OutputDirectory\n"
+        "from asr_data.storage.output import OutputDirectory\n"
         "from asr_data.errors import OutputExistsError\n"
         "try:\n"
         "    OutputDirectory.create(pathlib.Path(sys.argv[1]), {}, overwrite=True)\n"
@@ -285,7 +288,7 @@ def test_a_link_that_leads_out_is_not_written_through(tmp_path: Path, name: str)
     if not name.startswith(".asr-work"):
         (tmp_path / "out" / ".asr-work").mkdir()
         (tmp_path / "out" / ".asr-work" / "plan.json").write_text("{}")
-    with pytest.raises(OutputExistsError, match=f"{name}: is a link"):
+    with pytest.raises(OutputExistsError, match=f"{name}: is a symbolic link"):
         OutputDirectory.create(tmp_path / "out", {}, resume=True)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -312,5 +315,5 @@ def test_a_damaged_shard_is_named_and_done_again(write: Any, tmp_path: Path, cap
     record.write_bytes(record.read_bytes().replace(b'"rows": 2', b'"rows": 3', 1))
     write(resume=True)
     assert "mask-00000.json: the file changed" in caplog.text
-    assert "shard 0 of stage mask is done again" in caplog.text
+    assert "shard 0 of stage mask is computed again" in caplog.text
     assert validate(tmp_path / "out") == []

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asr_data.storage import Problem, commit_parquet, validate
+from asr_data.storage import Problem, validate
+from asr_data.storage.commit import commit_parquet
 from asr_data.storage.seal import sealed_json
 
 
@@ -108,7 +109,7 @@ def test_files_that_are_extra_or_left_over(write: Any) -> None:
     (path / "data" / ".train-00001.parquet.partial").write_bytes(b"half")
     (path / ".asr-work").mkdir()
     assert validate(path) == [
-        Problem(".asr-work", None, "left by a run that was stopped before its end; run it again with --resume"),
+        Problem(".asr-work", None, "left by a run that did not finish; repeat the command to resume it"),
         Problem("data/train-00001.parquet", None, "is not in the manifest"),
     ]
 

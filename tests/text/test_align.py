@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import RowRejected
+from asr_data.response import response_text
 from asr_data.text.align import AlignedResponse, AlignedRow, align
-from asr_data.text.template import response_text
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Completion, Row, Text
 

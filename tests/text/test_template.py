@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from asr_data.errors import RowRejected
-from asr_data.text.template import Rendered, render_messages, render_strings, response_text
+from asr_data.response import response_text
+from asr_data.text.template import Rendered, render_messages, render_strings
 from asr_data.text.tokenizer import Tokenizer
 
 PROMPT = [{"role": "user", "content": "How much is 2 + 2?"}]

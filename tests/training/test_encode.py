@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from asr_data.text.tokenizer import Tokenizer
+from asr_data.training.config import SourceConfig
 from asr_data.training.encode import encode_examples
-from asr_data.training.examples import Label, LabelledExample, LabelledResponse, PreferenceExample
+from asr_data.training.examples import Example, examples_of
+from asr_data.types import Completion, Label, Row, Text
 
 USER = [{"role": "user", "content": "How much?"}]
 OPEN = "<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n"
@@ -16,16 +18,23 @@ def says(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def labelled(text: str, *labels: Label) -> LabelledExample:
-    return LabelledExample("g", USER, LabelledResponse(says(text), labels), "source")
+def labelled(text: str, *labels: Label) -> Example:
+    row = Row(0, {}, USER, (Completion("completion", says(text), True, labels),))
+    (example,) = examples_of(row, SourceConfig(input="x"), verdicts=False)
+    return example
+
+
+def pair(chosen: Text, rejected: Text, prompt: Text = USER) -> Example:
+    completions = (Completion("chosen", chosen, True), Completion("rejected", rejected, False))
+    (example,) = examples_of(Row(0, {}, prompt, completions), SourceConfig(input="x"), verdicts=False)
+    return example
 
 
 def test_a_pair(make_tokenizer: Callable[..., Tokenizer]) -> None:
     tokenizer = make_tokenizer()
-    pair = PreferenceExample("g", USER, says("Hi"), says("No way"))
-    (unit,), skipped = encode_examples([pair], tokenizer, 100, "demo")
+    (unit,), skipped = encode_examples([pair(says("Hi"), says("No way"))], tokenizer, 100, "demo")
     assert not skipped
-    assert (unit.group, unit.source) == ("g", "demo pairs")
+    assert (unit.source, unit.goal) == ("demo pairs", "pair")
     chosen, rejected = unit.sequences
     prompt = tokenizer.hf(OPEN)["input_ids"]
     assert chosen.ids == prompt + tokenizer.hf("Hi<|im_end|>\n")["input_ids"]
@@ -34,6 +43,20 @@ def test_a_pair(make_tokenizer: Callable[..., Tokenizer]) -> None:
     assert len(chosen.target) == 4
     assert np.isnan(chosen.target).all()
     assert unit.tokens == len(chosen.ids) + len(rejected.ids)
+
+
+def test_strings_are_turns(make_tokenizer: Callable[..., Tokenizer]) -> None:
+    tokenizer = make_tokenizer()
+    plain, turns = pair("Hi", "No way", "How much?"), pair(says("Hi"), says("No way"))
+    (first, second), _ = encode_examples([plain, turns], tokenizer, 100, "demo")
+    assert [s.ids for s in first.sequences] == [s.ids for s in second.sequences]
+
+
+def test_a_verdict(make_tokenizer: Callable[..., Tokenizer]) -> None:
+    row = Row(0, {}, USER, (Completion("completion", says("Hi"), False),))
+    (example,) = examples_of(row, SourceConfig(input="x"), verdicts=True)
+    (unit,), _ = encode_examples([example], make_tokenizer(), 100, "demo")
+    assert (unit.source, unit.goal, unit.preferred) == ("demo verdicts", "verdict", False)
 
 
 def test_a_token_takes_the_label_of_its_last_byte(make_tokenizer: Callable[..., Tokenizer]) -> None:
@@ -54,9 +77,9 @@ def test_what_cannot_be_used_is_counted(make_tokenizer: Callable[..., Tokenizer]
     examples = [
         labelled("Hi", Label(0, 2, 1.0)),
         labelled("x²", Label(0, 1, 1.0)),
-        labelled("Hi"),
+        labelled("Two", Label(0, 1, 1.0)),  # one token, which has the label of its last byte
         labelled("Hi " * 99, Label(0, 2, 1.0)),
-        PreferenceExample("g", USER, says("Hi"), says("No " * 99)),
+        pair(says("Hi"), says("No " * 99)),
     ]
     units, skipped = encode_examples(examples, tokenizer, 60, "demo")
     assert len(units) == 1

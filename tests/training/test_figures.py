@@ -12,12 +12,14 @@ NAN = float("nan")
 
 def pair(group: str, chosen: list[float], rejected: list[float]) -> tuple[Unit, list[Float32]]:
     unknown = [Encoded([0] * len(v), 0, np.full(len(v), NAN, dtype=np.float32)) for v in (chosen, rejected)]
-    return Unit(group, "demo pairs", tuple(unknown)), [np.array(v, dtype=np.float32) for v in (chosen, rejected)]
+    return Unit(group, "demo pairs", "pair", tuple(unknown)), [
+        np.array(v, dtype=np.float32) for v in (chosen, rejected)
+    ]
 
 
 def response(group: str, target: list[float], value: list[float]) -> tuple[Unit, list[Float32]]:
     encoded = Encoded([0] * len(target), 0, np.array(target, dtype=np.float32))
-    return Unit(group, "spans", (encoded,)), [np.array(value, dtype=np.float32)]
+    return Unit(group, "spans", "labels", (encoded,)), [np.array(value, dtype=np.float32)]
 
 
 def test_pairs_by_hand() -> None:
@@ -65,3 +67,19 @@ def test_nothing_to_measure() -> None:
     assert figures_of([], [], seed=1) == []
     unit, value = response("c", [1.0], [5.0])
     assert figures_of([unit], [value], seed=1) == []
+
+
+def test_verdicts_by_hand() -> None:
+    def verdict(group: str, preferred: bool, *value: float) -> tuple[Unit, list[Float32]]:
+        unit, values = response(group, [NAN] * len(value), list(value))
+        return Unit(group, "kto verdicts", "verdict", unit.sequences, preferred), values
+
+    cases = [
+        verdict("a", True, 1.0, -0.5),  # mean 0.25: right
+        verdict("a", True, -1.0),  # wrong
+        verdict("b", True, 0.5),  # right
+        verdict("c", False, 1.0, -2.0),  # right
+    ]
+    (figure,) = figures_of(*zip(*cases, strict=True), seed=1)
+    assert figure.name == "kto verdicts: verdicts right"
+    assert (figure.value, figure.chance, figure.items, figure.groups) == (0.75, 0.75, 4, 3)

@@ -15,7 +15,7 @@ from asr_data.errors import ConfigError
 from asr_data.scoring.token_head import TokenRewardModel
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import Encoded, Unit
-from asr_data.training.loop import Step, _optimise, learning_rate, plan_steps, predict, train, values_of
+from asr_data.training.loop import OptimiserStep, _optimise, learning_rate, plan_steps, predict, train, values_of
 
 NAN = float("nan")
 
@@ -56,9 +56,9 @@ def make_units() -> list[Unit]:
     units = []
     for i in range(12):
         sides = tuple(encoded(rng, [NAN] * int(rng.integers(2, 9))) for _ in range(2))
-        units.append(Unit(f"p{i}", "demo pairs", sides))
+        units.append(Unit(f"p{i}", "demo pairs", "pair", sides))
     for i in range(6):
-        units.append(Unit(f"r{i}", "spans", (encoded(rng, rng.choice([0.0, 1.0, NAN], 7).tolist()),)))
+        units.append(Unit(f"r{i}", "spans", "labels", (encoded(rng, rng.choice([0.0, 1.0, NAN], 7).tolist()),)))
     return [unit for unit in units if len(unit.sequences) == 2 or not np.isnan(unit.sequences[0].target).all()]
 
 
@@ -73,7 +73,7 @@ def config(**settings: float) -> TrainingConfig:
         "checkpoint_steps": 3,
         "learning_rate": 1e-2,
     }
-    return TrainingConfig.model_validate({"preference": ("unused.jsonl",), **given, **settings})
+    return TrainingConfig.model_validate({"sources": ["unused.jsonl"], **given, **settings})
 
 
 def tiny_model() -> TokenRewardModel:
@@ -215,7 +215,7 @@ def test_one_step_by_hand() -> None:
         some_model.backbone.requires_grad_(requires_grad=False)
         some_model.backbone.norm.weight.mul_(0.05)  # so small that no gradient is clipped
     before = model.head.weight.detach().clone()
-    step = Step(((0,), (1, 2), (3,)), units=4, tokens=0)
+    step = OptimiserStep(((0,), (1, 2), (3,)), units=4, tokens=0)
     head = list(model.head.parameters())
     losses = _optimise(model, UNITS, step, torch.optim.SGD(head, lr=1.0), head, config())
     wanted = []

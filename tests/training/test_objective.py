@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from asr_data.training.encode import Encoded, Unit
+from asr_data.training.examples import Goal
 from asr_data.training.objective import unit_loss
 
 NAN = float("nan")
@@ -15,7 +16,8 @@ NAN = float("nan")
 
 def unit(*targets: list[float]) -> Unit:
     sequences = (Encoded([0] * (len(t) + 1), 1, np.array(t, dtype=np.float32)) for t in targets)
-    return Unit("g", "s", tuple(sequences))
+    goal: Goal = "pair" if len(targets) == 2 else "labels"
+    return Unit("g", "s", goal, tuple(sequences))
 
 
 def values(*numbers: float) -> Tensor:
@@ -58,3 +60,11 @@ def test_unknown_tokens_get_no_gradient() -> None:
     good, bad, unknown = value.grad.tolist()
     assert good < 0 < bad
     assert unknown == 0
+
+
+@pytest.mark.parametrize(("preferred", "sign"), [(True, 1.0), (False, -1.0)])
+def test_verdict_by_hand(preferred: bool, sign: float) -> None:
+    # Mean 0.5: -log σ(±0.5).
+    one = Unit("g", "s", "verdict", unit([NAN, NAN]).sequences, preferred)
+    loss = unit_loss(one, [values(2.0, -1.0)], 0.5)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-sign * 0.5)))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from asr_data.config import ScoringConfig
-from asr_data.errors import ConfigError, OutputExistsError, ScorerError
+from asr_data.errors import ConfigError, InputError, OutputExistsError, ScorerError
 from asr_data.scoring.load import load_scorer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.run import command_line, train_scorer
@@ -55,7 +55,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for name, rows in (("pairs", pairs), ("steps", steps)):
         text = "".join(json.dumps(r) + "\n" for r in rows)
         (directory / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    return {"preference": (directory / "pairs.jsonl",), "steps": (directory / "steps.jsonl",)}
+    return {"sources": (str(directory / "pairs.jsonl"), f"{directory / 'steps.jsonl'}:labels")}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,9 @@ def test_a_base_that_is_not_there(tmp_path: Path, config: Callable[..., Training
 def test_held_out_questions_are_not_trained_on(
     tmp_path: Path, config: Callable[..., TrainingConfig], sources: dict[str, Any]
 ) -> None:
-    report = train_scorer(config(test_steps=sources["steps"]), tmp_path, resume=False, progress=Quiet())
+    pairs, steps = sources["sources"]
+    given = (pairs, f"{steps},train", f"{steps},test")
+    report = train_scorer(config(sources=given), tmp_path, resume=False, progress=Quiet())
     stored = json.loads((report.path / "report.json").read_text(encoding="utf-8"))
     # The test file is the training file: all of its questions were taught, so none may be measured on.
     assert not any(name.startswith("held out") and "steps" in name for name in stored["data"])
@@ -168,7 +170,58 @@ def test_only_the_last_layers_are_adapted(tmp_path: Path, config: Callable[..., 
 
 
 def test_the_command_names_what_is_not_the_default() -> None:
-    config = TrainingConfig(spans=(Path("my spans.jsonl"), Path("b.jsonl")), seed=3)
+    config = TrainingConfig(sources=("my spans.jsonl:labels", "b.jsonl"), seed=3)
     assert command_line(config, Path("out")) == (
-        "asr-annotate train-scorer --output out --spans 'my spans.jsonl' --spans b.jsonl --seed 3"
+        "asr-annotate train-scorer 'my spans.jsonl:labels' b.jsonl --output out --seed 3"
     )
+
+
+def test_sources_are_described_before_a_model_is_loaded(
+    tmp_path: Path, config: Callable[..., TrainingConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loaded(Exception):  # noqa: N818 - what happens, not an error of ours
+        pass
+
+    def load(*_: Any) -> Any:
+        raise Loaded
+
+    class Listening(Quiet):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    source = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Q {i}?", "chosen": "Yes. " * 4**i, "rejected": "No."} for i in range(6)]
+    source.write_text("\n".join(map(json.dumps, [*rows, rows[0] | {"chosen": ""}])), encoding="utf-8")
+    monkeypatch.setattr("asr_data.training.run.load_backbone", load)
+    with pytest.raises(Loaded):
+        train_scorer(
+            config(sources=(str(source),), max_length=400), tmp_path / "out", resume=False, progress=Listening()
+        )
+    assert "  6 of 7 rows used: 6 pairs" in said
+    assert "  1 rows left out, empty_response: row 6: chosen is empty or nothing but white space" in said
+    # 4**5 words and a full stop for each, at least a token apiece; 4**4 take more than 400 tokens, too
+    assert f"2 examples left out, {tmp_path.name}/pairs: too_long" in said
+
+
+def test_bad_sources_leave_no_output_behind(tmp_path: Path, config: Callable[..., TrainingConfig]) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        train_scorer(config(sources=(str(tmp_path / "none.jsonl"),)), tmp_path / "out", resume=False, progress=Quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path, config: Callable[..., TrainingConfig]) -> None:
+    source = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Q {i}?", "chosen": f"It is {i}.", "rejected": "No idea."} for i in range(20)]
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    given = config(sources=(str(source),))
+    with pytest.raises(Killed):
+        train_scorer(given, tmp_path / "out", resume=False, progress=KilledAt("training", 3))
+    source.write_text("\n".join(map(json.dumps, rows[:-1])), encoding="utf-8")
+    with pytest.raises(OutputExistsError, match="content"):
+        train_scorer(given, tmp_path / "out", resume=True, progress=Quiet())
+
+
+def test_the_scorer_says_the_layout_it_was_trained_in(tmp_path: Path, config: Callable[..., TrainingConfig]) -> None:
+    train_scorer(config(), tmp_path, resume=False, progress=Quiet())
+    assert json.loads((tmp_path / "asr_scorer.json").read_text(encoding="utf-8"))["prompt"]["strings"] == "turns"

@@ -12,14 +12,14 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.format import Format, Read, Record
-from asr_data.rows.labelled.marked import FAULT_PAIRS, FINEGRAINED_FEEDBACK, FINEGRAINED_PAIRS, RAGTRUTH
+from asr_data.rows.labelled.error_spans import FAULT_PAIRS, FINEGRAINED_FEEDBACK, FINEGRAINED_PAIRS, RAGTRUTH
+from asr_data.rows.labelled.format import Format, ReadRow, Record
 from asr_data.rows.labelled.math_aps import MATH_APS, MATH_APS_TREE
+from asr_data.rows.labelled.plus_minus import MATH_SHEPHERD, RLHFLOW
 from asr_data.rows.labelled.prm800k import PRM800K
 from asr_data.rows.labelled.prmbench import PRMBENCH, PRMBENCH_PAIRS
-from asr_data.rows.labelled.scores import HELPSTEER, SENTENCE_SCORES
-from asr_data.rows.labelled.signs import MATH_SHEPHERD, RLHFLOW
-from asr_data.rows.labelled.steps import BIG_BENCH_MISTAKE, PROCESS_BENCH, TRL_STEPWISE
+from asr_data.rows.labelled.scores import COMPLETION_SCORES, HELPSTEER, SENTENCE_SCORES
+from asr_data.rows.labelled.steps import BIG_BENCH_MISTAKE, FIRST_ERROR, PROCESS_BENCH, TRL_STEPWISE
 
 __all__ = ["FORMATS", "Format", "match", "read"]
 
@@ -28,6 +28,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "math_shepherd": MATH_SHEPHERD,
     "rlhflow": RLHFLOW,
     "trl_stepwise": TRL_STEPWISE,
+    "first_error": FIRST_ERROR,
     "math_aps": MATH_APS,
     "math_aps_tree": MATH_APS_TREE,
     "processbench": PROCESS_BENCH,
@@ -40,6 +41,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "ragtruth": RAGTRUTH,
     "helpsteer": HELPSTEER,
     "sentence_scores": SENTENCE_SCORES,
+    "completion_scores": COMPLETION_SCORES,
 }
 """Every format by its name, in the order in which the documentation shows them."""
 
@@ -49,7 +51,7 @@ def match(schema: pa.Schema, records: Sequence[Record]) -> list[str]:
     return [name for name, format_ in FORMATS.items() if format_.matches(schema, records)]
 
 
-def read(name: str, record: Record) -> Read:
+def read(name: str, record: Record) -> ReadRow:
     """A record's prompt, and ``(chosen, rejected)`` or ``(completion,)`` with labels.
 
     Args:

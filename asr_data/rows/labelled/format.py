@@ -12,8 +12,8 @@ from asr_data.rows.columns import column_type, is_number, item_type
 from asr_data.types import Completion, Label, Message, Side, Text
 
 Record: TypeAlias = Mapping[str, Any]
-Read: TypeAlias = tuple[Text, tuple[Completion, ...]]
-Labelled: TypeAlias = tuple[str, tuple[Label, ...]]
+ReadRow: TypeAlias = tuple[Text, tuple[Completion, ...]]
+LabelledText: TypeAlias = tuple[str, tuple[Label, ...]]
 """A response text and its labels."""
 
 
@@ -35,10 +35,10 @@ class Format:
     source: str
     sides: tuple[Side, ...]
     matches: Callable[[pa.Schema, Sequence[Record]], bool]
-    read: Callable[[Record], Read]
+    read: Callable[[Record], ReadRow]
 
 
-def single(prompt: str | list[Message], response: Labelled) -> Read:
+def single(prompt: str | list[Message], response: LabelledText) -> ReadRow:
     """One labelled response, taken as preferred like any completion without a verdict."""
     text, labels = response
     return user(prompt), (Completion("completion", assistant(text), True, labels),)

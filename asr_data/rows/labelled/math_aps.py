@@ -8,16 +8,16 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.fields import fraction, mapping, mismatch, objects, text, value
-from asr_data.rows.labelled.format import Format, Labelled, Read, Record, has, single
-from asr_data.rows.labelled.spans import Span, Step, byte_labels, join_steps
+from asr_data.rows.labelled.format import Format, LabelledText, ReadRow, Record, has, single
+from asr_data.rows.labelled.spans import LabelledSpan, LabelledStep, byte_labels, join_steps
+from asr_data.rows.labelled.values import fraction, mapping, mismatch, objects, text, value
 
 
 def _has_prefixes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "question", "reasoning_steps.solution_prefix", "reasoning_steps.mc_value")
 
 
-def read_prefixes(record: Record) -> Read:
+def read_prefixes(record: Record) -> ReadRow:
     """Read flat MATH-APS: ``reasoning_steps`` lists ``solution_prefix`` and ``mc_value``, many solutions in one row.
 
     The response is the longest chain of prefixes, each the beginning of the next; of equally long ones, the chain
@@ -38,12 +38,12 @@ def read_prefixes(record: Record) -> Read:
     return single(question, _cut(question, [(prefix, _mean(estimates[prefix])) for prefix in chain]))
 
 
-def _cut(question: str, chain: list[tuple[str, float]]) -> Labelled:
+def _cut(question: str, chain: list[tuple[str, float]]) -> LabelledText:
     """The response that the last prefix of a chain holds, and the labels of what each prefix added."""
     whole = chain[-1][0] if chain else question
     response = whole[len(question) :].strip()
     offset = whole.rindex(response)
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     position = len(question)
     for prefix, reward in chain:
         added = prefix[position:]
@@ -62,7 +62,7 @@ def _has_tree(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: AR
     return has(schema, "question", "reasoning_steps.text", "reasoning_steps.mc_value", "reasoning_steps.children")
 
 
-def read_tree(record: Record) -> Read:
+def read_tree(record: Record) -> ReadRow:
     """Read the MATH-APS tree: ``reasoning_steps`` is the question's node, of ``text``, ``mc_value`` and ``children``.
 
     The response is the longest path below the question; of equally long ones, the first in the tree. A step's reward
@@ -76,7 +76,7 @@ def read_tree(record: Record) -> Read:
         if len(path) > len(longest):
             longest = path
         paths += ([*path, child] for child in reversed(_children(path[-1])))
-    steps: list[Step] = []
+    steps: list[LabelledStep] = []
     for number, node in enumerate(longest, 1):
         reward = fraction(value(node, "mc_value"), f"step {number}: 'mc_value'")
         steps.append((text(node, "text"), reward, f"{reward:g}"))

@@ -7,9 +7,9 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.fields import integer, mapping, mismatch, objects, text, texts
-from asr_data.rows.labelled.format import Format, Read, Record, has, single
-from asr_data.rows.labelled.spans import Step, join_steps
+from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
+from asr_data.rows.labelled.spans import LabelledStep, join_steps
+from asr_data.rows.labelled.values import integer, mapping, mismatch, objects, text, texts
 
 _REWARDS: Final = {1: 1.0, 0: 0.5, -1: 0.0}
 
@@ -18,7 +18,7 @@ def _matches(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG
     return has(schema, "question.problem", "label.steps.completions")
 
 
-def read_prm800k(record: Record) -> Read:
+def read_prm800k(record: Record) -> ReadRow:
     """Read PRM800K: the path through the steps that the labeller took.
 
     At each step that is the chosen completion, or the person's own; where neither is given the path ends with the
@@ -36,8 +36,8 @@ def read_prm800k(record: Record) -> Read:
     return single(text(record, "question", "problem"), join_steps(path, "\n"))
 
 
-def _path(steps: Sequence[Record]) -> list[Step]:
-    path: list[Step] = []
+def _path(steps: Sequence[Record]) -> list[LabelledStep]:
+    path: list[LabelledStep] = []
     for number, step in enumerate(steps, 1):
         completions = objects(step, "completions") if step.get("completions") else []
         chosen = step.get("chosen_completion")
@@ -55,7 +55,7 @@ def _path(steps: Sequence[Record]) -> list[Step]:
     return path
 
 
-def _rated(completion: Record, number: int) -> Step:
+def _rated(completion: Record, number: int) -> LabelledStep:
     rating = completion.get("rating")
     if rating is None or completion.get("flagged"):
         return text(completion, "text"), None, ""

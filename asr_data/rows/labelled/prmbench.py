@@ -8,9 +8,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.fields import integer, items, mismatch, text, texts
-from asr_data.rows.labelled.format import Format, Read, Record, assistant, has, user
+from asr_data.rows.labelled.format import Format, ReadRow, Record, assistant, has, user
 from asr_data.rows.labelled.spans import CORRECT, WRONG, join_steps
+from asr_data.rows.labelled.values import integer, items, mismatch, text, texts
 from asr_data.types import Completion
 
 
@@ -18,7 +18,7 @@ def _is_original(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa:
     return has(schema, "original_question", "modified_question", "original_process", "modified_process", "error_steps")
 
 
-def read_prmbench(record: Record) -> Read:
+def read_prmbench(record: Record) -> ReadRow:
     """Read PRMBench as published: ``original_process`` is chosen, ``modified_process`` rejected.
 
     ``error_steps`` counts from 1: these steps of the rejected side are 0, all others of both sides are 1. The prompt
@@ -36,13 +36,13 @@ def _is_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: AR
     return has(schema, "prompt", "chosen", "rejected", "rejected_error_steps")
 
 
-def read_pairs(record: Record) -> Read:
+def read_pairs(record: Record) -> ReadRow:
     """Read lists of steps ``chosen`` and ``rejected`` with ``rejected_error_steps``; see :func:`read_prmbench`."""
     chosen, rejected = texts(record, "chosen"), texts(record, "rejected")
     return _pair(text(record, "prompt"), chosen, rejected, items(record, "rejected_error_steps"))
 
 
-def _pair(prompt: str, chosen: list[str], rejected: list[str], wrong: Sequence[Any]) -> Read:
+def _pair(prompt: str, chosen: list[str], rejected: list[str], wrong: Sequence[Any]) -> ReadRow:
     numbers = {integer(number, "a number of a faulty step") for number in wrong}
     if not numbers:
         mismatch("no step is faulty, so that neither side is the worse one")

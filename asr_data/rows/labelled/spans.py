@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.fields import mismatch
-from asr_data.rows.labelled.format import Labelled
+from asr_data.response import byte_offsets
+from asr_data.rows.labelled.format import LabelledText
+from asr_data.rows.labelled.values import mismatch
 from asr_data.types import Label
 
-Step: TypeAlias = tuple[str, float | None, str]
+LabelledStep: TypeAlias = tuple[str, float | None, str]
 """A step's text, its reward (None: unknown) and the label as it stands in the data."""
 
-Span: TypeAlias = tuple[int, int, float | None, str]
+LabelledSpan: TypeAlias = tuple[int, int, float | None, str]
 """First character, one past the last, reward (None: unknown) and the label as it stands in the data."""
 
 CORRECT: Final = "correct"
@@ -24,7 +25,7 @@ WRONG: Final = "wrong"
 """Name of the label of what the data calls bad without naming it."""
 
 
-def join_steps(steps: Iterable[Step], separator: str) -> Labelled:
+def join_steps(steps: Iterable[LabelledStep], separator: str) -> LabelledText:
     """The response and one label per step whose reward is known; separators have none.
 
     Raises:
@@ -32,7 +33,7 @@ def join_steps(steps: Iterable[Step], separator: str) -> Labelled:
             label is known.
     """
     texts: list[str] = []
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     position = 0
     for number, (text, reward, name) in enumerate(steps, 1):
         if not text.strip():
@@ -44,7 +45,7 @@ def join_steps(steps: Iterable[Step], separator: str) -> Labelled:
     return response, byte_labels(response, spans)
 
 
-def byte_labels(text: str, spans: Sequence[Span]) -> tuple[Label, ...]:
+def byte_labels(text: str, spans: Sequence[LabelledSpan]) -> tuple[Label, ...]:
     """Labels of spans that are counted in characters (code points), in order and without overlap.
 
     Raises:
@@ -52,7 +53,7 @@ def byte_labels(text: str, spans: Sequence[Span]) -> tuple[Label, ...]:
     """
     if not text.strip():
         raise RowRejected("empty_response", "the response is empty or nothing but white space")
-    byte = [0, *accumulate(len(character.encode()) for character in text)]
+    byte = byte_offsets(text).tolist()
     labels = tuple(
         Label(byte[start], byte[end], reward, name) for start, end, reward, name in spans if reward is not None
     )
@@ -61,7 +62,7 @@ def byte_labels(text: str, spans: Sequence[Span]) -> tuple[Label, ...]:
     return labels
 
 
-def mark_spans(text: str, marks: Iterable[Span]) -> tuple[Label, ...]:
+def mark_spans(text: str, marks: Iterable[LabelledSpan]) -> tuple[Label, ...]:
     """Labels of a text in which all that is not right was marked: what no mark covers is correct, with reward 1.
 
     White space beside a mark and at the ends of the text is unknown: tokens take it along, and it would make a marked
@@ -78,7 +79,7 @@ def mark_spans(text: str, marks: Iterable[Span]) -> tuple[Label, ...]:
             mismatch(f"[{start}, {end}) is no span of a text of {len(text)} characters")
         for position in range(start, end):
             covering[position].add((reward, name))
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     position = 0
     for (reward, name), characters in groupby(map(_worst, covering)):
         piece = text[position : position + len(list(characters))]

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asr_data.ragged import Ragged
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage import AnnotatedDirectory, Manifest
-from asr_data.storage.checks import Ragged
 from asr_data.types import Bool, Float32, Int64, Side
 
 SHARE_BINS: Final = 20
@@ -112,22 +112,18 @@ def _add_side(figures: SideFigures, columns: Mapping[str, Ragged]) -> None:
     figures.kept_tokens += int(mask.values.sum())
     figures.segments += keep.values.size
     figures.kept_segments += int(keep.values.sum())
-    figures.token_rewards.add(_rewards(columns["token_reward"]))
-    figures.segment_rewards.add(_rewards(columns["seg_reward"]))
+    figures.token_rewards.add(columns["token_reward"].values)
+    figures.segment_rewards.add(columns["seg_reward"].values)
     figures.segments_per_response.update(keep.lengths.tolist())
     # The last bin holds 100 %, too.
     bins = np.minimum(kept * SHARE_BINS // lengths, SHARE_BINS - 1)
     figures.kept_shares += np.bincount(bins, minlength=SHARE_BINS)
 
 
-def _rewards(column: Ragged) -> Float32:
-    return np.where(column.unknown, np.float32(np.nan), column.values).astype(np.float32)
-
-
 def _add_errors(errors: Errors, columns: Mapping[str, Ragged], manifest: Manifest) -> None:
     values, starts = columns["token_reward"], columns["seg_start"]
     flat_starts = starts.values.astype(np.int64) + np.repeat(values.offsets[:-1], starts.lengths)
-    rewards, offsets, flat_starts = _known(_rewards(values), values.offsets, flat_starts)
+    rewards, offsets, flat_starts = _known(values.values, values.offsets, flat_starts)
     if manifest.mask is not None and manifest.mask.noise == "response":
         sigma: Any = estimate_sigma_per_row(rewards, offsets)
     else:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from asr_data.errors import ConfigError, OutputExistsError, StorageError
-from asr_data.storage import AnnotatedDirectory, Manifest, commit_bytes
+from asr_data.storage import AnnotatedDirectory, Manifest
+from asr_data.storage.commit import commit_bytes
 from asr_data.text import Tokenizer
 from asr_data.text.clock import recorded_date
 from asr_data.types import Side

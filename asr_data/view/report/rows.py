@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import InputError, RowRejected
+from asr_data.response import code_points
 from asr_data.text import AlignedResponse, Tokenizer, align
-from asr_data.text.boundaries import code_points
 from asr_data.view.escape import visible
 from asr_data.view.model import GoldSpan, ResponseView, RowView, cut_at_gold
 from asr_data.view.reading import AnnotatedRow

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from asr_data.errors import RowRejected
+from asr_data.response import response_text
 from asr_data.rows import first_records, open_source
 from asr_data.rows.labelled import FORMATS, match, read
-from asr_data.text.template import response_text
 from asr_data.types import Completion
 
 Pieces = list[tuple[str, float, str]]
@@ -165,18 +165,21 @@ HELPSTEER = {
 }
 SENTENCES = {
     "prompt": "Who?",
-    "response": "Ich bin's.  Und du? Nein.",
+    "response": "Ich bin da.  Und du? Nein.",
     "helpfulness": [4, 0, 1],
     "correctness": [4, 1, 1],
     "coherence": [4, 2, 1],
     "complexity": [4, 3, None],
     "verbosity": [4, 4, 1],
 }
+FIRST_ERROR = {"prompt": "1+1?", "completions": ["One.", "Two.", "Three."], "first_error_step": 2}
+COMPLETION_SCORES = {"prompt": "Who?", "completion": "Ich bin da.  Und du? Nein.", "scores": [4, 1, None]}
 RECORDS: dict[str, dict[str, Any]] = {
     "prm800k": PHASE_1,
     "math_shepherd": SHEPHERD,
     "rlhflow": RLHFLOW,
     "trl_stepwise": STEPWISE,
+    "first_error": FIRST_ERROR,
     "math_aps": APS,
     "math_aps_tree": TREE,
     "processbench": PROCESS_BENCH,
@@ -189,6 +192,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "ragtruth": RAGTRUTH,
     "helpsteer": HELPSTEER,
     "sentence_scores": SENTENCES,
+    "completion_scores": COMPLETION_SCORES,
 }
 
 
@@ -392,6 +396,20 @@ def test_first_error_formats_leave_later_steps_unknown(label: float, known: list
     assert (prompt, text, labels) == (asked("1+1?"), "One.\nTwo.\nThree.", expected)
 
 
+@pytest.mark.parametrize(
+    ("number", "known"), [(0, [1.0, 1.0, 1.0]), (1, [0.0]), (2, [1.0, 0.0]), (3.0, [1.0, 1.0, 0.0])]
+)
+def test_first_error_counts_from_one(number: float, known: list[float]) -> None:
+    prompt, text, labels = completion("first_error", FIRST_ERROR | {"first_error_step": number})
+    assert (prompt, text) == (asked("1+1?"), "One.\nTwo.\nThree.")
+    assert [reward for _, reward, _ in labels] == known
+
+
+@pytest.mark.parametrize("number", [4, -1, 0.5, True, "1"])
+def test_first_error_of_no_step_is_rejected(number: Any) -> None:
+    assert rejected("first_error", FIRST_ERROR | {"first_error_step": number})[0] == "label_mismatch"
+
+
 @pytest.mark.parametrize("index", [3, -2, 0.5, True, "1"])
 def test_first_error_out_of_range_is_rejected(index: Any) -> None:
     assert rejected("processbench", PROCESS_BENCH | {"label": index})[0] == "label_mismatch"
@@ -550,6 +568,41 @@ def test_helpsteer() -> None:
 def test_sentence_scores() -> None:
     prompt, text, labels = completion("sentence_scores", SENTENCES)
     assert (prompt, text) == (asked("Who?"), SENTENCES["response"])
-    assert labels == [("Ich bin's.", 1.0, "4,4,4,4,4"), ("Und du?", 0.5, "0,1,2,3,4")]  # 2 / 4; the third is unknown
+    assert labels == [("Ich bin da.", 1.0, "4,4,4,4,4"), ("Und du?", 0.5, "0,1,2,3,4")]  # 2 / 4; the third is unknown
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 4]})[0] == "label_mismatch"
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 5, 4]})[0] == "label_mismatch"
+
+
+def test_completion_scores() -> None:
+    prompt, text, labels = completion("completion_scores", COMPLETION_SCORES)
+    assert (prompt, text) == (asked("Who?"), COMPLETION_SCORES["completion"])
+    assert labels == [("Ich bin da.", 1.0, "4"), ("Und du?", 0.25, "1")]
+    nested = COMPLETION_SCORES | {"scores": [[4, 0, 1], [2, 2, 1]]}
+    assert [reward for _, reward, _ in completion("completion_scores", nested)[2]] == [0.75, 0.25, 0.25]
+    declared = COMPLETION_SCORES | {"scores": [-1, 1, 0], "score_min": -1, "score_max": 1}
+    assert [reward for _, reward, _ in completion("completion_scores", declared)[2]] == [0.0, 1.0, 0.5]
+    turns = COMPLETION_SCORES | {
+        "prompt": asked("Who?"),
+        "completion": [{"role": "assistant", "content": COMPLETION_SCORES["completion"]}],
+    }
+    assert completion("completion_scores", turns) == (prompt, text, labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"scores": [1, 2]}, "label_mismatch"),
+        ({"scores": [[1, 2, 3], [1]]}, "label_mismatch"),
+        ({"scores": [1, 5, 1]}, "label_mismatch"),
+        ({"scores": [1, "2", 1]}, "label_mismatch"),
+        ({"scores": [1, True, 1]}, "label_mismatch"),
+        ({"scores": [1, float("nan"), 1]}, "label_mismatch"),
+        ({"scores": [[1, 2, 3], 3]}, "label_mismatch"),
+        ({"scores": []}, "label_mismatch"),
+        ({"scores": None}, "missing_column"),
+        ({"score_min": 4, "score_max": 4}, "label_mismatch"),
+        ({"score_max": "4"}, "wrong_type"),
+    ],
+)
+def test_completion_scores_that_do_not_fit(change: dict[str, Any], code: str) -> None:
+    assert rejected("completion_scores", COMPLETION_SCORES | change)[0] == code

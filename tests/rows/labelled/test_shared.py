@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from asr_data.errors import RowRejected
-from asr_data.rows import first_records, open_source
+from asr_data.response import response_text
+from asr_data.rows import detect, first_records, open_source, read_rows
 from asr_data.rows.labelled import match, read
-from asr_data.text.template import response_text
-from asr_data.types import Completion, RejectedRow
+from asr_data.types import Completion, RejectedRow, Row
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT / ".." / "shared" / "data"
@@ -114,3 +114,42 @@ def test_our_own_sample() -> None:
     assert len(rows) == 48
     assert codes == {}
     assert all(chosen.labels and rejected.labels for chosen, rejected in rows)
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "spans"),
+    [
+        # Rows and marked spans, counted in the raw files by a script of its own.
+        ("wmt-mqm/news-ende", 119, None),
+        ("mr-ben/first-error", 1_223, 1_223),
+        ("humanevalpack/bugs", 410, None),
+    ],
+)
+def test_spans_of_both_sides(file: str, rows: int, spans: int | None) -> None:
+    path = SHARED / f"{file}.jsonl.gz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is missing; put the shared data into {SHARED}")
+    source = open_source(path)
+    layout = detect(source.schema, first_records(source))
+    assert (layout.kind, layout.columns["chosen_labels"], layout.columns["rejected_labels"]) == (
+        "preference",
+        "chosen_spans",
+        "rejected_spans",
+    )
+    read_in = [row for batch in read_rows(source, layout, 500) for row in batch]
+    assert len(read_in) == rows
+    faults = 0
+    for row in read_in:
+        assert isinstance(row, Row), row
+        for each, column in zip(row.completions, ("chosen_spans", "rejected_spans"), strict=True):
+            text = response_text(each.content).encode()
+            faults += len(row.source[column])
+            marked = {at for span in row.source[column] for at in range(span["start"], span["end"])}
+            labelled = {
+                at
+                for label in each.labels or ()
+                if label.reward == 0.0
+                for at in range(len(text[: label.start].decode()), len(text[: label.end].decode()))
+            }
+            assert labelled == marked
+    assert spans is None or faults == spans

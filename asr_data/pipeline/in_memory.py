@@ -1,0 +1,67 @@
+"""The same annotation without an output directory to keep."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr_data.config import MaskConfig, OutputConfig
+from asr_data.errors import InputError
+from asr_data.pipeline.commands import run
+from asr_data.progress import Progress
+from asr_data.rows import detect, first_records, open_source
+from asr_data.scoring.protocol import Scorer
+from asr_data.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import datasets
+
+    from asr_data.scoring.reference import ReferenceModel
+
+
+def annotate(
+    dataset: datasets.Dataset,
+    scorer: Scorer,
+    tokenizer: Tokenizer | None = None,
+    *,
+    reference: ReferenceModel | None = None,
+    columns: Mapping[str, str] | None = None,
+    mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    prefix: str = "",
+    progress: Progress | None = None,
+) -> datasets.Dataset:
+    """Annotate a data set in memory: the columns are those of the files, rejected rows are left out.
+
+    Args:
+        dataset: rows in any layout that ``asr-annotate run`` takes.
+        scorer: from :func:`asr_data.load_scorer`, or anything with its protocol.
+        tokenizer: the policy's; default the scorer's.
+        reference: from :func:`asr_data.scoring.reference.load_reference`, for ``S_ref_logp``.
+        columns: role to column, where detection needs help.
+        mask: segments and masks.
+        prefix: put before every added column.
+        progress: told how far it is.
+
+    Raises:
+        InputError: no tokenizer, or no row could be annotated (the message counts the reasons).
+        AsrDataError: see :mod:`asr_data.errors`.
+    """
+    from datasets import Dataset
+
+    policy = tokenizer or scorer.tokenizer
+    if policy is None:
+        raise InputError("this scorer has no tokenizer of its own; pass the policy's as tokenizer=")
+    source = open_source(dataset)
+    layout = detect(source.schema, first_records(source), columns)
+    with tempfile.TemporaryDirectory(prefix="asr-data-") as folder:
+        output = Path(folder) / "out"
+        writing = OutputConfig(prefix=prefix)
+        summary = run(
+            source, layout, output, scorer, policy, reference=reference, mask=mask, writing=writing, progress=progress
+        )
+        if not summary.annotated:
+            raise InputError(f"none of the {summary.rows} rows could be annotated: {summary.rejects}")
+        files = [str(path) for path in sorted((output / "data").glob("*.parquet"))]
+        return Dataset.from_parquet(files, keep_in_memory=True, cache_dir=str(Path(folder) / "cache"))

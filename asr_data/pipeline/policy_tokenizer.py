@@ -1,0 +1,29 @@
+"""The policy tokenizer that a finished directory was made with."""
+
+from __future__ import annotations
+
+from asr_data.errors import ConfigError
+from asr_data.storage.manifest import Manifest
+from asr_data.text.clock import recorded_date
+from asr_data.text.tokenizer import Tokenizer, load_tokenizer
+
+
+def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
+    """The policy tokenizer that a directory was made with, or its scorer's own.
+
+    Raises:
+        ConfigError: there is none, or what is found by its name now is another one.
+    """
+    record = manifest.tokenizer
+    if record is None:
+        raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
+    if record.name in (manifest.scorer.name, "builtin"):
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        tokenizer = load_scorer_tokenizer(record.name)
+    else:
+        tokenizer = load_tokenizer(record.name)
+    if tokenizer.fingerprint != record.fingerprint:
+        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
+    tokenizer.date = recorded_date(manifest.plan)
+    return tokenizer

@@ -1,0 +1,82 @@
+"""A loaded decoder on its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from asr_data.config import ScoringConfig
+from asr_data.errors import ConfigError
+from asr_data.scoring.backbone import load_backbone
+from asr_data.scoring.config import BackboneConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A loaded backbone.
+
+    Attributes:
+        model: on its device, in its dtype.
+        directory: where the scorer's files are.
+        extra: names of the checkpoint's tensors that the backbone did not take, those of an ``lm_head`` left out.
+        hidden: size of the last hidden state.
+        pickles: whether weights may come from pickle files.
+    """
+
+    model: nn.Module
+    directory: Path
+    extra: frozenset[str]
+    hidden: int
+    device: torch.device
+    pickles: bool = False
+
+
+def load_decoder(
+    settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
+) -> Decoder:
+    """Load the decoder of a scorer, its adapter merged.
+
+    Raises:
+        ScorerError: the weights are missing or do not fit.
+    """
+    backbone, extra = load_backbone(settings, directory, pickles=pickles)
+    hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
+    return Decoder(backbone.to(device, dtype).eval(), directory, frozenset(extra), hidden, device, pickles)
+
+
+def max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:
+    """The longest request in tokens: the decoder's context, or less where the user says so.
+
+    Raises:
+        ConfigError: the decoder does not say how long its context is, and the user does not either.
+    """
+    settings = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
+    context = getattr(settings, "max_position_embeddings", None)  # some have none: ALiBi, state spaces
+    lengths = [int(length) for length in (scoring.max_length, context) if length]
+    if not lengths:
+        raise ConfigError(f"{name} does not say how long its context is; set max_length (--max-length)")
+    return min(lengths)
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` takes the GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``auto`` takes bfloat16 where the hardware multiplies it, else float32."""
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from asr_data.training.config import SourceConfig, TrainingConfig, sources_of_old_options
+
+
+@pytest.mark.parametrize(
+    ("typed", "fields"),
+    [
+        ("a.jsonl", {"input": "a.jsonl"}),
+        ("a.jsonl:labels", {"input": "a.jsonl", "learn": "labels"}),
+        ("a.jsonl:preferences,train", {"input": "a.jsonl", "learn": "preferences", "part": "train"}),
+        ("owner/name:test,split=validation", {"input": "owner/name", "part": "test", "split": "validation"}),
+        ("a.csv:prompt=q,chosen=a.b", {"input": "a.csv", "columns": {"prompt": "q", "chosen": "a.b"}}),
+        ("a:scale=-1..2.5,group=doc", {"input": "a", "scale": (-1.0, 2.5), "group": "doc"}),
+        (r"C:\data\a.jsonl", {"input": r"C:\data\a.jsonl"}),
+        (r"C:\data\a.jsonl:test", {"input": r"C:\data\a.jsonl", "part": "test"}),
+        ("s3://bucket/a.jsonl", {"input": "s3://bucket/a.jsonl"}),
+    ],
+)
+def test_sources_as_they_are_typed(typed: str, fields: dict[str, object]) -> None:
+    source = SourceConfig.model_validate(typed)
+    assert source == SourceConfig(**fields)  # type: ignore[arg-type]
+    assert SourceConfig.model_validate(str(source)) == source
+    assert source.model_dump(mode="json") == str(source)
+
+
+def test_a_file_of_that_very_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a:labels").touch()
+    assert SourceConfig.model_validate("a:labels") == SourceConfig(input="a:labels")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("a.jsonl:lables", "'lables' is none of preferences, labels, train, test, split=…"),
+        ("a.jsonl:", "'' is none of"),
+        ("a.jsonl:split=", "'split=' is none of"),
+        ("a.jsonl:train,test", "train and test exclude each other"),
+        ("a.jsonl:scale=4..0", "the first number must be the lower one"),
+        ("a.jsonl:scale=4", "scale"),
+    ],
+)
+def test_words_that_cannot_be_right(typed: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        SourceConfig.model_validate(typed)
+
+
+def test_there_must_be_a_source() -> None:
+    with pytest.raises(ValidationError, match="at least 1"):
+        TrainingConfig(sources=())
+
+
+def test_old_options_in_today_s_words() -> None:
+    one, two = Path("a.jsonl"), Path("b.jsonl")
+    assert sources_of_old_options([one], [two], [one], [two]) == [
+        "a.jsonl:preferences",
+        "b.jsonl",
+        "a.jsonl:labels",
+        "b.jsonl:labels",
+    ]
+    assert sources_of_old_options(spans=[one], steps=[one], test_steps=[two], span_pairs=False) == [
+        "a.jsonl:labels",
+        "a.jsonl:labels,train",
+        "b.jsonl:labels,test",
+    ]
