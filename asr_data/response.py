@@ -200,8 +200,10 @@ def bytes_of_contents(edges: Int32, content: Text) -> Int32:
     """
     if has_only_content(content):
         return edges
-    inside = [np.clip(edges - first, 0, last - first) for first, last in content_spans(content)]
-    return np.sum(inside, axis=0, dtype=np.int64).astype(np.int32) if inside else np.zeros_like(edges)
+    reached = np.zeros_like(edges)
+    for first, last in content_spans(content):
+        reached += np.clip(edges - first, 0, last - first)
+    return reached
 
 
 def stored_rewards(rewards: ByteRewards, content: Text) -> ByteRewards:

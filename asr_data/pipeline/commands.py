@@ -25,17 +25,19 @@ from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
-from asr_data.rows import Layout, Source, recorded_layout
+from asr_data.rows import Layout, Source, normalise, read_rows, recorded_layout
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
 from asr_data.storage.manifest import MANIFEST_NAME, ReferenceRecord, run_id
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.storage.work import WorkState
 from asr_data.text.clock import recorded_date, settle_date
+from asr_data.text.probe import FIRST_ROWS, check_template
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.types import RewardForm
+from asr_data.types import RewardForm, Row
 
 
 def score(
@@ -69,6 +71,7 @@ def score(
     # With the columns that masking adds, too: it has no way to take other names than scoring took.
     _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
     day = _settle_date(output, scorer, reference, None, template_date, overwrite=overwrite)
+    _check_template(source, layout, None, reference)
     plan = scoring_plan(
         source, layout, scorer, scoring, writing, None if reference is None else _record(reference), day
     )
@@ -111,6 +114,7 @@ def run(
     _check_reference(reference, tokenizer)
     record = None if reference is None else _record(reference)
     day = _settle_date(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
+    _check_template(source, layout, tokenizer, reference)
     plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask, day)
     job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None, day)
     workers = pool or LocalPool(scorer, reference)
@@ -191,6 +195,7 @@ def mask(
             f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
         )
         plan.pop("reference")
+    check_template(policy, _first_annotated(before, layout))
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:
@@ -205,6 +210,30 @@ def mask(
         align.work(directory, between, range(shards.shards), manifest.input.rows, progress)
         mask_and_finish(directory, plan, columns, shards, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
+
+
+def first_rows(source: Source, layout: Layout) -> list[Row]:
+    """The first rows that can be read, to see whether chat templates take them."""
+    read = next(read_rows(source, layout, FIRST_ROWS, 0, min(FIRST_ROWS, source.rows)), [])
+    return [row for row in read if isinstance(row, Row)]
+
+
+def _first_annotated(annotated: AnnotatedDirectory, layout: Layout) -> list[Row]:
+    records: list[dict[str, Any]] = []
+    for batch in annotated.data_batches(FIRST_ROWS):
+        records = batch.select(list(annotated.manifest.input.column_types)).to_pylist()
+        break
+    return [normalise(index, record, layout) for index, record in enumerate(records)]
+
+
+def _check_template(
+    source: Source, layout: Layout, policy: Tokenizer | None, reference: LogProbabilities | None
+) -> None:
+    """Before anything is scored: what no row can be rendered with is one error, not a reject for every row."""
+    rows = first_rows(source, layout)
+    for tokenizer in (policy, None if reference is None else reference.tokenizer):
+        if tokenizer is not None:
+            check_template(tokenizer, rows)
 
 
 def _settle_date(

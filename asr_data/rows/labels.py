@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError, RowRejected
-from asr_data.response import byte_offsets, contents_text
+from asr_data.response import byte_offsets, contents_text, labels_in_response
 from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import is_number, is_span, item_type
 from asr_data.rows.labelled.spans import LabelledSpan, mark_spans
@@ -70,12 +70,12 @@ def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tup
         raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a list of labels")
     text = contents_text(content)
     if unit == "scores":
-        return _labels(text, _scored_units(value, text, column), column)
+        return labels_in_response(_labels(text, _scored_units(value, text, column), column), content)
     spans = _spans(value, text, column)
     if unit == "spans":
-        return _labels(text, _scored_spans(spans, column), column)
+        return labels_in_response(_labels(text, _scored_spans(spans, column), column), content)
     errors: list[LabelledSpan] = [(start, end, 0.0, _error_name(item)) for start, end, item in spans]
-    return mark_spans(text, errors)
+    return labels_in_response(mark_spans(text, errors), content)
 
 
 def _labels(text: str, pieces: Sequence[tuple[int, int, Any, str]], column: str) -> tuple[Label, ...]:

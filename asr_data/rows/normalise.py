@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from asr_data.errors import RowRejected
-from asr_data.response import labels_in_response
 from asr_data.rows import labelled
 from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores
 from asr_data.rows.columns import column_value
@@ -169,8 +168,7 @@ def _labels(record: Mapping[str, Any], layout: Layout, side: Side, content: Text
     if role not in layout.columns:
         return None
     column = layout.columns[role]
-    labels = parse_labels(column_value(record, column), layout.label_units[role], content, column)
-    return labels_in_response(labels, content)
+    return parse_labels(column_value(record, column), layout.label_units[role], content, column)
 
 
 def _template_kwargs(record: Mapping[str, Any], layout: Layout) -> dict[str, Any]:

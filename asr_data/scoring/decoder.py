@@ -80,3 +80,10 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     else:
         fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if fast else torch.float32
+
+
+def embeddings(model: nn.Module) -> int | None:
+    """How many tokens a decoder has embeddings for; None where they cannot be counted."""
+    table = getattr(model, "get_input_embeddings", lambda: None)()
+    weight = getattr(table, "weight", None)
+    return None if weight is None else int(weight.shape[0])

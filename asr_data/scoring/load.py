@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from asr_data.scoring.config import (
     TokenHeadConfig,
     read_config,
 )
-from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.decoder import Decoder, embeddings, load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.engine import Engine, Readout, Runner
 from asr_data.scoring.fingerprint import decisive_files, fingerprint, model_files
 from asr_data.scoring.head import load_head
@@ -35,13 +36,18 @@ from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
 from asr_data.scoring.labels import LabelScorer
 from asr_data.scoring.locate import backbone_directory, model_directory
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
+from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.scoring.settings import find_settings, with_adapter
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
+from asr_data.text.probe import check_template
 from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import Row
+
+logger = logging.getLogger(__name__)
 
 
 def load_scorer(
@@ -54,6 +60,7 @@ def load_scorer(
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     revision: str | None = None,
     allow_pickle: bool = False,
+    first_rows: Sequence[Row] = (),
 ) -> Scorer:
     """Load a reward model.
 
@@ -68,6 +75,8 @@ def load_scorer(
         revision: of a hub id.
         allow_pickle: read weights from pickle files where there are no safetensors, with
             ``torch.load(weights_only=True)``: it makes tensors and runs no code.
+        first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
+            weights are loaded.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
@@ -94,15 +103,24 @@ def load_scorer(
         if not isinstance(settings, ImplicitConfig):
             raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
         settings = settings.model_copy(update={"reference": str(reference)})
-    return _model_scorer(settings, directory, str(model), scoring, reason, pickles=allow_pickle)
+    return _model_scorer(settings, directory, str(model), scoring, reason, first_rows, pickles=allow_pickle)
 
 
 def _model_scorer(
-    settings: BackboneConfig, directory: Path, name: str, scoring: ScoringConfig, reason: str, *, pickles: bool
+    settings: BackboneConfig,
+    directory: Path,
+    name: str,
+    scoring: ScoringConfig,
+    reason: str,
+    first_rows: Sequence[Row],
+    *,
+    pickles: bool,
 ) -> ModelScorer:
     device = pick_device(scoring.device)
     dtype = pick_dtype(scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, name)
+    if settings.prompt.template is None:
+        check_template(tokenizer, [as_prompted(row, settings.prompt) for row in first_rows])
     decoder = load_decoder(settings, directory, device, dtype, pickles=pickles)
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder.model)
@@ -127,7 +145,15 @@ def _model_scorer(
         fingerprint=fingerprint(files, settings.model_dump(mode="json")),
         settings=facts,
     )
-    return ModelScorer(encoder, runner, tokenizer, info, max_length=max_length(decoder.model, scoring, name))
+    longest, vocabulary = max_length(decoder.model, scoring, name), embeddings(decoder.model)
+    if vocabulary is not None and len(tokenizer.hf) > vocabulary:
+        logger.warning(
+            "tokenizer %s has %d tokens and the model %d: rows that need the rest are rejected",
+            tokenizer.name,
+            len(tokenizer.hf),
+            vocabulary,
+        )
+    return ModelScorer(encoder, runner, tokenizer, info, max_length=longest, vocabulary=vocabulary)
 
 
 def _kind(

@@ -64,16 +64,25 @@ class ModelScorer:
         tokenizer: the model's tokenizer.
         info: for the manifest.
         max_length: longest request in tokens; rows with a longer one are rejected.
+        vocabulary: number of the model's embeddings; rows with other tokens are rejected. None: not known.
     """
 
     def __init__(
-        self, encoder: Encoder, runner: Runner, tokenizer: Tokenizer, info: ScorerInfo, *, max_length: int
+        self,
+        encoder: Encoder,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        info: ScorerInfo,
+        *,
+        max_length: int,
+        vocabulary: int | None = None,
     ) -> None:
         self.encoder = encoder
         self.runner = runner
         self.tokenizer = tokenizer
         self.info = info
         self._max_length = max_length
+        self._vocabulary = vocabulary
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
@@ -111,6 +120,7 @@ class ModelScorer:
         try:
             readings = self.encoder.encode(row)
             longest = max((len(request.ids) for reading in readings for request in reading.requests), default=0)
+            self._check_known(readings)
             if longest > self._max_length:
                 raise RowRejected(
                     "too_long", f"{longest} tokens; this scorer reads {self._max_length} (prompt plus response)"
@@ -118,6 +128,17 @@ class ModelScorer:
         except RowRejected as rejected:
             return RejectedRow(row.index, rejected.code, rejected.message)
         return readings
+
+    def _check_known(self, readings: Sequence[Reading]) -> None:
+        if self._vocabulary is None:
+            return
+        largest = max((max(request.ids) for reading in readings for request in reading.requests), default=0)
+        if largest >= self._vocabulary:
+            raise RowRejected(
+                "unknown_token",
+                f"token {largest} is none of the {self._vocabulary} that the model has embeddings for; its tokenizer "
+                f"has {len(self.tokenizer.hf)}",
+            )
 
     def _collect(self, row: Row, readings: Sequence[Reading], values: Sequence[Sequence[Float32 | None]]) -> Scored:
         out = []

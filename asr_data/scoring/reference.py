@@ -9,7 +9,7 @@ from pathlib import Path
 from asr_data.config import ScoringConfig
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import CONFIG_NAME, ImplicitConfig, PackagedBackbone, read_config
-from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.decoder import embeddings, load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.implicit import LogProbabilityReadout
@@ -32,6 +32,7 @@ class ReferenceModel:
         dtype: number format that it runs in.
         max_length: longest prompt plus response in tokens.
         engine: gives the log-probability of a request's targets.
+        vocabulary: number of its embeddings; None: not known.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ReferenceModel:
     dtype: str
     max_length: int
     engine: Engine
+    vocabulary: int | None = None
 
     def log_probabilities(
         self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
@@ -52,7 +54,7 @@ class ReferenceModel:
 
         Returns:
             For each row, float32 ``[response tokens]`` of its responses; None where it is too long, has an empty
-            prompt, or does not fit into memory.
+            prompt or a token that the model does not know, or does not fit into memory.
         """
         asked: list[list[Request] | None] = [self._requests(row) for row in rows]
         requests = [request for entry in asked if entry is not None for request in entry]
@@ -68,6 +70,9 @@ class ReferenceModel:
         first = len(row.prompt_ids)
         longest = first + max(len(response.ids) for response in row.responses)
         if first == 0 or longest > self.max_length:
+            return None
+        largest = max(max(ids) for ids in (row.prompt_ids, *(response.ids for response in row.responses)))
+        if self.vocabulary is not None and largest >= self.vocabulary:
             return None
         return [
             Request(row.prompt_ids + response.ids, list(range(first - 1, first - 1 + len(response.ids))), response.ids)
@@ -103,6 +108,7 @@ def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) 
         dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
         max_length=max_length(decoder.model, scoring, name),
         engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
+        vocabulary=embeddings(decoder.model),
     )
 
 

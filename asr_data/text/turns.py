@@ -110,8 +110,8 @@ def render_turns(
             found += pieces
             at = max((one.piece.end for one in pieces), default=at)
         turns.append(_turn(conversation, number, own, start, end))
-    pieces = sorted((one.piece for one in found), key=lambda piece: piece.start)
-    return Rendered(text, tuple(_ascending(pieces)), response, tuple(turns))
+    everything = sorted((one.piece for one in found), key=lambda piece: piece.start)
+    return Rendered(text, tuple(_ascending(everything)), response, tuple(turns))
 
 
 class _Conversation:
@@ -180,7 +180,8 @@ def _turn(conversation: _Conversation, number: int, own: Sequence[_Found], start
 def _located(conversation: _Conversation, parts: Sequence[Part]) -> list[_Found]:
     """The texts that are replaced by sentinels; with those of unknown keys first, then without them."""
     for others in (True, False):
-        slots, marks = [], sentinels(1_000, conversation.text)
+        slots: list[_Slot] = []
+        marks = sentinels(1_000, conversation.text)
         stand_ins = []
         for number, message in enumerate(conversation.completion):
             own = [part for part in parts if part.message == number]
@@ -316,8 +317,8 @@ def _argument_pieces(
     escaped = json.dumps(arguments, ensure_ascii=False)[1:-1]
     place = text.find(escaped, *here) if isinstance(value, str) else -1
     if place >= 0:
-        for raw, shown, length in _unescaped(arguments):
-            yield Piece(place + shown, place + shown + length, within[0] + raw, assistant=True)
+        for raw, inside, length in _unescaped(arguments):
+            yield Piece(place + inside, place + inside + length, within[0] + raw, assistant=True)
         return
     try:
         leaves = _leaves(json.loads(arguments))
@@ -325,14 +326,14 @@ def _argument_pieces(
         return  # a text that is no JSON and not there as it is
     at, written = here[0], within[0]
     for leaf in leaves:
-        raw = leaf if isinstance(leaf, str) else json.dumps(leaf)
-        own = json.dumps(leaf, ensure_ascii=False)[1:-1] if isinstance(leaf, str) else raw
-        place, known = text.find(raw, at, here[1]), response.find(own, written, within[1])
-        if not raw or place < 0 or known < 0:
+        shown = leaf if isinstance(leaf, str) else json.dumps(leaf)
+        own = json.dumps(leaf, ensure_ascii=False)[1:-1] if isinstance(leaf, str) else shown
+        place, known = text.find(shown, at, here[1]), response.find(own, written, within[1])
+        if not shown or place < 0 or known < 0:
             continue
-        for shown, ours, length in _unescaped(raw) if isinstance(leaf, str) else [(0, 0, len(raw))]:
-            yield Piece(place + shown, place + shown + length, known + ours, assistant=True)
-        at, written = place + len(raw), known + len(own)
+        for raw, ours, length in _unescaped(shown) if isinstance(leaf, str) else [(0, 0, len(shown))]:
+            yield Piece(place + raw, place + raw + length, known + ours, assistant=True)
+        at, written = place + len(shown), known + len(own)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

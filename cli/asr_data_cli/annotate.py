@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,6 +93,7 @@ def run(
     baseline: opt.Baseline = "pair",
     on_empty: opt.OnEmpty = "keep-all",
     end_token: opt.EndToken = "keep",  # noqa: S107 - no password
+    template_date: opt.TemplateDate = None,
     shard_rows: opt.ShardRows = 10_000,
     prefix: opt.Prefix = "",
     resume: opt.Resume = False,
@@ -118,6 +120,7 @@ def run(
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
     part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
+    day = checks.attempt(lambda: settings.template_date(template_date), None)
     on_ray = _ray(ray, ray_workers, checks)
     checks.finish()
     summary = annotate(
@@ -129,6 +132,7 @@ def run(
         OutputConfig(shard_rows=shard_rows, prefix=prefix),
         part=part,
         ray=on_ray,
+        template_date=day,
         resume=resume,
         overwrite=overwrite,
     )
@@ -145,17 +149,23 @@ def annotate(
     *,
     part: Part | None = None,
     ray: RayOptions | None = None,
+    template_date: date | None = None,
     resume: bool,
     overwrite: bool,
 ) -> Summary:
     """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
     from asr_data import pipeline
+    from asr_data.text.probe import check_template
 
     console = standard_output()
     source, layout = _open_input(source_options)
     _print_input(console, source, layout)
-    with models.opened(model_options, scoring, source_options.location, ray) as found:
-        policy = models.policy_tokenizer(model_options.tokenizer, found.scorer)
+    rows = pipeline.first_rows(source, layout)
+    named = None if model_options.tokenizer is None else models.named_tokenizer(model_options.tokenizer)
+    if named is not None:  # before a model is loaded
+        check_template(named, rows)
+    with models.opened(model_options, scoring, source_options.location, ray, rows) as found:
+        policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
             summary = pipeline.run(
@@ -170,6 +180,7 @@ def annotate(
                 writing=writing,
                 part=part,
                 pool=found.pool,
+                template_date=template_date,
                 resume=resume,
                 overwrite=overwrite,
                 progress=reporter,
@@ -197,6 +208,7 @@ def score(
     device: opt.Device = "auto",
     batch_tokens: opt.BatchTokens = "auto",
     max_length: opt.MaxLength = None,
+    template_date: opt.TemplateDate = None,
     shard_rows: opt.ShardRows = 10_000,
     prefix: opt.Prefix = "",
     resume: opt.Resume = False,
@@ -220,13 +232,14 @@ def score(
     )
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
     part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
+    day = checks.attempt(lambda: settings.template_date(template_date), None)
     on_ray = _ray(ray, ray_workers, checks)
     checks.finish()
     console = standard_output()
     source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
     _print_input(console, source, layout)
     asked = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
-    with models.opened(asked, scoring, location, on_ray) as found:
+    with models.opened(asked, scoring, location, on_ray, pipeline.first_rows(source, layout)) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(
@@ -239,6 +252,7 @@ def score(
                 writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
                 part=part,
                 pool=found.pool,
+                template_date=day,
                 resume=resume,
                 overwrite=overwrite,
                 progress=reporter,
@@ -267,6 +281,7 @@ def mask(
     baseline: opt.Baseline = "pair",
     on_empty: opt.OnEmpty = "keep-all",
     end_token: opt.EndToken = "keep",  # noqa: S107 - no password
+    template_date: opt.TemplateDate = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     strict: opt.Strict = False,
@@ -281,6 +296,7 @@ def mask(
     )  # fmt: skip
     mask_settings = settings.mask_config(typed, checks)
     checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
+    day = checks.attempt(lambda: settings.template_date(template_date), None)
     checks.finish()
     policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
@@ -289,6 +305,7 @@ def mask(
             output,
             policy,
             mask=mask_settings,
+            template_date=day,
             resume=resume,
             overwrite=overwrite,
             progress=reporter,

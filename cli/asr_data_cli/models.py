@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
+    from asr_data.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,12 @@ class Models:
 
 
 @contextmanager
-def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
+def opened(
+    options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None, first_rows: Sequence[Row]
+) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
+    scorer = _scorer_loader(options, scoring, location, first_rows)
+    reference = _reference_loader(options.logprobs, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -74,7 +78,9 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         yield Models(pool.scorer, pool.reference, pool)
 
 
-def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
+def _scorer_loader(
+    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row]
+) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
     config = options.scorer_config
@@ -87,6 +93,7 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         reference=options.reference,
         scoring=scoring,
         allow_pickle=options.allow_pickle,
+        first_rows=first_rows,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, TypeAlias, TypeVar
 
 from asr_data.config import (
@@ -236,6 +237,14 @@ def part(num_shards: int | None, shard_index: int | None) -> Part | None:
     if shard_index >= num_shards:
         raise ConfigError(f"--shard-index is {shard_index}: with --num-shards {num_shards} it is 0 to {num_shards - 1}")
     return Part(num_shards=num_shards, shard_index=shard_index)
+
+
+def template_date(text: str | None) -> date | None:
+    """The date in ``--template-date``; None where it was not given."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--template-date {text}: not a date like 2026-01-31") from error
 
 
 def _optimal(options: MaskOptions, checks: Checks) -> OptimalConfig:

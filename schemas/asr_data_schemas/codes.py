@@ -23,6 +23,7 @@ REJECT_CODES: Final[dict[str, str]] = {
     "template_error": "the chat template refused the conversation",
     "template_alters_text": "the chat template changes the response text beyond trimming",
     "tokenizer_alters_text": "decoding the tokens does not give the response text back",
+    "unknown_token": "a token is none of those that the scorer's model has embeddings for",
     "tokens_uncovered": "some bytes of the response belong to no token",
     "prompt_not_prefix": "the tokens of the prompt are not the first tokens of prompt plus response",
     "separator_in_text": "the text holds the scorer's step separator literally, so steps and separators do not match",
@@ -41,5 +42,8 @@ NOTE_CODES: Final[dict[str, str]] = {
     "empty_mask_completion": "no segment of the completion was kept; --on-empty decided its mask",
     "no_ref_logp": "the reference model could not read the row: it is too long for it, or its tokens do not fit",
     "prompt_merged": "a token spans the border between prompt and response",
+    "text_not_in_template": "the policy's chat template leaves out reasoning, content or a call; no token stands for it",
+    "unscored_text": "the scorer did not read all of a response with reasoning or calls; that is unknown",
+    "template_date": "the date that the policy's chat template was told, after a colon",
 }
 """Values in the column ``asr_notes``."""

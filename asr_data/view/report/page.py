@@ -261,7 +261,9 @@ def _code_tables(manifest: Manifest) -> list[dict[str, Any]]:
         {
             "title": title,
             "none": none,
-            "rows": [(code, f"{number:,}", codes.get(code, "")) for code, number in sorted(found.items())],
+            "rows": [
+                (code, f"{number:,}", codes.get(code.partition(":")[0], "")) for code, number in sorted(found.items())
+            ],
         }
         for title, none, found, codes in tables
     ]
