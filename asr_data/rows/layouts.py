@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from asr_data.errors import CorruptFileError, InputError
 from asr_data.rows import labelled
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
+from asr_data.rows.json_messages import holds_json_messages
 from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, LayoutKind, Role
 from asr_data.rows.labels import LabelUnit, label_unit
 from asr_data.rows.roles import REMEDY, named_roles, needed_roles, overruled_roles, seen
@@ -28,6 +29,7 @@ _RESPONSE_ROLES: Final[tuple[Role, ...]] = (
     "response2",
 )
 _TEXT_ROLES: Final[tuple[Role, ...]] = ("prompt", "instruction", "messages", *_RESPONSE_ROLES)
+_JSON_ROLES: Final = frozenset(_TEXT_ROLES) - {"instruction", "completions"}
 _MEANING: Final[dict[LayoutKind, str]] = {
     "preference": "preference pairs with a prompt column",
     "preference_implicit_prompt": "preference pairs whose prompt is what both conversations begin with",
@@ -51,6 +53,7 @@ class Layout(BaseModel):
         tools_column, template_kwargs_column: columns that are passed to the chat template, or None.
         format: name of a format of ``asr_data.rows.labelled``, where the kind is ``labelled``.
         label_units: role of a label column → what its values stand for.
+        json_roles: roles whose columns hold messages as JSON text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +64,7 @@ class Layout(BaseModel):
     template_kwargs_column: str | None = None
     format: str | None = None
     label_units: dict[Role, LabelUnit] = {}
+    json_roles: tuple[Role, ...] = ()
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -122,7 +126,12 @@ def detect(
     if format_name is not None:
         return Layout(kind="labelled", columns={}, format=format_name)
     roles = overruled_roles(schema, first_records, columns) if columns else named_roles(schema, first_records)
-    text_kinds = {role: _text_kind(schema, role, column) for role, column in roles.items() if role in _TEXT_ROLES}
+    json_roles = tuple(role for role in roles if _is_json(schema, role, roles[role], first_records))
+    text_kinds: dict[Role, TextKind] = {
+        role: "messages" if role in json_roles else _text_kind(schema, role, column)
+        for role, column in roles.items()
+        if role in _TEXT_ROLES
+    }
     kind = _kind(schema, roles)
     if kind == "preference_implicit_prompt":
         kind = _implicit_kind(roles, text_kinds, first_records, overruled=bool(columns))
@@ -135,9 +144,18 @@ def detect(
         tools_column=_tools_column(schema, roles),
         template_kwargs_column=_extra(schema, "chat_template_kwargs", roles),
         label_units=_label_units(schema, roles),
+        json_roles=json_roles,
     )
     _check_labels_have_sides(layout)
     return layout
+
+
+def _is_json(schema: pa.Schema, role: Role, column: str, first_records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column of texts holds messages as JSON."""
+    kind = column_type(schema, column)
+    if role not in _JSON_ROLES or kind is None or not is_text(kind):
+        return False
+    return holds_json_messages([column_value(record, column) for record in first_records], column)
 
 
 def _labelled_format(

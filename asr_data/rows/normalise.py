@@ -10,6 +10,7 @@ from asr_data.errors import RowRejected
 from asr_data.rows import labelled
 from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores
 from asr_data.rows.columns import column_value
+from asr_data.rows.json_messages import json_messages
 from asr_data.rows.known_columns import LABEL_ROLES, Role
 from asr_data.rows.labels import parse_labels
 from asr_data.rows.layouts import Layout
@@ -52,8 +53,10 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
 
 def _prompt_and_sides(record: Mapping[str, Any], layout: Layout) -> tuple[Text, Sides]:
     if "messages" in layout.columns:
-        column, value = _value(record, layout, "messages")
-        return last_message(parse_messages(value, column))
+        messages = _text(record, layout, "messages")
+        if isinstance(messages, str):
+            raise RowRejected("wrong_type", f"column {layout.columns['messages']!r} is a text, not messages")
+        return last_message(messages)
     sides = _responses(record, layout)
     if "instruction" in layout.columns:
         return separate(_instruction(record, layout), sides)
@@ -76,6 +79,8 @@ def _value(record: Mapping[str, Any], layout: Layout, role: Role) -> tuple[str, 
 def _text(record: Mapping[str, Any], layout: Layout, role: Role) -> Text:
     """A text or messages."""
     column, value = _value(record, layout, role)
+    if role in layout.json_roles and isinstance(value, str) and value.strip():
+        value = json_messages(value, column)
     return value if isinstance(value, str) else parse_messages(value, column)
 
 

@@ -107,5 +107,7 @@ def test_tool_calls_are_kept(rows: list[dict[str, Any]], make_tokenizer: Callabl
         whole = tokenizer.hf.decode([*aligned.prompt_ids, *response.ids])
         assert whole == f"{PROMPT_TEXT}{CALL_TEXT}<|im_start|>assistant\n{text}<|im_end|>\n"
         assert response.text.removeprefix(CALL_IN_RESPONSE) == text
-        covered = b"".join(text.encode()[s:e] for s, e in zip(response.start, response.end, strict=True))
-        assert covered == text.encode()
+        raw = response.text.encode()
+        covered = b"".join(raw[s:e] for s, e in zip(response.start, response.end, strict=True))
+        called = json.dumps(CALL).encode() if CALL_IN_RESPONSE in response.text else b""
+        assert covered == called + text.encode()
