@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_data.errors import RowRejected
-from asr_data.response import byte_offsets, response_parts
+from asr_data.response import byte_offsets
 from asr_data.text.project import before_or_first
 from asr_data.text.template import (
     Rendered,
@@ -23,7 +23,7 @@ from asr_data.text.template import (
     template_arguments,
 )
 from asr_data.text.tokenizer import Encoding, Tokenizer
-from asr_data.types import Bool, Completion, Int32, Int64, Row, Text
+from asr_data.types import Bool, Completion, Int32, Int64, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def align(row: Row, tokenizer: Tokenizer) -> AlignedRow:
     if shared == 0 and prompt:
         raise RowRejected("prompt_not_prefix", "the prompt and the prompt with its completion share no first token")
     responses = tuple(
-        (_response if r.turns is None else _turns)(r, e, shared, tokenizer, c.content)
-        for r, e, c in zip(rendered, encoded, row.completions, strict=True)
+        _response(r, e, shared, tokenizer) if r.turns is None else _turns(r, e, shared)
+        for r, e in zip(rendered, encoded, strict=True)
     )
     return AlignedRow(prompt[:shared], responses, prompt_merged=shared < len(prompt))
 
@@ -114,9 +114,7 @@ def _common_prefix(one: list[int], other: list[int]) -> int:
     return int(different[0]) if len(different) else length
 
 
-def _response(
-    rendered: Rendered, encoded: Encoding, first: int, tokenizer: Tokenizer, _content: Text
-) -> AlignedResponse:
+def _response(rendered: Rendered, encoded: Encoding, first: int, tokenizer: Tokenizer) -> AlignedResponse:
     """A completion of contents alone, or of one text."""
     ids = encoded.ids[first:]
     token_start, token_end = encoded.start[first:], encoded.end[first:]
@@ -147,7 +145,7 @@ def _response(
     )
 
 
-def _turns(rendered: Rendered, encoded: Encoding, first: int, _tokenizer: Tokenizer, content: Text) -> AlignedResponse:
+def _turns(rendered: Rendered, encoded: Encoding, first: int) -> AlignedResponse:
     """A completion with reasoning, tool calls or other texts of the assistant's."""
     ids = encoded.ids[first:]
     token_start, token_end = encoded.start[first:], encoded.end[first:]
@@ -174,8 +172,8 @@ def _turns(rendered: Rendered, encoded: Encoding, first: int, _tokenizer: Tokeni
         closing |= own & (token_start >= closes)
         takes[:, own] = _beside((end > start)[own], (token_start >= closes)[own], np.flatnonzero(own))
     takes[:, other & (end <= start)] = -1
-    parts = [(int(in_response[p.start]), int(in_response[p.end])) for p in response_parts(content)[1]]
-    missing = tuple(part for part in parts if not np.any((start < part[1]) & (end > part[0]) & (end > start)))
+    wanted = [(int(in_response[first]), int(in_response[last])) for first, last in rendered.wanted]
+    missing = tuple(part for part in wanted if not np.any((start < part[1]) & (end > part[0]) & (end > start)))
     return AlignedResponse(
         ids, start.astype(np.int32), end.astype(np.int32), written, closing, rendered.response, takes, missing
     )

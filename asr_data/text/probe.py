@@ -65,6 +65,6 @@ def _rendered(tokenizer: Tokenizer, row: Row) -> tuple[str, ...]:
     prompt = [] if isinstance(row.prompt, str) else list(row.prompt)
     arguments = template_arguments(row.template_kwargs)
     return tuple(
-        apply_template(tokenizer, [*prompt, *completion.content], arguments, generate=False)  # type: ignore[list-item] # messages, as the prompt
+        apply_template(tokenizer, [*prompt, *completion.content], arguments, generate=False)
         for completion in row.completions
     )

@@ -74,12 +74,14 @@ class Rendered:
         response: the response text (what the assistant wrote).
         turns: the assistant's messages, where one has more than a content; None: each is one piece, and what stands
             after it ends its turn.
+        wanted: code points of the response text that a template should hold somewhere: each reasoning, content, call.
     """
 
     text: str
     pieces: tuple[Piece, ...]
     response: str
     turns: tuple[Turn, ...] | None = None
+    wanted: tuple[tuple[int, int], ...] = ()
 
 
 def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:

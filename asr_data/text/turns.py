@@ -92,7 +92,7 @@ def render_turns(
     """
     conversation = _Conversation(tokenizer, prompt, completion, arguments, text)
     response, parts = response_parts(completion)
-    found = _located(conversation, parts)
+    found, wanted = _located(conversation, parts)
     turns: list[Turn] = []
     for number, message in enumerate(completion):
         if message.get("role") != "assistant":
@@ -111,7 +111,8 @@ def render_turns(
             at = max((one.piece.end for one in pieces), default=at)
         turns.append(_turn(conversation, number, own, start, end))
     everything = sorted((one.piece for one in found), key=lambda piece: piece.start)
-    return Rendered(text, tuple(_ascending(everything)), response, tuple(turns))
+    wanted += [(part.start, part.end) for part in parts if part.kind == "call"]
+    return Rendered(text, tuple(_ascending(everything)), response, tuple(turns), tuple(sorted(wanted)))
 
 
 class _Conversation:
@@ -177,8 +178,11 @@ def _turn(conversation: _Conversation, number: int, own: Sequence[_Found], start
 # --- reasoning, contents and other texts -----------------------------------------------------------------------------
 
 
-def _located(conversation: _Conversation, parts: Sequence[Part]) -> list[_Found]:
-    """The texts that are replaced by sentinels; with those of unknown keys first, then without them."""
+def _located(conversation: _Conversation, parts: Sequence[Part]) -> tuple[list[_Found], list[tuple[int, int]]]:
+    """The texts that are replaced by sentinels, and where in the response text all of them are.
+
+    Texts of unknown keys are replaced, too, unless the template then does something else.
+    """
     for others in (True, False):
         slots: list[_Slot] = []
         marks = sentinels(1_000, conversation.text)
@@ -191,7 +195,8 @@ def _located(conversation: _Conversation, parts: Sequence[Part]) -> list[_Found]
         skeleton = conversation.render(stand_ins)
         found = None if skeleton is None else _matched(conversation.text, skeleton, slots, marks)
         if found is not None:
-            return found
+            starts = [(slot.text_start, slot.value) for slot in slots if slot.text_start is not None]
+            return found, [(start, start + len(value)) for start, value in starts]
     raise RowRejected("template_alters_text", "the chat template does not hold the messages as they are")
 
 
