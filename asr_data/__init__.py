@@ -1,7 +1,7 @@
-"""Segment-level reward masks for preference data. Importing this does not import torch.
+"""Segment-level reward masks for preference data. Importing this imports neither torch nor numba.
 
 scorer = asr_data.load_scorer("builtin")
-masked = asr_data.annotate(dataset, scorer)
+masked = asr_data.annotate(dataset, scorer, mask=asr_data.MaskConfig(segmenter=asr_data.Schmitt(delta=0.1)))
 """
 
 from __future__ import annotations
@@ -10,24 +10,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asr_data.config import (
+        BoundaryWeights,
+        DatasetBaseline,
+        Fixed,
+        FixedBaseline,
+        MaskConfig,
+        Optimal,
+        OutputConfig,
+        PairBaseline,
+        Pivot,
+        RunningBaseline,
+        Schmitt,
+        ScoringConfig,
+        Sequence,
+        SequenceBaseline,
+        Step,
+        Token,
+    )
     from asr_data.evaluation import evaluate
     from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
-    from asr_data.segments import split
+    from asr_data.segments import SplitContext, split
+
+__all__ = [
+    "MaskConfig",
+    "Optimal",
+    "BoundaryWeights",
+    "Schmitt",
+    "Pivot",
+    "Step",
+    "Fixed",
+    "Token",
+    "Sequence",
+    "PairBaseline",
+    "SequenceBaseline",
+    "DatasetBaseline",
+    "RunningBaseline",
+    "FixedBaseline",
+    "ScoringConfig",
+    "OutputConfig",
+    "load_scorer",
+    "annotate",
+    "evaluate",
+    "split",
+    "SplitContext",
+]
 
 _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
     "evaluate": "asr_data.evaluation",
     "split": "asr_data.segments",
+    "SplitContext": "asr_data.segments",
 }
-
-__all__ = ["load_scorer", "annotate", "evaluate", "split"]
+"""Where names live that are not settings."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+    if name in __all__:
+        return getattr(import_module(_HOME.get(name, "asr_data.config")), name)
     raise AttributeError(f"module 'asr_data' has no attribute {name!r}")
 
 

@@ -1,140 +1,110 @@
-"""Typed settings. Torch-free; every union is discriminated by ``kind`` so that errors name the field."""
+"""Typed settings of a run. Torch-free and numba-free; unions are told apart by ``kind``.
+
+Segmenters and baselines are settings with a rule; they live with it and are named here too.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from asr_data.masks.baseline import (
+    BaselineConfig,
+    DatasetBaseline,
+    FixedBaseline,
+    PairBaseline,
+    RunningBaseline,
+    SequenceBaseline,
+)
+from asr_data.segments.segmenters import (
+    BoundaryWeights,
+    Fixed,
+    Optimal,
+    Pivot,
+    Schmitt,
+    SegmenterConfig,
+    Sequence,
+    Step,
+    Token,
+)
+from asr_data.settings import Settings
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# --- segmenters (DESIGN §1; paper eq. 14 and 15) ---------------------------------------------------------
-
-
-class PivotConfig(_Settings):
-    """Cut where the reward jumps: ``abs(r_t - r_{t-1}) > tau``."""
-
-    kind: Literal["pivot"] = "pivot"
-    tau: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    k: Annotated[float, Field(gt=0)] = 3.0
-    """With ``tau="auto"``: tau is ``k`` robust standard deviations of the first differences."""
-
-
-class SchmittConfig(_Settings):
-    """Cut where a Schmitt trigger around the baseline changes state (paper eq. 15)."""
-
-    kind: Literal["schmitt"] = "schmitt"
-    delta: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """Half-width of the dead band."""
-    k: Annotated[float, Field(gt=0)] = 1.0
-    """With ``delta="auto"``: delta is ``k`` σ, the noise."""
-
-
-class BoundaryWeights(_Settings):
-    """Cost of a cut, as a multiple of ``c²``, by what starts at the token."""
-
-    inside_word: Annotated[float, Field(gt=0)] = 1.0
-    word: Annotated[float, Field(gt=0)] = 1.0
-    clause: Annotated[float, Field(gt=0)] = 1.0
-    sentence: Annotated[float, Field(gt=0)] = 1.0
-    line: Annotated[float, Field(gt=0)] = 1.0
-
-
-class OptimalConfig(_Settings):
-    """The exact minimiser of paper eq. 14."""
-
-    kind: Literal["optimal"] = "optimal"
-    penalty: Annotated[float, Field(ge=0)] | Literal["paper", "bic"] = "paper"
-    """``c²``: ``paper`` is σ², ``bic`` is 2σ² ln n."""
-    boundary: BoundaryWeights | None = BoundaryWeights(inside_word=50, word=50, clause=50)
-    """Chosen by human spans (docs/evidence.md). None, as a factor of 1 everywhere, lets segments start at any token."""
-
-
-class StepConfig(_Settings):
-    """Step-wise baseline: the scorer's own steps if it has them, else sentence ends and newlines."""
-
-    kind: Literal["step"] = "step"
-
-
-class TokenConfig(_Settings):
-    """Every token is a segment."""
-
-    kind: Literal["token"] = "token"
-
-
-class SequenceConfig(_Settings):
-    """The response is one segment."""
-
-    kind: Literal["sequence"] = "sequence"
-
-
-SegmenterConfig: TypeAlias = Annotated[
-    PivotConfig | SchmittConfig | OptimalConfig | StepConfig | TokenConfig | SequenceConfig,
-    Field(discriminator="kind"),
+__all__ = [
+    "MaskConfig",
+    "ScoringConfig",
+    "OutputConfig",
+    "Part",
+    "SegmenterConfig",
+    "Schmitt",
+    "Optimal",
+    "BoundaryWeights",
+    "Pivot",
+    "Step",
+    "Fixed",
+    "Token",
+    "Sequence",
+    "BaselineConfig",
+    "PairBaseline",
+    "SequenceBaseline",
+    "DatasetBaseline",
+    "RunningBaseline",
+    "FixedBaseline",
 ]
 
-# --- baselines -------------------------------------------------------------------------------------------
+
+def _named(given: object) -> object:
+    """``"schmitt"`` is short for ``Schmitt()``."""
+    return {"kind": given} if isinstance(given, str) else given
 
 
-class FixedBaseline(_Settings):
-    """A number."""
-
-    kind: Literal["fixed"] = "fixed"
-    value: float
-
-
-class SequenceBaseline(_Settings):
-    """This response's own sequence reward."""
-
-    kind: Literal["sequence"] = "sequence"
+def _number_or_named(given: object) -> object:
+    """``0.5`` is short for ``FixedBaseline(value=0.5)``, ``"pair"`` for ``PairBaseline()``."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return {"kind": "fixed", "value": given}
+    return _named(given)
 
 
-class PairBaseline(_Settings):
-    """Midpoint of the two sequence rewards; a response without a partner uses its own."""
+class MaskConfig(Settings):
+    """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo.
 
-    kind: Literal["pair"] = "pair"
+    Example:
+        asr_data.MaskConfig(segmenter=asr_data.Schmitt(delta=0.1), baseline=asr_data.DatasetBaseline(statistic=0.3))
+    """
 
-
-class DatasetBaseline(_Settings):
-    """Mean, median or a quantile of the sequence rewards of all rows."""
-
-    kind: Literal["dataset"] = "dataset"
-    statistic: Literal["mean", "median"] | Annotated[float, Field(ge=0, le=1)] = "median"
-
-
-class RunningBaseline(_Settings):
-    """Exponential average of the sequence rewards of earlier rows; the first row uses its own mean."""
-
-    kind: Literal["running"] = "running"
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-
-
-BaselineConfig: TypeAlias = Annotated[
-    FixedBaseline | SequenceBaseline | PairBaseline | DatasetBaseline | RunningBaseline,
-    Field(discriminator="kind"),
-]
-
-# --- masks and scoring -----------------------------------------------------------------------------------
-
-
-class MaskConfig(_Settings):
-    """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo."""
-
-    segmenter: SegmenterConfig = OptimalConfig()
-    baseline: BaselineConfig = PairBaseline()
-    reward: Literal["value", "delta"] = "value"
-    sequence_reward: Literal["mean", "last", "sum", "scorer"] = "mean"
-    segment_reward: Literal["mean", "last"] = "mean"
-    noise: Literal["dataset", "response"] = "dataset"
-    """Where σ is estimated."""
-    on_empty: Literal["keep-all", "keep-best", "drop"] = "keep-all"
-    end_token: Literal["keep", "mask", "segment"] = "keep"
+    segmenter: Annotated[SegmenterConfig, BeforeValidator(_named), Field(description="Where responses are cut.")] = (
+        Optimal()
+    )
+    baseline: Annotated[
+        BaselineConfig,
+        BeforeValidator(_number_or_named),
+        Field(description="What a segment's reward is compared with."),
+    ] = PairBaseline()
+    reward: Annotated[
+        Literal["value", "delta"],
+        Field(description="value takes the model's values as they are; delta takes what each token adds."),
+    ] = "value"
+    sequence_reward: Annotated[
+        Literal["mean", "last", "sum", "scorer"],
+        Field(description="A response's reward, from its token rewards or the reward model's own."),
+    ] = "mean"
+    segment_reward: Annotated[Literal["mean", "last"], Field(description="A segment's reward, from its tokens.")] = (
+        "mean"
+    )
+    noise: Annotated[Literal["dataset", "response"], Field(description="Over what the noise σ is estimated.")] = (
+        "dataset"
+    )
+    on_empty: Annotated[
+        Literal["keep-all", "keep-best", "drop"],
+        Field(description="A response with nothing kept: keep it whole, keep its best segment, or drop the row."),
+    ] = "keep-all"
+    end_token: Annotated[
+        Literal["keep", "mask", "segment"],
+        Field(description="End-of-turn tokens: always trained on, never, or like the segment they end."),
+    ] = "keep"
 
 
-class ScoringConfig(_Settings):
+class ScoringConfig(Settings):
     """How the model is run; part of the fingerprint because it can change bits."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -145,7 +115,7 @@ class ScoringConfig(_Settings):
     """Longest prompt plus response, in scorer tokens; default the model's context."""
 
 
-class OutputConfig(_Settings):
+class OutputConfig(Settings):
     """How the output directory is written."""
 
     shard_rows: Annotated[int, Field(ge=1)] = 10_000
@@ -155,7 +125,7 @@ class OutputConfig(_Settings):
     """Part of the file names."""
 
 
-class Part(_Settings):
+class Part(Settings):
     """One of several jobs that share a data set: its share of the shards is the same wherever it is computed."""
 
     num_shards: Annotated[int, Field(ge=1)]

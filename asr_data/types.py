@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ Message: TypeAlias = Mapping[str, Any]
 Text: TypeAlias = str | Sequence[Message]
 Side: TypeAlias = Literal["chosen", "rejected", "completion"]
 RewardForm: TypeAlias = Literal["value", "increment"]
+Criterion: TypeAlias = Literal["helpfulness", "correctness", "coherence", "complexity", "verbosity"]
+CRITERIA: Final[tuple[Criterion, ...]] = get_args(Criterion)
+"""What sentences are scored by, named and ordered as in the paper (appendix A.2) and in HelpSteer."""
 
 Int32: TypeAlias = NDArray[np.int32]
 Int64: TypeAlias = NDArray[np.int64]
@@ -40,12 +43,15 @@ class Label:
         end: one past the last byte; ``start < end``.
         reward: the reward that the format's own rule gives to the label.
         name: the label as it stands in the data (``"+"``, ``"-1"``, ``"Irrelevant"``), for a rule of the user's own.
+        scores: where the data scores by several criteria, each score from 0 to 1, in the data's order (``CRITERIA``
+            where there are five); ``reward`` is made of them.
     """
 
     start: int
     end: int
     reward: float
     name: str = ""
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

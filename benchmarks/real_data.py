@@ -19,27 +19,27 @@ import numpy as np
 
 from asr_data.config import (
     MaskConfig,
-    OptimalConfig,
-    PivotConfig,
-    SchmittConfig,
+    Optimal,
+    Pivot,
+    Schmitt,
     SegmenterConfig,
-    SequenceConfig,
-    StepConfig,
-    TokenConfig,
+    Sequence,
+    Step,
+    Token,
 )
 from asr_data.pipeline import mask
 from asr_data.segments.approximation import ApproximationErrors, approximation_errors
 from asr_data.storage import open_output
 
 SEGMENTERS: dict[str, SegmenterConfig] = {
-    "token": TokenConfig(),
-    "pivot, τ = 3 robust sd": PivotConfig(),
-    "schmitt, δ = σ": SchmittConfig(),
-    "optimal, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=None),
-    "optimal, c² = σ²": OptimalConfig(boundary=None),
-    "optimal, sentence 1, elsewhere 50, c² = σ²": OptimalConfig(),
-    "step": StepConfig(),
-    "sequence": SequenceConfig(),
+    "token": Token(),
+    "pivot, τ = 3 robust sd": Pivot(),
+    "schmitt, δ = σ": Schmitt(),
+    "optimal, c² = 2σ² ln n": Optimal(penalty="bic", boundary=None),
+    "optimal, c² = σ²": Optimal(boundary=None),
+    "optimal, sentence 1, elsewhere 50, c² = σ²": Optimal(),
+    "step": Step(),
+    "sequence": Sequence(),
 }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import ruptures
 
-from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, split
+from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, SplitContext, split
 from asr_data.types import Float32, Int64
 from benchmarks.machine import processor
 
@@ -42,10 +42,12 @@ def best_seconds(action: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def tokens_per_second(values: Float32, offsets: Int64, segmenter: Segmenter, repeats: int) -> tuple[float, float]:
+def tokens_per_second(
+    values: Float32, offsets: Int64, segmenter: Segmenter, context: SplitContext, repeats: int
+) -> tuple[float, float]:
     """Return tokens per second of ``split`` and the mean segment length it found."""
-    found = split(values, offsets, segmenter)
-    seconds = best_seconds(lambda: split(values, offsets, segmenter), repeats)
+    found = split(values, offsets, segmenter, context)
+    seconds = best_seconds(lambda: split(values, offsets, segmenter, context), repeats)
     return values.size / seconds, values.size / found.size
 
 
@@ -79,13 +81,13 @@ def main() -> None:
     penalty = 2 * float(np.log(arguments.length))  # BIC at σ = 1, for all three exact methods
     kernel = ruptures_tokens_per_second(values, offsets, min(100, arguments.responses), penalty, kernel=True)
     pelt = ruptures_tokens_per_second(values, offsets, min(2, arguments.responses), penalty, kernel=False)
-    cases: list[tuple[str, Segmenter]] = [
-        ("optimal, BIC, σ given", Optimal(penalty="bic", sigma=1.0)),
-        ("optimal, BIC, σ estimated in the same call", Optimal(penalty="bic")),
-        ("schmitt, δ given", Schmitt(delta=1.0)),
-        ("schmitt, δ estimated in the same call", Schmitt()),
-        ("pivot, τ given", Pivot(tau=4.0)),
-        ("pivot, τ estimated in the same call", Pivot()),
+    cases: list[tuple[str, Segmenter, SplitContext]] = [
+        ("optimal, BIC, σ given", Optimal(penalty="bic"), SplitContext(sigma=1.0)),
+        ("optimal, BIC, σ estimated in the same call", Optimal(penalty="bic"), SplitContext()),
+        ("schmitt, δ given", Schmitt(delta=1.0), SplitContext()),
+        ("schmitt, δ estimated in the same call", Schmitt(), SplitContext()),
+        ("pivot, τ given", Pivot(tau=4.0), SplitContext()),
+        ("pivot, τ estimated in the same call", Pivot(), SplitContext()),
     ]
     packages = ("numpy", "numba", "ruptures")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
@@ -97,8 +99,8 @@ def main() -> None:
     )
     print("| method | M tokens/s | × KernelCPD | × Pelt | tokens per segment found |")
     print("|---|---:|---:|---:|---:|")
-    for name, segmenter in cases:
-        rate, found = tokens_per_second(values, offsets, segmenter, arguments.repeats)
+    for name, segmenter, context in cases:
+        rate, found = tokens_per_second(values, offsets, segmenter, context, arguments.repeats)
         # The ratios compare what solves the same problem.
         ratios = f"{rate / kernel:.1f} | {rate / pelt:,.0f}" if isinstance(segmenter, Optimal) else "|"
         print(f"| {name} | {rate / 1e6:.1f} | {ratios} | {found:.1f} |")

@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.boundaries import BoundaryKind, boundary_kinds, line_spans, sentence_spans, step_starts
-from asr_data.config import BoundaryWeights
-from asr_data.segments.boundaries import boundary_weights
 
 LETTERS = {"i": "INSIDE_WORD", "w": "WORD", "c": "CLAUSE", "s": "SENTENCE", "l": "LINE"}
 
@@ -61,12 +59,6 @@ def test_odd_texts():
 def test_step_starts():
     text, starts = layout(["The", " cat", ",", " no", ".", " It", "\n", "New"])
     assert step_starts(text, starts).tolist() == [True, False, False, False, False, True, False, True]
-
-
-def test_weights():
-    weights = BoundaryWeights(inside_word=50, word=40, clause=30, sentence=2, line=1)
-    found = boundary_weights(np.array([0, 1, 2, 3, 4, 0], dtype=np.int8), weights)
-    assert found.tolist() == [50.0, 40.0, 30.0, 2.0, 1.0, 50.0]
 
 
 def test_cuts_by_hand():

@@ -10,52 +10,18 @@ from typing import Final, Literal
 
 import numpy as np
 
-from asr_data.config import (
-    BaselineConfig,
-    BoundaryWeights,
-    DatasetBaseline,
-    MaskConfig,
-    OptimalConfig,
-    PairBaseline,
-    PivotConfig,
-    RunningBaseline,
-    SchmittConfig,
-    SegmenterConfig,
-    SequenceBaseline,
-    SequenceConfig,
-    StepConfig,
-    TokenConfig,
-)
+from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
 from asr_data.errors import ConfigError
 from asr_data.evaluation.measures import Judged, measure
 from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
 from asr_data.masks.apply import response_rewards, token_rewards
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.settings import swept
 from asr_data.statistics.bootstrap import Measure
 from asr_data.types import Bool
 
-_AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)
-_GRADED: Final = BoundaryWeights(inside_word=50, word=10, clause=3)
-SEGMENTERS: Final[tuple[SegmenterConfig, ...]] = (
-    TokenConfig(),
-    StepConfig(),
-    PivotConfig(),
-    PivotConfig(k=5.0),
-    *(SchmittConfig(k=k) for k in (0.5, 1.0, 2.0, 4.0, 8.0)),
-    *(
-        OptimalConfig(penalty=penalty, boundary=boundary)
-        for penalty in ("paper", "bic")
-        for boundary in (BoundaryWeights(), _GRADED, _AT_SENTENCES)
-    ),
-)
-BASELINES: Final[tuple[BaselineConfig, ...]] = (
-    PairBaseline(),
-    SequenceBaseline(),
-    DatasetBaseline(statistic=0.3),
-    DatasetBaseline(),
-    DatasetBaseline(statistic=0.7),
-    RunningBaseline(),
-)
+SEGMENTERS: Final[tuple[SegmenterConfig, ...]] = swept(SegmenterConfig)
+BASELINES: Final[tuple[BaselineConfig, ...]] = swept(BaselineConfig)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +66,12 @@ def grid(base: MaskConfig, rewards: Sequence[Literal["value", "delta"]]) -> Iter
     A segment of one token has one reward, so that ``token`` comes with the mean alone. ``sequence`` comes once: it is
     there to compare with.
     """
-    yield base.model_copy(update={"segmenter": SequenceConfig()})
-    for segmenter, reward, baseline, segment_reward in product(SEGMENTERS, rewards, BASELINES, ("mean", "last")):
-        if not (isinstance(segmenter, TokenConfig) and segment_reward == "last"):
+    for segmenter in SEGMENTERS:
+        if segmenter.kind == "sequence":
+            yield base.model_copy(update={"segmenter": segmenter})
+            continue
+        hows = ("mean",) if segmenter.kind == "token" else ("mean", "last")
+        for reward, baseline, segment_reward in product(rewards, BASELINES, hows):
             changes = {
                 "segmenter": segmenter,
                 "reward": reward,

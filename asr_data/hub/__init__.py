@@ -1,4 +1,4 @@
-"""Finished output directories onto the Hugging Face Hub: one commit that holds all of it, or none."""
+"""Push finished output directories to the Hugging Face Hub, in a single commit."""
 
 from __future__ import annotations
 

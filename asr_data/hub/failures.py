@@ -1,4 +1,4 @@
-"""What can go wrong on the way to the Hub: what to try again, after how long, and what to tell a person."""
+"""Errors of the Hub: which to retry, after how long, and how to report them."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ import httpx2
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 
 from asr_data.errors import AsrDataError
+from asr_data.redact import Redactor
 
 LONGEST_WAIT: Final = 300.0
-"""Seconds. The Hub counts requests over windows of five minutes; who asks for more is not waited for."""
+"""Seconds. The Hub limits requests per five minutes; a longer wait that it asks for is an error."""
 
 _FIRST_WAIT: Final = 1.0
 _LONGEST_BACK_OFF: Final = 30.0
 _REFUSED: Final = (409, 412, 429)
-"""Another operation is under way; the parent commit is no longer the head; too many requests."""
+"""Another operation is in progress; the parent commit is no longer the head; too many requests."""
 _TRANSIENT: Final = (408, *_REFUSED, 500, 502, 503, 504)
+_QUERY: Final = re.compile(r"(https?://[^\s?#]+)[?#][^\s'\">)]*")
+"""A URL with a query, which may be a signature."""
 _SPENT: Final = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
-"""``RateLimit: "api";r=0;t=55``: no request left, 55 seconds to go."""
+"""``RateLimit: "api";r=0;t=55``: no requests left for 55 seconds."""
 
 
 class HubError(AsrDataError):
-    """The Hub could not be reached, refused, or holds what must not be overwritten."""
+    """The Hub is unreachable, rejected a request, or contains files that must not be overwritten."""
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether no server answered."""
+    """Return whether no server answered."""
     return _is_offline(error) or any(isinstance(cause, httpx2.TransportError) for cause in _causes(error))
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     if _is_offline(error):
         return False
     status = _status(error)
     if status is not None:
         return status in _TRANSIENT
-    # A transport error, or an error page where JSON was due.
+    # A transport error, or an error page instead of JSON.
     kinds = (httpx2.TransportError, ConnectionError, TimeoutError, json.JSONDecodeError)
     causes = [*_causes(error)]
-    # hf_xet says everything that its own retries could not mend with a plain RuntimeError.
+    # hf_xet raises a plain RuntimeError for everything that its own retries could not fix.
     return any(isinstance(cause, kinds) for cause in causes) or type(causes[-1]) is RuntimeError
 
 
 def may_have_landed(error: BaseException) -> bool:
-    """Whether a commit may be on the server although sending it failed: its answer was lost, or a 5xx."""
+    """Return whether a commit may have been made although the request failed: the answer was lost, or was a 5xx."""
     request = next((found for cause in _causes(error) if (found := _request(cause)) is not None), None)
     if request is not None and "/commit/" not in request.url.path:
         return False
@@ -57,13 +60,13 @@ def may_have_landed(error: BaseException) -> bool:
 
 
 def seconds_to_wait(error: BaseException, tries: int) -> float | None:
-    """How long to wait before the next try, or None where there should be none.
+    """Seconds to wait before the next try, or None to give up.
 
-    Doubles from 1 s up to 30 s; what the Hub asks for (``Retry-After``, ``RateLimit``) comes first.
+    Doubles from 1 s up to 30 s, unless the Hub asks for another wait (``Retry-After``, ``RateLimit``).
 
     Args:
-        error: what ended the last try.
-        tries: tries made so far, at least 1.
+        error: that ended the last try.
+        tries: number of tries so far, at least 1.
     """
     if not is_transient(error):
         return None
@@ -74,31 +77,39 @@ def seconds_to_wait(error: BaseException, tries: int) -> float | None:
 
 
 def explained(error: Exception, repo_id: str) -> HubError | None:
-    """The error as one for people, or None if it is not about the Hub. Holds no query of a URL: it may be signed."""
+    """The error as a HubError, or None if it is not about the Hub. Queries of URLs are removed: they may be signed."""
     if _is_offline(error):
-        return HubError(f"{repo_id}: the Hub cannot be asked, because HF_HUB_OFFLINE is set")
-    if type(error) is ValueError:  # huggingface_hub's own: the card's metadata, or what the LFS server refused
+        return HubError(f"{repo_id}: the Hub cannot be reached because HF_HUB_OFFLINE is set")
+    if type(error) is ValueError:  # raised by huggingface_hub: invalid card metadata, or rejected by the LFS server
         return HubError(f"{repo_id}: {error}")
     failed = next((cause for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
     if failed is None:
         return _explained_without_answer(error, repo_id)
-    says = f" The Hub says: {failed.server_message}" if failed.server_message else ""
+    says = f" The Hub's message: {failed.server_message}" if failed.server_message else ""
     if isinstance(failed, GatedRepoError):
-        return HubError(f"{repo_id}: access has to be asked for on its page first.{says}")
+        return HubError(f"{repo_id}: the repository is gated: request access on its page first.{says}")
     status = failed.response.status_code
     if status == 401:
         return HubError(
-            f"{repo_id}: the Hub takes no writes without a valid token: run `hf auth login`, or set HF_TOKEN to a "
-            f"token that may write.{says}"
+            f"{repo_id}: writing needs a valid token: run `hf auth login`, or set HF_TOKEN to a token with write "
+            f"access.{says}"
         )
     if status == 403:
         return HubError(
-            f"{repo_id}: this token may not do that: log in (`hf auth login`, or HF_TOKEN) with a token that may "
-            f"write to {repo_id.partition('/')[0]}.{says}"
+            f"{repo_id}: this token lacks the permission: log in (`hf auth login`, or HF_TOKEN) with a token that "
+            f"can write to {repo_id.partition('/')[0]}.{says}"
         )
     if status == 404:
         return HubError(f"{repo_id}: {_request_text(failed)}not found, or not visible with this token.{says}")
     return HubError(f"{repo_id}: {_request_text(failed)}status {status}.{says}")
+
+
+def redacted_error(error: HubError, redacted: Redactor) -> HubError:
+    """The error without secrets; its causes, which quote the server, become notes that only a traceback shows."""
+    clean = HubError(redacted(str(error)))
+    for cause in [*_causes(error)][1:]:
+        clean.add_note(redacted(_QUERY.sub(r"\1", f"cause: {type(cause).__name__}: {cause}")))
+    return clean
 
 
 def _explained_without_answer(error: Exception, repo_id: str) -> HubError | None:
@@ -109,7 +120,7 @@ def _explained_without_answer(error: Exception, repo_id: str) -> HubError | None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, outermost first."""
+    """The error and its causes, outermost first."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -129,7 +140,7 @@ def _status(error: BaseException) -> int | None:
 
 def _request(error: BaseException) -> httpx2.Request | None:
     if isinstance(error, HfHubHTTPError):
-        return error.response.request  # its own is lost in its constructor
+        return error.response.request  # its own attribute is lost in its constructor
     if not isinstance(error, httpx2.HTTPError):
         return None
     try:
@@ -144,7 +155,7 @@ def _request_text(error: BaseException) -> str:
 
 
 def _asked_wait(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait for."""
+    """The wait that the server asks for, in seconds."""
     for cause in _causes(error):
         if isinstance(cause, HfHubHTTPError):
             headers = cause.response.headers

@@ -1,4 +1,4 @@
-"""What a push takes from the directory, checked before anything is sent."""
+"""The files to push, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LocalFile:
 
     Attributes:
         name: path in the directory and in the repository, with forward slashes.
-        path: where it lies.
+        path: on this machine.
         size: bytes.
         sha256: of its content, 64 hexadecimal digits.
     """
@@ -29,11 +29,11 @@ class LocalFile:
 
 
 def local_files(directory: Path) -> tuple[Manifest, tuple[LocalFile, ...]]:
-    """The manifest, and the files that belong to the output: what it lists, the card, and itself.
+    """The manifest and the files of the output: those that it lists, the card and the manifest.
 
     Raises:
-        CorruptFileError: the directory is not finished, or a file is missing, leads out of the directory, or is
-            not what was written.
+        CorruptFileError: the output is unfinished, or a file is missing, lies outside of the directory, or has changed
+            since it was written.
     """
     manifest = load_manifest(directory)
     listed = [
@@ -43,10 +43,10 @@ def local_files(directory: Path) -> tuple[Manifest, tuple[LocalFile, ...]]:
 
 
 def _unlisted(directory: Path, name: str) -> LocalFile:
-    """A file that the manifest has no checksum for."""
+    """A file that the manifest does not list."""
     path = directory / name
     if not path.is_file():
-        raise CorruptFileError(f"{path}: missing; it belongs to every finished output")
+        raise CorruptFileError(f"{path}: missing; every finished output has it")
     if not path.resolve().is_relative_to(directory.resolve()):
         raise CorruptFileError(f"{path}: leads out of the directory {directory}")
     return LocalFile(name, path, path.stat().st_size, file_sha256(path))

@@ -1,4 +1,4 @@
-"""What a repository holds at one commit, and how that differs from a directory."""
+"""The content of a repository at one commit, and how it differs from a directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPOSITORY_TYPE: Final = "dataset"
 
 _OUR_FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 _NOT_DATA: Final = (".gitattributes", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
-"""What the Hub's page for new repositories and its users put there before any data."""
+"""Files that the Hub or its users create before any data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class RemoteFile:
     """A file of the repository.
 
     Attributes:
-        oid: SHA-256 of the content if the repository stores it outside git (LFS), else git's SHA-1 of it.
-        size: bytes of the content.
+        oid: SHA-256 of the content if it is stored outside git (LFS), else git's SHA-1.
+        size: of the content, in bytes.
     """
 
     oid: str
@@ -42,8 +42,8 @@ class Snapshot:
 
     Attributes:
         commit: the commit, 40 hexadecimal digits.
-        private: whether only its owners see the repository.
-        files: path to file, of the whole repository.
+        private: whether the repository is private.
+        files: path to file.
     """
 
     commit: str
@@ -51,18 +51,18 @@ class Snapshot:
     files: Mapping[str, RemoteFile]
 
     def holds(self, file: LocalFile) -> bool:
-        """Whether the repository has this file with this content."""
+        """Return whether the repository has this file with this content."""
         return same_content(file, self.files.get(file.name))
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What makes a repository equal to a directory.
+class Changes:
+    """Changes that make a repository equal to a directory.
 
     Attributes:
-        upload: files that are new or other than in the repository.
-        delete: files that a former push wrote and this one does not have.
-        unchanged: files that are there already.
+        upload: files that are new or differ.
+        delete: files of an earlier push that this one does not have.
+        unchanged: files that are the same.
     """
 
     upload: tuple[LocalFile, ...]
@@ -74,7 +74,7 @@ class Plan:
 
 
 def same_content(file: LocalFile, remote: RemoteFile | None) -> bool:
-    """Whether a file and a file of the repository have the same content, by size and hash."""
+    """Return whether a file and a file of the repository have the same content, by size and hash."""
     if remote is None or remote.size != file.size:
         return False
     if len(remote.oid) == len(file.sha256):
@@ -88,7 +88,7 @@ def read_snapshot(api: HfApi, repo_id: str, revision: str | None) -> Snapshot:
     """The repository at the head of ``revision``."""
     info = api.dataset_info(repo_id, revision=revision)
     if info.sha is None:
-        raise HubError(f"{repo_id}: the Hub names no commit for {revision or 'main'}")
+        raise HubError(f"{repo_id}: the Hub reports no commit for {revision or 'main'}")
     return Snapshot(info.sha, bool(info.private), read_files(api, repo_id, info.sha))
 
 
@@ -102,23 +102,23 @@ def read_files(api: HfApi, repo_id: str, commit: str) -> dict[str, RemoteFile]:
     }
 
 
-def make_plan(api: HfApi, repo_id: str, files: Collection[LocalFile], remote: Snapshot) -> Plan:
-    """What is to be uploaded and deleted.
+def find_changes(api: HfApi, repo_id: str, files: Collection[LocalFile], remote: Snapshot) -> Changes:
+    """The files to upload and to delete.
 
     Raises:
-        HubError: the repository holds what ``asr-annotate push`` did not write.
+        HubError: the repository contains files that ``asr-annotate push`` did not write.
     """
     unchanged = tuple(file.name for file in files if remote.holds(file))
     upload = tuple(file for file in files if file.name not in unchanged)
     names = {file.name for file in files}
     delete = () if MANIFEST_NAME in unchanged else tuple(sorted(_former_files(api, repo_id, remote) - names))
-    return Plan(upload, delete, unchanged)
+    return Changes(upload, delete, unchanged)
 
 
 def conflicts(files: Collection[LocalFile], before: Snapshot, now: Snapshot) -> list[str]:
-    """What others changed between two looks at the repository that a push would overwrite or delete.
+    """Files that others changed between two snapshots and that a push would overwrite or delete.
 
-    A file that is by now as the push wants it is no conflict, nor is one beside the data, such as a licence.
+    A file that now has the content to push is no conflict, nor is a file beside the data, such as a licence.
     """
     ours = {file.name: file for file in files}
     changed = [name for name, file in now.files.items() if before.files.get(name) != file]
@@ -127,24 +127,24 @@ def conflicts(files: Collection[LocalFile], before: Snapshot, now: Snapshot) -> 
 
 
 def _former_files(api: HfApi, repo_id: str, remote: Snapshot) -> set[str]:
-    """The data files that the repository's own manifest lists; nothing else is ever deleted."""
+    """Data files listed in the repository's manifest; no other file is ever deleted."""
     if MANIFEST_NAME not in remote.files:
         foreign = sorted(remote.files.keys() - set(_NOT_DATA))
         if foreign:
             listed = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
             raise HubError(
-                f"{repo_id}: holds {listed}, and no {MANIFEST_NAME}: it was not written by asr-annotate push; "
-                "push to a repository of its own"
+                f"{repo_id}: contains {listed} and no {MANIFEST_NAME}, so it was not written by asr-annotate push; "
+                "push to another repository"
             )
         return set()
     path = api.hf_hub_download(repo_id, MANIFEST_NAME, revision=remote.commit, repo_type=REPOSITORY_TYPE)
     try:
-        # Not load_manifest: a former push may be of another version of the contract.
+        # Not load_manifest: an earlier push may have another version of the contract.
         listed_files = {str(record["path"]) for record in json.loads(Path(path).read_bytes())["files"]}
     except (ValueError, KeyError, TypeError) as error:
         raise HubError(
-            f"{repo_id}: its {MANIFEST_NAME} cannot be read, so it is not known which files a former push wrote; "
-            "delete it there, with those files, and push again"
+            f"{repo_id}: its {MANIFEST_NAME} cannot be read, so the files of an earlier push are unknown; delete "
+            "it and those files there, and push again"
         ) from error
     return {name for name in listed_files & remote.files.keys() if _is_ours(name)}
 

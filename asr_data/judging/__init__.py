@@ -1,19 +1,20 @@
-"""Win rates by language models as judges: both orders, several judges, an expert for what they cannot decide."""
+"""Win rates with language models as judges: both orders, several judges, an expert for undecided pairs."""
 
 from __future__ import annotations
 
-from asr_data.judging.config import Asking, Judge, load_judges
-from asr_data.judging.figures import Agreement, Estimate, Figures, JudgeFigures
+from asr_data.judging.config import Judge, RequestSettings, load_judges
+from asr_data.judging.figures import Agreement, Figures, JudgeFigures
 from asr_data.judging.pairs import answers_layout
-from asr_data.judging.run import Judged, judge
+from asr_data.judging.run import JudgeReport, judge
+from asr_data.statistics.bootstrap import Estimate
 
 __all__ = [
     "judge",
     "answers_layout",
     "Judge",
-    "Asking",
+    "RequestSettings",
     "load_judges",
-    "Judged",
+    "JudgeReport",
     "Figures",
     "JudgeFigures",
     "Estimate",

@@ -1,4 +1,4 @@
-"""``README.md`` of a judged directory, and the figures as the card and the terminal show them."""
+"""``README.md`` of the output, and the figures as the card and the terminal show them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from asr_data.judging.figures import Agreement, Estimate, Figures
+from asr_data.judging.figures import Agreement, Figures
+from asr_data.statistics.bootstrap import Estimate
 from asr_data.storage import FileRecord
 from asr_data.storage.card import escaped
 
@@ -15,36 +16,36 @@ from asr_data.storage.card import escaped
 def card(
     content: Mapping[str, Any], found: Figures, files: Mapping[str, FileRecord], schemas: Mapping[str, pa.Schema]
 ) -> str:
-    """The text of the card; values that come from outside are escaped.
+    """The text of the card; values from outside are escaped.
 
     Args:
         content: of ``judge.json``.
-        found: its figures.
+        found: the figures.
         files: config to file.
-        schemas: config to columns.
+        schemas: config to schema.
     """
     judges = "\n".join(
         f"| {escaped(judge['name'] or judge['model'])} | {escaped(judge['model'])} | {escaped(judge['endpoint'])} |"
         for judge in content["judges"]
     )
-    rows = [("pairs", found.pairs), ("identical answers, taken as ties", found.identical)]
+    rows = [("pairs", found.pairs), ("identical answers, counted as ties", found.identical)]
     rows += [(f"decided: {name}" if name != "undecided" else name, count) for name, count in found.decisions.items()]
-    rows += [("of these decided by the expert alone", found.by_expert)]
+    rows += [("decided by the expert alone", found.by_expert)]
     counts = "\n".join(f"| {name} | {count} |" for name, count in rows)
     figures = "\n".join(f"| {escaped(name)} | {escaped(text)} | {count} |" for name, text, count in lines(found))
     return f"""\
 ---
 {_header(files, schemas)}---
 
-# Pairs of answers, judged
+# Judged pairs of answers
 
-Which of two answers is better, said by language models, each asked in both orders. `first` is
-{escaped(content["columns"]["first"])}, `second` is {escaped(content["columns"]["second"])}, both of
+Language models judged which of two answers is better, in both orders. `first` is
+{escaped(content["columns"]["first"])}, `second` is {escaped(content["columns"]["second"])}, both from
 {escaped(content["input"]["description"])}. Made by `asr-annotate judge` of asr-data
 {escaped(content["asr_data_version"])}.
 
-A judge votes for an answer if it says the same in both orders. The majority is what more than half of all judges vote
-for. Pairs without one are undecided; they are in `undecided.csv`, for an expert.
+A judge's vote is its verdict if it is the same in both orders. The majority is what more than half of all judges vote
+for. Pairs without a majority are undecided; `undecided.csv` lists them for an expert.
 
 | judge | model | endpoint |
 |---|---|---|
@@ -58,18 +59,18 @@ for. Pairs without one are undecided; they are in `undecided.csv`, for an expert
 |---|---|---:|
 {figures}
 
-Ties count half. In the win rate over all pairs, undecided pairs do, too. Intervals resample prompts.
+Ties count half; so do undecided pairs in the win rate over all pairs. Intervals are by bootstrap over prompts.
 """
 
 
 def lines(found: Figures) -> list[tuple[str, str, int]]:
-    """Every figure: what it is, its value with the interval, and the number of items."""
+    """Every figure: its name, its value with interval, and the number of items."""
     rows = [_estimate("win rate of first, all pairs", found.win_rate)]
     rows.append(_estimate("win rate of first, decided pairs", found.win_rate_decided))
     rows += [_estimate(f"win rate of first, {name}", value) for name, value in found.criteria.items()]
     for judge in found.judges:
         rows.append(_estimate(f"{judge.judge}: win rate of first", judge.win_rate))
-        rows.append(_estimate(f"{judge.judge}: picks the answer shown first (no bias: 0.5)", judge.shown_first))
+        rows.append(_estimate(f"{judge.judge}: prefers the answer shown first (0.5: no bias)", judge.shown_first))
         rows.append(_estimate(f"{judge.judge}: same verdict in both orders", judge.consistent))
     rows += [_agreement(value) for value in (*found.agreement, *found.expert) if value.count]
     return rows
@@ -89,7 +90,7 @@ def agreement_text(value: Agreement) -> str:
 
 
 def _estimate(name: str, estimate: Estimate) -> tuple[str, str, int]:
-    return name, estimate_text(estimate), estimate.count
+    return name, estimate_text(estimate), estimate.items
 
 
 def _agreement(value: Agreement) -> tuple[str, str, int]:

@@ -1,4 +1,4 @@
-"""``undecided.csv``: the pairs that the judges could not decide, for an expert to fill in."""
+"""``undecided.csv``: pairs without a majority, for an expert to decide."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from asr_data.storage.commit import commit_bytes
 PILE_NAME: Final = "undecided.csv"
 
 _COLUMNS: Final = ("row", "expert", "prompt", "first", "second", "reference")
-_ENCODING: Final = "utf-8-sig"  # spreadsheets take a file without the mark for Latin-1
+_ENCODING: Final = "utf-8-sig"  # without the mark, spreadsheets assume Latin-1
 _LONGEST_CELL: Final = 2**31 - 1
 
 
 def read_pile(directory: Path) -> dict[int, Pick]:
-    """What an expert has filled in so far: input row to decision.
+    """The expert's decisions so far: input row to decision.
 
     Raises:
-        InputError: the file is not UTF-8, or a cell of ``row`` or ``expert`` is not what it must be.
+        InputError: the file is not UTF-8, or a cell of ``row`` or ``expert`` is invalid.
     """
     path = directory / PILE_NAME
     if not path.is_file():
@@ -34,16 +34,16 @@ def read_pile(directory: Path) -> dict[int, Pick]:
     try:
         text = path.read_text(encoding=_ENCODING)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8; save it as CSV in UTF-8") from error
+        raise InputError(f"{path}: not UTF-8; save it as CSV in UTF-8") from error
     header = text.partition("\n")[0]
     lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if header.count(";") > 1 else ",")
     if lines.fieldnames is None or not {"row", "expert"} <= set(lines.fieldnames):
-        raise InputError(f"{path}: must have the columns row and expert, as it was written")
+        raise InputError(f"{path}: the columns row and expert, with which it was written, are missing")
     decisions: dict[int, Pick] = {}
     for line in lines:
         place = f"{path}, line {lines.line_num}"
         if not (line["row"] or "").isdecimal():
-            raise InputError(f"{place}: row is {line['row']!r}, not the number of a row")
+            raise InputError(f"{place}: row is {line['row']!r}; it must be the number of an input row")
         decision = expert_pick(line["expert"], place)
         if decision is not None:
             decisions[int(line["row"])] = decision
@@ -51,7 +51,7 @@ def read_pile(directory: Path) -> dict[int, Pick]:
 
 
 def write_pile(directory: Path, outcomes: Iterable[Outcome]) -> None:
-    """Writes every pair without a majority, with the expert's decision where there is one already."""
+    """Write every pair without a majority, with the expert's decision if there is one."""
     text = io.StringIO(newline="")
     lines = csv.writer(text)
     lines.writerow(_COLUMNS)
@@ -64,5 +64,5 @@ def write_pile(directory: Path, outcomes: Iterable[Outcome]) -> None:
 
 
 def _inert(text: str) -> str:
-    """A cell that a spreadsheet does not take for a formula."""
+    """The text, quoted if a spreadsheet would read it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

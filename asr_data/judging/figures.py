@@ -1,4 +1,4 @@
-"""What the verdicts say: win rate, position bias, agreement; intervals by resampling prompts."""
+"""Win rates, position bias and agreement, with bootstrap intervals over prompts."""
 
 from __future__ import annotations
 
@@ -12,35 +12,21 @@ from asr_data.judging.config import Judge
 from asr_data.judging.journal import Verdict
 from asr_data.judging.verdict import CRITERIA, Pick
 from asr_data.judging.votes import Outcome
+from asr_data.statistics.bootstrap import Estimate
 from asr_data.statistics.ranking import bootstrap_interval
 
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
-"""What a pair adds to the win rate of the first column: ties, and pairs that nobody decided, count half."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its 95 % interval, a bootstrap over prompts.
-
-    Attributes:
-        value, low, high: None where there was nothing to take a mean of.
-        count: number of items.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    count: int
+"""What a pair contributes to the win rate of the first column; ties and undecided pairs count half."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How often two agree where both have a vote.
+    """Agreement of two voters on pairs where both have a vote.
 
     Attributes:
-        who: the two.
-        share: of these pairs; None where there are none.
-        kappa: Cohen's, which is 0 for agreement by chance; None where chance alone would always agree.
+        who: their names.
+        share: of pairs on which they agree; None if there are no pairs.
+        kappa: Cohen's kappa, 0 for chance agreement; None if agreement by chance is certain.
         count: number of pairs.
     """
 
@@ -52,17 +38,17 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeFigures:
-    """One judge's own figures.
+    """Figures of one judge.
 
     Attributes:
         judge: its name.
-        verdicts: how many it gave.
-        missing: how many it did not give.
-        shown_first: share of its verdicts for the answer shown first, ties left out; 0.5 is no position bias.
-        consistent: share of pairs with the same verdict in both orders, of those with both verdicts.
-        win_rate: of the first column, over its single verdicts; ties count half.
-        tokens_in, tokens_out: as the server counted them.
-        cost: None where it has no prices.
+        verdicts: number of verdicts.
+        missing: number of missing verdicts.
+        shown_first: share of verdicts for the answer shown first, without ties; 0.5 means no position bias.
+        consistent: share of pairs with the same verdict in both orders, among pairs with both verdicts.
+        win_rate: of the first column, over single verdicts; ties count half.
+        tokens_in, tokens_out: as counted by the server.
+        cost: None if the judge has no prices.
     """
 
     judge: str
@@ -78,19 +64,19 @@ class JudgeFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was found.
+    """All figures of a run.
 
     Attributes:
         pairs: number of pairs.
-        identical: pairs of equal answers, taken as ties.
-        decisions: how many pairs went to ``first``, ``second``, ``tie``; ``undecided``: to none of them.
-        by_expert: how many of these only an expert decided.
+        identical: number of pairs with identical answers, which count as ties.
+        decisions: number of pairs decided as ``first``, ``second`` and ``tie``, and ``undecided`` ones.
+        by_expert: number of pairs decided by the expert alone.
         win_rate: of the first column over all pairs; ties and undecided pairs count half.
-        win_rate_decided: the same over decided pairs.
-        criteria: criterion to the win rate over all single verdicts.
-        judges: one each.
+        win_rate_decided: the same, over decided pairs only.
+        criteria: criterion to the win rate over single verdicts.
+        judges: figures of each judge.
         agreement: of every two judges.
-        expert: of the majority and of every judge with the expert.
+        expert: agreement of the majority and of each judge with the expert.
     """
 
     pairs: int
@@ -106,10 +92,10 @@ class Figures:
 
 
 def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> Figures:
-    """All figures.
+    """Compute all figures.
 
     Args:
-        judges: who was asked.
+        judges: the models that were asked.
         outcomes: one per pair.
         verdicts: all verdicts on these pairs.
     """
@@ -138,7 +124,7 @@ def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequ
 
 
 def agreement(who: tuple[str, str], left: Sequence[Pick | None], right: Sequence[Pick | None]) -> Agreement:
-    """Agreement of two lists of votes about the same pairs; pairs where one has no vote are left out."""
+    """Agreement of two lists of votes on the same pairs; pairs where one has no vote are left out."""
     both = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     if not both:
         return Agreement(who, None, None, 0)
@@ -172,12 +158,12 @@ def _judge_figures(
 
 
 def _win_rate(picks: Iterable[tuple[Pick | None, str]]) -> Estimate:
-    """Over picks that were made."""
+    """Win rate over the verdicts that are not missing."""
     return _estimate((POINTS[pick], prompt) for pick, prompt in picks if pick is not None)
 
 
 def _estimate(items: Iterable[tuple[float, str]]) -> Estimate:
-    """Mean of values and its interval; each value comes with the prompt that it belongs to."""
+    """Mean and interval of values, each given with its prompt."""
     pairs = list(items)
     if not pairs:
         return Estimate(None, None, None, 0)

@@ -1,8 +1,8 @@
-"""The verdict journal: everything that was paid for, one line of JSON per verdict.
+"""The verdict journal: one line of JSON per verdict.
 
-The first line says what was asked for, the others are verdicts in the order of their arrival. A line is written by a
-single call, ends with a newline and is on disk before it counts. What stands after the last newline is a line that a
-kill tore: it is cut off when the journal is opened for writing, and its verdict is asked for again.
+The first line is the plan, the others are verdicts in order of arrival. A line is written by a single call, ends with
+a newline and is synced to disk before it counts. Text after the last newline is a line cut short by a kill: it is
+removed when the journal is opened for writing, and its verdict is requested again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from asr_data.storage.commit import flush_directory
 JOURNAL_NAME: Final = "verdicts.jsonl"
 
 Key: TypeAlias = tuple[int, str, Order]
-"""Input row, judge and order: what a verdict is about."""
+"""Input row, judge and order, which identify a verdict."""
 
 
 def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()  # a reply may spell half a surrogate pair
+    return text.encode("utf-8", "replace").decode()  # a reply may contain half of a surrogate pair
 
 
 _Text = Annotated[str, AfterValidator(_storable)]
@@ -37,19 +37,19 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class Verdict(BaseModel):
-    """What came of asking one judge about one pair in one order.
+    """The verdict of one judge on one pair in one order, or why it is missing.
 
     Attributes:
         row: index of the input row.
         judge: the judge's name.
         order: which answer was shown first.
-        verdict: the better answer; None where there is no verdict.
-        safety, accuracy, helpfulness: the better answer in this respect, where the judge said so.
-        reason: the judge's words.
-        problem: why there is no verdict.
-        reply: the last reply, where it could not be read.
-        attempts: how often the judge was asked; retries of failed requests do not count.
-        tokens_in, tokens_out: as the server counted them, over all attempts.
+        verdict: the better answer; None if the verdict is missing.
+        safety, accuracy, helpfulness: the better answer by this criterion, if the judge gave one.
+        reason: the judge's explanation.
+        problem: why the verdict is missing.
+        reply: the last reply, if it could not be parsed.
+        attempts: number of requests, without retries of failed ones.
+        tokens_in, tokens_out: as counted by the server, over all attempts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,7 +70,7 @@ class Verdict(BaseModel):
 
     @property
     def key(self) -> Key:
-        """What it is about."""
+        """Row, judge and order."""
         return self.row, self.judge, self.order
 
 
@@ -81,10 +81,10 @@ class _Header(BaseModel):
 
 
 def read_plan(path: Path) -> dict[str, JsonValue] | None:
-    """What the journal's verdicts are for; None where there is no journal, or none whose first line is whole.
+    """The journal's plan; None if there is no journal, or if its first line is incomplete.
 
     Raises:
-        CorruptFileError: the file is something else.
+        CorruptFileError: the file is not a journal.
     """
     if not path.is_file():
         return None
@@ -95,14 +95,14 @@ def read_plan(path: Path) -> dict[str, JsonValue] | None:
     try:
         return _Header.model_validate_json(line).plan
     except ValidationError as error:
-        raise CorruptFileError(f"{path}, line 1: is not the beginning of a verdict journal") from error
+        raise CorruptFileError(f"{path}, line 1: not the first line of a verdict journal") from error
 
 
 def read_verdicts(path: Path) -> dict[Key, Verdict]:
-    """Every verdict of a journal; a torn last line is passed over.
+    """All verdicts of a journal; an incomplete last line is ignored.
 
     Raises:
-        CorruptFileError: another line is not a verdict, or a verdict is there twice.
+        CorruptFileError: another line is not a verdict, or a verdict occurs twice.
     """
     verdicts: dict[Key, Verdict] = {}
     _, *lines, _torn = path.read_bytes().split(b"\n")
@@ -110,7 +110,7 @@ def read_verdicts(path: Path) -> dict[Key, Verdict]:
         try:
             verdict = Verdict.model_validate_json(line)
         except ValidationError as error:
-            raise CorruptFileError(f"{path}, line {number}: is not a verdict; it was changed after writing") from error
+            raise CorruptFileError(f"{path}, line {number}: not a verdict; the file was changed by hand") from error
         if verdict.key in verdicts:
             raise CorruptFileError(f"{path}, line {number}: a second verdict on {verdict.key}")
         verdicts[verdict.key] = verdict
@@ -118,7 +118,7 @@ def read_verdicts(path: Path) -> dict[Key, Verdict]:
 
 
 def locked(path: Path) -> FileIO:
-    """A journal's file, open for appending by this process alone until it is closed.
+    """Open a journal's file for appending, locked against other processes until it is closed.
 
     Raises:
         OutputExistsError: another process is writing to it.
@@ -130,23 +130,23 @@ def locked(path: Path) -> FileIO:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             file.close()
             raise OutputExistsError(f"{path.parent}: another run is writing to it now") from error
-        # Some network file systems have no locks; one writer is then the user's to ensure.
+        # Some network file systems have no locks; the user must then ensure a single writer.
     return file
 
 
 class Journal:
-    """A journal open for appending by this process alone; made if need be, and freed of a torn last line.
+    """A journal open for appending, locked; created if missing. An incomplete last line is removed.
 
     Args:
-        path: the file; its directory exists.
-        plan: written first, where nothing is there yet.
+        path: the file; its directory must exist.
+        plan: written as the first line of a new journal.
 
     Raises:
         OutputExistsError: another process is writing to it.
     """
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
-        self._path = path
+        self.path = path
         self._file = locked(path)
         content = path.read_bytes()
         self._file.truncate(content.rfind(b"\n") + 1)
@@ -155,15 +155,15 @@ class Journal:
             flush_directory(path.parent)
 
     def append(self, verdict: Verdict) -> None:
-        """Puts a verdict on disk."""
+        """Write a verdict and sync it to disk."""
         self._write(verdict.model_dump_json(exclude_defaults=True).encode())
 
     def close(self) -> None:
-        """Closes the file and lets others write."""
+        """Close the file and release the lock."""
         self._file.close()
 
     def _write(self, line: bytes) -> None:
         written = self._file.write(line + b"\n")
         if written != len(line) + 1:
-            raise StorageError(f"{self._path}: a line could not be written whole; is the disk full?")
+            raise StorageError(f"{self.path}: a line was written only in part; is the disk full?")
         os.fsync(self._file.fileno())

@@ -1,9 +1,10 @@
-"""The judged directory: a data set of pairs and verdicts, a card, and ``judge.json``, which is written last."""
+"""The output directory: a data set of pairs and verdicts, a card, and ``judge.json``, which is written last."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from asr_data.errors import OutputExistsError
+from asr_data.errors import OutputExistsError, StorageError
 from asr_data.judging.card import card
 from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
@@ -29,7 +30,7 @@ FILES: Final = {
     "verdicts": "verdicts/train-00000.parquet",
     "rejects": "rejects/train-00000.parquet",
 }
-"""Config of the data set to its file; ``rejects`` only where there are some."""
+"""Config of the data set to its file; ``rejects`` only if there are any."""
 
 _PAIR_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("row", pa.int64()),
@@ -64,38 +65,50 @@ _VERDICT_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("tokens_out", pa.int64()),
 ]
 VERDICTS_SCHEMA: Final = pa.schema(_VERDICT_COLUMNS)
-"""Config ``verdicts``: one row per verdict asked for."""
+"""Config ``verdicts``: one row per verdict requested."""
 
 _BATCH = 1_000
 
 
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system, such as a full disk, into a StorageError that says how to continue."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or path}: {error.strerror or error}. Verdicts so far are kept: once the cause is fixed, "
+            "run the same command again"
+        ) from error
+
+
 def prepare(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Makes ``path`` a directory that verdicts for ``plan`` may be added to.
+    """Make ``path`` a directory to which verdicts for ``plan`` can be added.
 
     Raises:
-        OutputExistsError: it holds something else, or verdicts for another plan that may not be thrown away.
+        OutputExistsError: it contains other files, or verdicts for another plan and ``overwrite`` is false.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputExistsError(f"{path}: is a file; the output must be a directory")
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise OutputExistsError(f"{path}: not a directory; the output must be one")
     path.mkdir(parents=True, exist_ok=True)
     before = read_plan(path / JOURNAL_NAME)
     if before is None:
         others = sorted(entry.name for entry in path.iterdir() if entry.name != JOURNAL_NAME)
         if others:
-            raise OutputExistsError(f"{path}: holds {others[0]} and no verdicts; the output must be a new directory")
+            raise OutputExistsError(f"{path}: contains {others[0]} and no verdicts; the output must be a new directory")
     elif overwrite:
         with locked(path / JOURNAL_NAME):
             for name in (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
-                (path / name).unlink(missing_ok=True)  # the journal last: until then the directory is ours
+                (path / name).unlink(missing_ok=True)  # the journal last: it marks the directory as ours
     elif differences := plan_differences(before, json.loads(json.dumps(plan))):
         raise OutputExistsError(
-            f"{path}: holds verdicts for other settings, so they cannot be gone on with; repeat them, or pass "
-            "--overwrite to throw the verdicts away:\n  " + "\n  ".join(differences)
+            f"{path}: contains verdicts for other settings; use the same settings to continue, or pass --overwrite to "
+            "discard the verdicts. Differences:\n  " + "\n  ".join(differences)
         )
 
 
-def unfinish(path: Path) -> None:
-    """Takes ``judge.json`` away: what it says of the other files is about to become untrue."""
+def remove_manifest(path: Path) -> None:
+    """Remove ``judge.json`` before the files that it describes change."""
     (path / MANIFEST_NAME).unlink(missing_ok=True)
 
 
@@ -107,17 +120,17 @@ def finish(
     rejects: Sequence[RejectedRow],
     found: Figures,
 ) -> None:
-    """Writes everything that follows from the journal.
+    """Write every file that is derived from the journal.
 
     Args:
         path: the directory.
-        content: what ``judge.json`` says beside figures and files.
+        content: of ``judge.json``, without figures and files.
         outcomes: the pairs in input order.
         verdicts: in order of row, judge and order.
-        rejects: input rows that are no pair.
+        rejects: input rows that are not pairs.
         found: the figures.
     """
-    unfinish(path)
+    remove_manifest(path)
     tables = {
         "default": (PAIRS_SCHEMA, map(_pair_record, outcomes)),
         "verdicts": (VERDICTS_SCHEMA, (verdict.model_dump() for verdict in verdicts)),

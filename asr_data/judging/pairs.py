@@ -1,4 +1,4 @@
-"""The pairs to be judged: two answers to one prompt, from any data set that has two response columns."""
+"""Pairs to judge: two answers to one prompt, from any data set with two response columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_data.errors import ConfigError, InputError, RowRejected
-from asr_data.judging.prompt import shown
+from asr_data.judging.prompt import as_text
 from asr_data.judging.verdict import Pick
 from asr_data.rows import Layout, Source, detect, first_records, normalise
 from asr_data.rows.columns import column_type, column_value, is_text
@@ -25,12 +25,12 @@ def answers_layout(
 
     Args:
         source: the input.
-        first, second: the columns; default what the data set itself takes for chosen and rejected.
-        columns: role to column, where detection needs help. Where it names no prompt, a column ``prompt``,
-            ``instruction`` or ``context`` is the prompt of columns named here.
+        first, second: the columns; default the data set's chosen and rejected responses.
+        columns: role to column, where detection needs help. If it names no prompt, the prompt of ``first`` and
+            ``second`` is the column ``prompt``, ``instruction`` or ``context``.
 
     Raises:
-        InputError: the columns fit no layout.
+        InputError: the columns match no layout.
     """
     roles = dict(columns or {})
     named = {role: column for role, column in (("chosen", first), ("rejected", second)) if column is not None}
@@ -46,10 +46,10 @@ class Pair:
 
     Attributes:
         index: of the input row.
-        prompt: the request; several messages as one text.
+        prompt: the request; several messages are joined into one text.
         first, second: the answers.
-        reference: a correct answer, where there is one.
-        expert: what an expert decided, where the data say so.
+        reference: a correct answer, if there is one.
+        expert: an expert's decision from the data, if there is one.
     """
 
     index: int
@@ -61,20 +61,20 @@ class Pair:
 
     @property
     def is_identical(self) -> bool:
-        """Two answers that do not differ are a tie, and nobody is asked."""
+        """Identical answers are a tie and are not sent to the judges."""
         return self.first == self.second
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The pairs of an input, read as often as wanted.
+    """The pairs of an input; can be iterated several times.
 
     Attributes:
         source: the input.
-        layout: which column is what; its chosen response is ``first``, its rejected one ``second``.
+        layout: roles of the columns; the chosen response is ``first``, the rejected response ``second``.
         reference: column with correct answers.
-        expert: column with decisions of an expert.
-        limit: only the first so many rows.
+        expert: column with an expert's decisions.
+        limit: number of rows to read, from the start.
     """
 
     source: Source
@@ -84,18 +84,18 @@ class Pairs:
     limit: int | None = None
 
     def check(self) -> None:
-        """Raise InputError or ConfigError where the input cannot give pairs."""
+        """Raise InputError or ConfigError if the input cannot provide pairs."""
         if self.layout.sides != ("chosen", "rejected"):
             raise InputError(
-                f"{self.source.description}: has single responses; two are compared: name their columns with --first "
-                "and --second"
+                f"{self.source.description}: has one response per row, and judging needs two; name their columns with "
+                "--first and --second"
             )
         for option, column in (("--reference", self.reference), ("--expert", self.expert)):
             if column is None:
                 continue
             kind = column_type(self.source.schema, column)
             if kind is None or not is_text(kind):
-                found = "there is no such column" if kind is None else f"it holds {kind}, and must hold text"
+                found = "no such column" if kind is None else f"its type is {kind}; it must be text"
                 names = ", ".join(self.source.schema.names)
                 raise ConfigError(f"{option} {column}: {found}; the columns are {names}")
 
@@ -107,16 +107,16 @@ class Pairs:
     def _pair(self, index: int, record: Mapping[str, Any]) -> Pair | RejectedRow:
         try:
             row = normalise(index, record, self.layout)
-            first, second = (shown(completion.content) for completion in row.completions)
+            first, second = (as_text(completion.content) for completion in row.completions)
         except RowRejected as rejected:
             single = _with_one_response(self.layout)
             if rejected.code != "identical_sides" or single is None:
                 return RejectedRow(index, rejected.code, rejected.message)
             row = normalise(index, record, single)
-            first = second = shown(row.completions[0].content)
+            first = second = as_text(row.completions[0].content)
         reference = self._text(record, self.reference)
         expert = expert_pick(self._text(record, self.expert), f"row {index}, column {self.expert!r}")
-        return Pair(index, shown(row.prompt), first, second, reference, expert)
+        return Pair(index, as_text(row.prompt), first, second, reference, expert)
 
     def _text(self, record: Mapping[str, Any], column: str | None) -> str | None:
         value = None if column is None else column_value(record, column)
@@ -124,10 +124,10 @@ class Pairs:
 
 
 def expert_pick(text: str | None, place: str) -> Pick | None:
-    """An expert's decision; None where there is none yet.
+    """An expert's decision; None if the cell is empty.
 
     Raises:
-        InputError: it is something else than first, second or tie.
+        InputError: it is not first, second or tie.
     """
     match (text or "").strip().lower():
         case "":
@@ -142,7 +142,7 @@ def expert_pick(text: str | None, place: str) -> Pick | None:
 
 
 def _with_one_response(layout: Layout) -> Layout | None:
-    """The layout for a pair whose responses are the same; None where the prompt is found by their difference."""
+    """The layout for a pair of identical responses; None if the prompt is what both have in common."""
     if layout.kind != "preference":
         return None
     columns = {role: column for role, column in layout.columns.items() if role not in ("chosen", "rejected")}

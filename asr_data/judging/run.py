@@ -1,4 +1,4 @@
-"""From a data set with two answers per prompt to a win rate: ask, record, decide, measure."""
+"""From a data set with two answers per prompt to a win rate."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from asr_data.errors import InputError
 from asr_data.judging import output as directory
-from asr_data.judging.asking import Client
-from asr_data.judging.config import Asking, Judge, check_judges
+from asr_data.judging.client import Client
+from asr_data.judging.config import Judge, RequestSettings, check_judges
 from asr_data.judging.expert import read_pile
 from asr_data.judging.figures import Figures, figures
 from asr_data.judging.journal import JOURNAL_NAME, Journal, Key, Verdict, read_verdicts
@@ -29,15 +29,15 @@ from asr_data.types import RejectedRow
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What was written.
+class JudgeReport:
+    """Result of :func:`judge`.
 
     Attributes:
         path: the directory.
-        figures: what was found.
-        rejects: code to number of input rows that are no pair.
-        asked: verdicts that this run asked for.
-        cost: of all verdicts, earlier runs included; None where a judge has no prices.
+        figures: win rates, agreement, bias.
+        rejects: reason code to number of input rows that are not pairs.
+        asked: verdicts requested by this run.
+        cost: of all verdicts, earlier runs included; None if a judge has no prices.
     """
 
     path: Path
@@ -56,55 +56,57 @@ def judge(
     reference: str | None = None,
     expert: str | None = None,
     limit: int | None = None,
-    asking: Asking = Asking(),  # noqa: B008 - frozen
+    requests: RequestSettings = RequestSettings(),  # noqa: B008 - frozen
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Judged:
-    """Ask judges which of two answers is better, each in both orders, and write verdicts and win rate.
+) -> JudgeReport:
+    """Ask judges which of two answers is better, in both orders, and write verdicts and win rates.
 
-    Verdicts that are there from an earlier run are kept, and so is what an expert wrote into ``undecided.csv``.
+    Verdicts of an earlier run are kept, as are the decisions that an expert entered in ``undecided.csv``.
 
     Args:
         source: the input.
-        layout: its chosen response is the first answer, its rejected one the second.
-        output: the directory to write.
-        judges: who is asked; what more than half of them vote for is the majority.
-        reference: column with a correct answer.
-        expert: column with decisions of an expert: first, second, tie, or empty.
-        limit: judge only the first so many rows; a later run may judge more.
-        asking: how requests are made.
-        overwrite: throw earlier verdicts away.
-        progress: told how far it is.
+        layout: its chosen response is the first answer, its rejected response the second.
+        output: the directory to write to.
+        judges: the models to ask. The majority is what more than half of them vote for.
+        reference: column with correct answers.
+        expert: column with an expert's decisions: first, second, tie or empty.
+        limit: number of rows to judge, from the start; a later run may judge more.
+        requests: how requests are made.
+        overwrite: discard earlier verdicts.
+        progress: receives the counts.
 
     Raises:
-        ConfigError: judges or columns that cannot be right, or the package ``openai`` is missing.
-        InputError: the input has no two answers per prompt.
-        OutputExistsError: ``output`` holds something else, or verdicts for other settings.
-        JudgeError: requests failed for good; every verdict so far is kept.
+        ConfigError: invalid judges or columns, or the package ``openai`` is missing.
+        InputError: the input does not have two answers per prompt.
+        OutputExistsError: ``output`` contains other files, or verdicts for other settings.
+        JudgeError: requests failed after all retries; verdicts so far are kept.
     """
     check_judges(tuple(judges))
     pairs = Pairs(source, layout, reference, expert, limit)
     pairs.check()
-    clients = {judge.title: Client(judge, asking) for judge in judges}
+    clients = {judge.title: Client(judge, requests) for judge in judges}
     plan = _plan(source, layout, reference, judges)
-    directory.prepare(output, plan, overwrite=overwrite)
-    decided = read_pile(output)
-    journal = Journal(output / JOURNAL_NAME, plan)
+    with directory.storage_errors(output):
+        directory.prepare(output, plan, overwrite=overwrite)
+        decided = read_pile(output)
+        journal = Journal(output / JOURNAL_NAME, plan)
     try:
-        session = Session(journal, clients, asking, read_verdicts(output / JOURNAL_NAME), progress)
+        session = Session(journal, clients, requests, read_verdicts(output / JOURNAL_NAME), progress)
         before = len(session.verdicts)
         session.count(pairs)
         _run(session.ask_all(pairs))
         content = {**_description(pairs, judges), "plan": plan}
-        found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
+        with directory.storage_errors(output):
+            found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
     finally:
         journal.close()
     reasons = Counter(row.code for row in rejects)
-    return Judged(output, found, dict(reasons), len(session.verdicts) - before, session.cost)
+    return JudgeReport(output, found, dict(reasons), len(session.verdicts) - before, session.cost)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it to its end, in a thread of its own where an event loop runs already, as in a notebook."""
+    """Run to completion, in a separate thread if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -115,7 +117,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _plan(source: Source, layout: Layout, reference: str | None, judges: Sequence[Judge]) -> dict[str, Any]:
-    """All that can change a verdict. Neither the limit nor the expert can."""
+    """Everything that can change a verdict; the limit and the expert cannot."""
     return {
         "input": source.fingerprint,
         "layout": layout.model_dump(mode="json"),
@@ -126,7 +128,7 @@ def _plan(source: Source, layout: Layout, reference: str | None, judges: Sequenc
 
 
 def _description(pairs: Pairs, judges: Sequence[Judge]) -> dict[str, Any]:
-    """What ``judge.json`` says of input and judges."""
+    """What ``judge.json`` records about input and judges."""
     source, columns = pairs.source, pairs.layout.columns
     return {
         "asr_data_version": version("asr-data"),
@@ -151,7 +153,7 @@ def _finish(
     verdicts: Mapping[Key, Verdict],
     decided: Mapping[int, Pick],
 ) -> tuple[Figures, list[RejectedRow]]:
-    """Decides every pair, measures, and writes all files but the journal."""
+    """Decide every pair, compute the figures and write all files but the journal."""
     titles = [judge.title for judge in judges]
     outcomes: list[Outcome] = []
     rejects: list[RejectedRow] = []
@@ -162,7 +164,7 @@ def _finish(
             outcomes.append(outcome(pair, titles, verdicts, pair.expert or decided.get(pair.index)))
     if not outcomes:
         first = rejects[0]
-        raise InputError(f"no row is a pair of answers; row {first.index}: {first.code}: {first.message}")
+        raise InputError(f"no row has two answers to compare; row {first.index}: {first.code}: {first.message}")
     asked = [one.pair.index for one in outcomes if not one.pair.is_identical]
     shown = [verdicts[row, title, order] for row in asked for title in titles for order in ORDERS]
     found = figures(judges, outcomes, shown)

@@ -1,4 +1,4 @@
-"""The asking of one run: which verdicts are missing, many requests at once, every reply into the journal."""
+"""The requests of one run: find missing verdicts, ask for them concurrently, record every reply in the journal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asr_data.errors import JudgeError
-from asr_data.judging.asking import Answer, Client, RequestFailedError
-from asr_data.judging.config import Asking
+from asr_data.judging.client import Client, Exchange, RequestFailedError
+from asr_data.judging.config import RequestSettings
 from asr_data.judging.journal import Journal, Key, Verdict
+from asr_data.judging.output import storage_errors
 from asr_data.judging.pairs import Pair, Pairs
 from asr_data.judging.prompt import messages
 from asr_data.judging.verdict import ORDERS, Order
@@ -20,7 +21,7 @@ from asr_data.types import RejectedRow
 
 STAGE: Final = "judge"
 FAILURES_IN_A_ROW: Final = 5
-"""So many failed requests without one that succeeds end the run: the judge is down, or its settings are wrong."""
+"""This many failed requests of a judge without a success in between end the run: it is down or misconfigured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +42,25 @@ class _Task:
 
 @dataclass(slots=True)
 class Session:
-    """What is known, what failed, and how far it is.
+    """State of a run: verdicts so far, failures, counts.
 
     Attributes:
-        journal: takes every verdict.
-        clients: judge to its client.
-        asking: how requests are made.
-        verdicts: of the journal; grows.
-        progress: told after every verdict.
-        total, done: verdicts that there will be, and that there are.
+        journal: records every verdict.
+        clients: judge name to its client.
+        requests: how requests are made.
+        verdicts: the journal's; grows.
+        progress: updated after every verdict.
+        total, done: verdicts needed, and verdicts there are.
         tokens: sent and received by this run.
         cost: of all verdicts in the journal; None where a judge has no prices.
-        failed: requests that failed for good, and why.
-        answered: judges that have given a verdict: what such a judge refuses is the fault of the pair.
-        in_a_row: judge to the number of other failures since its last success.
+        failed: requests that failed after all retries, and why.
+        answered: judges that have given a verdict; if one of them rejects a request, the pair is at fault.
+        in_a_row: judge name to the number of other failures since its last success.
     """
 
     journal: Journal
     clients: Mapping[str, Client]
-    asking: Asking
+    requests: RequestSettings
     verdicts: dict[Key, Verdict]
     progress: Progress | None
     total: int = 0
@@ -71,7 +72,7 @@ class Session:
     in_a_row: Counter[str] = field(default_factory=Counter)
 
     def count(self, pairs: Pairs) -> None:
-        """Find how many verdicts there will be, how many there are, and what these cost."""
+        """Count the verdicts needed and those there are, and add up their cost."""
         for pair in pairs:
             if isinstance(pair, Pair) and not pair.is_identical:
                 keys = [(pair.index, name, order) for name in self.clients for order in ORDERS]
@@ -84,14 +85,17 @@ class Session:
             self.answered.add(verdict.judge)
 
     async def ask_all(self, pairs: Pairs) -> None:
-        """Ask for every verdict that is not there yet.
+        """Ask for every missing verdict.
 
         Raises:
-            JudgeError: requests failed for good.
+            JudgeError: requests failed after all retries.
         """
         tasks = self._tasks(pairs)
         self._tell()
-        workers = [asyncio.ensure_future(self._work(tasks)) for _ in range(self.asking.concurrency)]
+        workers = [
+            asyncio.ensure_future(self._work(tasks))
+            for _ in range(min(self.requests.concurrency, self.total - self.done))
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -100,14 +104,14 @@ class Session:
             await asyncio.gather(*workers, return_exceptions=True)
             for client in self.clients.values():
                 await client.close()
-        if self.failed and self.asking.on_failure == "stop":
+        if self.failed and self.requests.on_failure == "stop":
             raise JudgeError(
-                f"{len(self.failed)} of {self.total} requests failed for good; {_row(self.failed[0])}. The verdicts "
-                "so far are kept: the same command asks for the others again, and --on-failure record "
-                "takes those that fail as no verdict"
+                f"{len(self.failed)} of {self.total} requests failed; {_row(self.failed[0])}. Verdicts so far are "
+                "kept; run the same command again to ask for the others. With --on-failure record, failed requests are "
+                "recorded as missing verdicts"
             )
         for task, problem in self.failed:
-            self._record(task, Answer(problem=problem))
+            self._record(task, Exchange(problem=problem))
 
     def _tasks(self, pairs: Pairs) -> Iterator[_Task]:
         for pair in pairs:
@@ -123,22 +127,22 @@ class Session:
         for task in tasks:  # shared by all workers
             name = task.client.judge.title
             try:
-                answer = await task.client.ask(task.messages(), task.order)
+                exchange = await task.client.ask(task.messages(), task.order)
             except RequestFailedError as failure:
                 self.failed.append((task, str(failure)))
                 self.in_a_row[name] += not (failure.is_refusal and name in self.answered)
                 if self.in_a_row[name] >= FAILURES_IN_A_ROW:
                     raise JudgeError(
-                        f"{self.in_a_row[name]} requests in a row failed for good; {_row(self.failed[-1])}. The "
-                        "verdicts so far are kept: the same command goes on"
+                        f"{self.in_a_row[name]} requests in a row failed; {_row(self.failed[-1])}. Verdicts so far are "
+                        "kept: run the same command again to continue"
                     ) from failure
                 continue
             self.in_a_row[name] = 0
             self.answered.add(name)
-            self._record(task, answer)
+            self._record(task, exchange)
 
-    def _record(self, task: _Task, answer: Answer) -> None:
-        opinion = answer.opinion
+    def _record(self, task: _Task, exchange: Exchange) -> None:
+        opinion = exchange.opinion
         said: dict[str, Any] = {}
         if opinion is not None:
             said = {"verdict": opinion.verdict, "reason": opinion.reason, **opinion.criteria}
@@ -146,14 +150,15 @@ class Session:
             row=task.pair.index,
             judge=task.client.judge.title,
             order=task.order,
-            problem=answer.problem,
-            reply=answer.reply,
-            attempts=answer.attempts,
-            tokens_in=answer.tokens_in,
-            tokens_out=answer.tokens_out,
+            problem=exchange.problem,
+            reply=exchange.reply,
+            attempts=exchange.attempts,
+            tokens_in=exchange.tokens_in,
+            tokens_out=exchange.tokens_out,
             **said,
         )
-        self.journal.append(verdict)
+        with storage_errors(self.journal.path):
+            self.journal.append(verdict)
         self.verdicts[verdict.key] = verdict
         self.done += 1
         self.tokens += verdict.tokens_in + verdict.tokens_out

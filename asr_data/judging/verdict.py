@@ -1,4 +1,4 @@
-"""From a judge's reply to a verdict, or to what is wrong with the reply."""
+"""Parses a judge's reply into a verdict, or says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PICKS: Final[Mapping[Order, Mapping[str, Pick]]] = {
 
 
 class MalformedReplyError(Exception):
-    """A reply without a verdict in it; says what is wrong, never what the reply holds."""
+    """A reply without a usable verdict. The message never quotes the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a judge said, in terms of the columns and not of the order shown.
+    """A parsed reply, in terms of the columns instead of the order shown.
 
     Attributes:
-        verdict: the better answer as a whole.
-        criteria: criterion to the better answer; what the judge left out is missing.
-        reason: the judge's own words.
+        verdict: the better answer overall.
+        criteria: criterion to the better answer; omitted where the judge omitted it.
+        reason: the judge's explanation.
     """
 
     verdict: Pick
@@ -40,7 +40,7 @@ class Opinion:
 
 
 def read_reply(reply: str, order: Order) -> Opinion:
-    """The opinion in a reply. Text around the JSON object is passed over; two different verdicts are none.
+    """Parse a reply. Text around the JSON object is ignored.
 
     Raises:
         MalformedReplyError: there is no JSON object with a verdict, or there are several that differ.

@@ -1,4 +1,4 @@
-"""From verdicts to votes, and from votes to what a pair's fate is."""
+"""From verdicts to votes, and from votes to a decision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from asr_data.judging.verdict import ORDERS, Order, Pick
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A pair and what the judges make of it.
+    """A pair with its verdicts, votes and decision.
 
     Attributes:
         pair: the two answers.
-        as_given, swapped: each judge's verdict in this order, in the judges' order; None where there is none.
-        votes: each judge's vote.
-        majority: what more than half of all judges vote for; None where they are undecided.
-        expert: what an expert decided, if one did.
+        as_given, swapped: verdict of each judge with this order shown; None where it is missing.
+        votes: of each judge.
+        majority: what more than half of all judges vote for; None if there is no majority.
+        expert: an expert's decision, if there is one.
     """
 
     pair: Pair
@@ -32,23 +32,23 @@ class Outcome:
 
     @property
     def decision(self) -> Pick | None:
-        """The majority; the expert's decision where there is none."""
+        """The majority; without one, the expert's decision."""
         return self.majority or self.expert
 
 
 def vote(as_given: Pick | None, swapped: Pick | None) -> Pick | None:
-    """A judge's vote: its verdict, if it is the same whichever answer is shown first; else it has none."""
+    """A judge's vote: its verdict if it is the same in both orders, else None."""
     return as_given if as_given == swapped else None
 
 
 def majority(votes: Sequence[Pick | None]) -> Pick | None:
-    """What more than half of all judges vote for, those without a vote included."""
+    """What more than half of all judges vote for. Judges without a vote count as judges."""
     pick, count = Counter(votes).most_common(1)[0]
     return pick if 2 * count > len(votes) else None
 
 
 def outcome(pair: Pair, judges: Sequence[str], verdicts: Mapping[Key, Verdict], expert: Pick | None) -> Outcome:
-    """A pair's fate. Answers that are the same are a tie."""
+    """Decide a pair. Identical answers are a tie."""
     if pair.is_identical:
         nothing: tuple[Pick | None, ...] = (None,) * len(judges)
         tie: Pick = "tie"

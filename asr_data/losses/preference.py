@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from asr_data.losses.tensors import Reduction, check_mask, check_values, masked_mean, masked_sum
+from asr_data.losses.tensors import (
+    Normalizer,
+    Reduction,
+    check_finite,
+    check_floats,
+    check_mask,
+    check_settings,
+    masked,
+    masked_mean,
+    masked_sum,
+    reduce_rows,
+)
 
 
 def adaptive_dpo_loss(
@@ -26,6 +37,8 @@ def adaptive_dpo_loss(
     chosen_valid: Tensor | None = None,
     rejected_valid: Tensor | None = None,
     reduction: Reduction = "mean",
+    normalizer: Normalizer = None,
+    validate: bool = True,
 ) -> Tensor:
     """Adaptive DPO, paper eq. 10: ``−log σ(β (Σ m_w (log π − log π_ref)_w − Σ m_l (log π − log π_ref)_l))``.
 
@@ -33,7 +46,7 @@ def adaptive_dpo_loss(
 
     Args:
         chosen_logps, rejected_logps: float ``[batch, time]``, the policy's log-probabilities in nats.
-        reference_chosen_logps, reference_rejected_logps: the same of the reference.
+        reference_chosen_logps, reference_rejected_logps: the same of the reference; no gradient flows through them.
         chosen_mask, rejected_mask: bool ``[batch, time]``, true where a token is trained on.
         beta: strength of the reference, above 0.
         loss_type: ``sigmoid``; ``hinge`` (``max(0, 1 − β·margin)``, SLiC); ``ipo`` (``(margin − 1/2β)²``, always over
@@ -41,48 +54,67 @@ def adaptive_dpo_loss(
         length_normalized: means over the summed tokens in place of sums.
         detach: masked tokens stay in the margin's value and get no gradient; needs ``*_valid``.
         chosen_valid, rejected_valid: bool ``[batch, time]``, true at the response's tokens, false at padding.
-        reduction: ``mean`` over the batch, or ``none`` for ``[batch]``.
+        reduction: ``mean`` or ``sum`` over the batch's pairs, or ``none`` for ``[batch]``.
+        normalizer: what the sum is divided by, in place of this batch's number of pairs: the number in all
+            micro-batches of a step makes their gradients add up to one batch's.
+        validate: false skips the checks of values, which wait for the device and break ``torch.compile``'s graph.
 
     Returns:
         The loss. Where both masks are empty the margin is 0: log 2, 1 for ``hinge``, 1/4β² for ``ipo``.
 
     Raises:
-        ValueError: shapes, types, numbers that are not finite, or ``detach`` without ``*_valid``.
+        ValueError: shapes, types, tokens that count and are not finite, or ``detach`` without ``*_valid``.
     """
-    if beta <= 0:
-        raise ValueError(f"beta is {beta}; it must be above 0")
-    if detach and (chosen_valid is None or rejected_valid is None):
-        raise ValueError("detach=True sums over masked tokens too: pass chosen_valid and rejected_valid")
-    check_values(chosen_logps=chosen_logps, reference_chosen_logps=reference_chosen_logps)
-    check_values(rejected_logps=rejected_logps, reference_rejected_logps=reference_rejected_logps)
+    check_settings(beta=beta)
+    chosen = {"chosen_logps": chosen_logps, "reference_chosen_logps": reference_chosen_logps}
+    rejected = {"rejected_logps": rejected_logps, "reference_rejected_logps": reference_rejected_logps}
+    check_floats(**chosen)
+    check_floats(**rejected)
     check_mask(chosen_logps, chosen_mask=chosen_mask)
     check_mask(rejected_logps, rejected_mask=rejected_mask)
     if chosen_logps.shape[0] != rejected_logps.shape[0]:
         raise ValueError(f"{chosen_logps.shape[0]} chosen and {rejected_logps.shape[0]} rejected responses")
+    chosen_counted, rejected_counted = chosen_mask, rejected_mask
+    if detach:
+        chosen_counted = _counted(chosen_mask, chosen_valid, "chosen", validate=validate)
+        rejected_counted = _counted(rejected_mask, rejected_valid, "rejected", validate=validate)
+    if validate:
+        check_finite(chosen_counted, **chosen)
+        check_finite(rejected_counted, **rejected)
     mean = length_normalized or loss_type == "ipo"
-    margin = _log_ratio(
-        chosen_logps - reference_chosen_logps, chosen_mask, chosen_valid if detach else None, mean=mean
-    ) - _log_ratio(
-        rejected_logps - reference_rejected_logps, rejected_mask, rejected_valid if detach else None, mean=mean
-    )
+    chosen_ratio = _log_ratio(chosen_logps, reference_chosen_logps, chosen_mask, chosen_counted, mean=mean)
+    rejected_ratio = _log_ratio(rejected_logps, reference_rejected_logps, rejected_mask, rejected_counted, mean=mean)
+    losses = _losses(chosen_ratio - rejected_ratio, beta, loss_type)
+    return reduce_rows(losses, reduction, normalizer, validate=validate)
+
+
+def _losses(margin: Tensor, beta: float, loss_type: str) -> Tensor:
     match loss_type:
         case "sigmoid":
-            losses = -logsigmoid(beta * margin)
+            return -logsigmoid(beta * margin)
         case "hinge":
-            losses = torch.relu(1 - beta * margin)
+            return torch.relu(1 - beta * margin)
         case "ipo":
-            losses = (margin - 1 / (2 * beta)) ** 2
+            return (margin - 1 / (2 * beta)) ** 2
         case _:
             raise ValueError(f"loss_type is {loss_type!r}; allowed are sigmoid, ipo, hinge")
-    return losses.mean() if reduction == "mean" else losses
 
 
-def _log_ratio(ratios: Tensor, mask: Tensor, valid: Tensor | None, *, mean: bool) -> Tensor:
-    """A response's log-ratio ``[batch]``; with ``valid``, masked tokens count without a gradient."""
-    if valid is not None:
-        check_mask(ratios, valid=valid)
-        ratios, mask = torch.where(mask, ratios, ratios.detach()), valid
-    return masked_mean(ratios, mask) if mean else masked_sum(ratios, mask)
+def _counted(mask: Tensor, valid: Tensor | None, side: str, *, validate: bool) -> Tensor:
+    """The tokens whose log-ratios are summed with ``detach``: the response's, of which the mask is a part."""
+    if valid is None:
+        raise ValueError("detach=True sums over masked tokens too: pass chosen_valid and rejected_valid")
+    check_mask(mask, **{f"{side}_valid": valid})
+    if validate and bool((mask & ~valid).any()):
+        raise ValueError(f"{side}_mask is true where {side}_valid is false: padding cannot be trained on")
+    return valid
+
+
+def _log_ratio(logps: Tensor, reference: Tensor, mask: Tensor, counted: Tensor, *, mean: bool) -> Tensor:
+    """A response's log-ratio ``[batch]`` over the counted tokens; those not in the mask have no gradient."""
+    ratios = masked(logps, counted) - masked(reference.detach(), counted)
+    ratios = torch.where(mask, ratios, ratios.detach())
+    return masked_mean(ratios, counted) if mean else masked_sum(ratios, counted)
 
 
 def adaptive_kto_loss(
@@ -96,6 +128,8 @@ def adaptive_kto_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
     reduction: Reduction = "mean",
+    normalizer: Normalizer = None,
+    validate: bool = True,
 ) -> Tensor:
     """Adaptive KTO: ``λ_D (1 − σ(β(Σ m (log π − log π_ref) − z)))``, and ``λ_U (1 − σ(β(z − Σ …)))`` where undesirable.
 
@@ -105,29 +139,32 @@ def adaptive_kto_loss(
         logps, reference_logps: float ``[batch, time]``, nats.
         mask: bool ``[batch, time]``.
         desirable: bool ``[batch]``, the verdicts.
-        kl: z, the estimate of KL(π‖π_ref) in nats, a number or ``[]``; no gradient flows through it.
+        kl: z, the estimate of KL(π‖π_ref) in nats, a number or ``[]``; no gradient flows through it. A KL is never
+            negative: an estimate below 0 counts as 0, as in the source.
         beta: above 0.
         desirable_weight, undesirable_weight: λ_D and λ_U.
-        reduction: ``mean`` over the batch, or ``none``.
+        reduction, normalizer, validate: as in :func:`~asr_data.losses.adaptive_dpo_loss`, over responses.
 
     Returns:
         The loss; 0 for a row with an empty mask, which has nothing to say.
 
     Raises:
-        ValueError: shapes, types, or numbers that are not finite.
+        ValueError: shapes, types, or kept tokens that are not finite.
     """
-    if beta <= 0:
-        raise ValueError(f"beta is {beta}; it must be above 0")
-    check_values(logps=logps, reference_logps=reference_logps)
+    check_settings(beta=beta)
+    check_settings(zero=True, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight)
+    check_floats(logps=logps, reference_logps=reference_logps)
     check_mask(logps, mask=mask)
+    if validate:
+        check_finite(mask, logps=logps, reference_logps=reference_logps)
     if desirable.dtype != torch.bool or desirable.shape != logps.shape[:1]:
         raise ValueError(f"desirable is {desirable.dtype} {list(desirable.shape)}; it must be bool [{logps.shape[0]}]")
-    z = torch.as_tensor(kl, dtype=logps.dtype, device=logps.device).detach()
-    if z.dim() or not bool(z.isfinite()):
+    ratios = masked_sum(masked(logps, mask) - masked(reference_logps.detach(), mask), mask)
+    z = torch.as_tensor(kl, dtype=ratios.dtype, device=ratios.device).detach()
+    if z.dim() or (validate and not bool(z.isfinite())):
         raise ValueError("kl must be one finite number")
-    distance = beta * (masked_sum(logps - reference_logps, mask) - z)
-    losses = torch.where(
-        desirable, desirable_weight * (1 - distance.sigmoid()), undesirable_weight * (1 - (-distance).sigmoid())
-    )
+    distance = beta * (ratios - z.clamp(min=0))
+    # 1 − σ(x) is σ(−x), which keeps its digits where it is small.
+    losses = torch.where(desirable, desirable_weight * (-distance).sigmoid(), undesirable_weight * distance.sigmoid())
     losses = losses.where(mask.any(dim=1), losses.new_zeros(()))
-    return losses.mean() if reduction == "mean" else losses
+    return reduce_rows(losses, reduction, normalizer, validate=validate)

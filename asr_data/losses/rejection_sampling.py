@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from asr_data.losses.tensors import TokenReduction, check_mask, check_values, reduce_tokens
+from asr_data.losses.tensors import (
+    Normalizer,
+    TokenReduction,
+    check_finite,
+    check_floats,
+    check_mask,
+    check_settings,
+    masked,
+    reduce_tokens,
+)
+
+LOG_RATIO_BOUND = 20.0
+"""Log-ratios are cut here before ``exp``, as in verl: e²⁰ is 5·10⁸."""
+TOKEN_KL_BOUND = 10.0
+"""Nats that an estimated KL of one token counts for at most, as in verl and OpenRLHF."""
 
 
 def adaptive_rs_loss(
@@ -15,6 +29,8 @@ def adaptive_rs_loss(
     kl: Tensor | None = None,
     beta: float = 0.0,
     reduction: TokenReduction = "token",
+    normalizer: Normalizer = None,
+    validate: bool = True,
 ) -> Tensor:
     """Adaptive rejection sampling, paper eq. 11: masked negative log-likelihood plus ``β`` times the masked KL.
 
@@ -22,39 +38,53 @@ def adaptive_rs_loss(
         logps: float ``[batch, time]``, the policy's log-probabilities in nats.
         mask: bool ``[batch, time]``.
         reference_logps: the reference's. The KL of each token is then estimated by
-            ``exp(d) − d − 1`` with ``d = log π_ref − log π`` (Schulman's k3: never negative, 0 where they agree). The
-            estimate is unbiased for tokens that the policy sampled; for others it is a penalty of the same shape.
-        kl: the exact KL(π‖π_ref) of each position, float ``[batch, time]``, in place of an estimate.
+            ``exp(d) − d − 1`` with ``d = log π_ref − log π`` (Schulman's k3: never negative, 0 where they agree), at
+            most 10 nats, as in verl and OpenRLHF. The estimate is unbiased for tokens that the policy sampled. Others
+            may be far from it, where ``exp(d)`` explodes: beyond the bound the penalty is constant, without a gradient.
+        kl: the exact KL(π‖π_ref) of each position, float ``[batch, time]``, in place of an estimate; not bounded.
         beta: weight of the KL, at least 0; above 0 it needs ``reference_logps`` or ``kl``.
-        reduction: ``token`` (mean over the batch's kept tokens), ``sequence`` (mean of the rows' means), or ``none``.
+        reduction: ``token`` (mean over the batch's kept tokens), ``sequence`` (mean of the rows' means), ``sum`` (over
+            the kept tokens), or ``none`` (the rows' means, ``[batch]``).
+        normalizer: what the sum is divided by, in place of this batch's number of kept tokens (of rows in
+            ``sequence``): the number in all micro-batches of a step makes their gradients add up to one batch's.
+        validate: false skips the checks of values, which wait for the device and break ``torch.compile``'s graph.
 
     Returns:
         The loss; 0 where no token is kept.
 
     Raises:
-        ValueError: shapes, types, numbers that are not finite, or a KL without what it needs.
+        ValueError: shapes, types, kept tokens that are not finite, or a KL without what it needs.
     """
-    if beta < 0:
-        raise ValueError(f"beta is {beta}; it must be at least 0")
-    check_values(logps=logps)
+    check_settings(zero=True, beta=beta)
+    check_floats(logps=logps)
     check_mask(logps, mask=mask)
-    penalized = -logps
+    if validate:
+        check_finite(mask, logps=logps)
+    penalized = -masked(logps, mask)
     if beta:
         if (kl is None) == (reference_logps is None):
             raise ValueError("beta above 0 needs either reference_logps or kl")
-        penalized = penalized + beta * (token_kl(logps, reference_logps) if kl is None else _checked(logps, kl))
-    return reduce_tokens(penalized, mask, reduction)
+        exact = None if kl is None else _exact_kl(logps, kl, mask, validate=validate)
+        penalized = penalized + beta * (
+            token_kl(logps, reference_logps, mask, validate=validate) if exact is None else exact
+        )
+    return reduce_tokens(penalized, mask, reduction, normalizer, validate=validate)
 
 
-def token_kl(logps: Tensor, reference_logps: Tensor | None) -> Tensor:
-    """The k3 estimate of each token's KL(π‖π_ref), ``[batch, time]``, in nats."""
+def token_kl(logps: Tensor, reference_logps: Tensor | None, mask: Tensor, *, validate: bool = True) -> Tensor:
+    """The k3 estimate of each kept token's KL(π‖π_ref), at most 10, ``[batch, time]``, in nats; 0 elsewhere."""
     if reference_logps is None:
         raise ValueError("the KL needs reference_logps")
-    check_values(logps=logps, reference_logps=reference_logps)
-    difference = reference_logps - logps
-    return difference.exp() - difference - 1
+    check_floats(logps=logps, reference_logps=reference_logps)
+    if validate:
+        check_finite(mask, reference_logps=reference_logps)
+    difference = masked(reference_logps.detach(), mask) - masked(logps, mask)
+    bounded = difference.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)  # exp of it must stay finite, also in the gradient
+    return (bounded.exp() - bounded - 1).clamp(max=TOKEN_KL_BOUND)
 
 
-def _checked(logps: Tensor, kl: Tensor) -> Tensor:
-    check_values(logps=logps, kl=kl)
-    return kl
+def _exact_kl(logps: Tensor, kl: Tensor, mask: Tensor, *, validate: bool) -> Tensor:
+    check_floats(logps=logps, kl=kl)
+    if validate:
+        check_finite(mask, kl=kl)
+    return masked(kl, mask)

@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asr_data.config import (
-    MaskConfig,
-    OptimalConfig,
-    PivotConfig,
-    SchmittConfig,
-    SegmenterConfig,
-    SequenceConfig,
-    StepConfig,
-    TokenConfig,
-)
+from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError
-from asr_data.masks.baseline import baselines
+from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
 from asr_data.masks.unknown import known_runs
-from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, Sequence, Step, Token, split
-from asr_data.segments.boundaries import boundary_weights
+from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
 from asr_data.segments.statistics import RewardStatistics
@@ -62,7 +51,7 @@ def segment_and_mask(
     """
     rewards = token_rewards(batch, config.reward)
     reward = response_rewards(batch, rewards, config.sequence_reward)
-    baseline, running = baselines(config.baseline, reward, batch.group, statistics, running)
+    baseline, running = config.baseline.values(Responses(reward, batch.group, statistics, running))
     starts = _starts(batch, config, rewards, baseline, statistics)
     segment_offsets = np.searchsorted(starts, batch.row_offsets).astype(np.int64)
     segment_row = np.repeat(np.arange(reward.size), np.diff(segment_offsets))
@@ -108,15 +97,8 @@ def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "
 
 def needs_statistics(config: MaskConfig) -> bool:
     """Whether these settings need a pass over the whole data set before the first mask."""
-    return (_uses_sigma(config.segmenter) and config.noise == "dataset") or config.baseline.kind == "dataset"
-
-
-def _uses_sigma(segmenter: SegmenterConfig) -> bool:
-    return (
-        (isinstance(segmenter, PivotConfig) and segmenter.tau == "auto")
-        or (isinstance(segmenter, SchmittConfig) and segmenter.delta == "auto")
-        or (isinstance(segmenter, OptimalConfig) and isinstance(segmenter.penalty, str))
-    )
+    over_all_rows = config.segmenter.needs_sigma and config.noise == "dataset"
+    return over_all_rows or config.baseline.needs_statistics
 
 
 def _starts(
@@ -130,36 +112,13 @@ def _starts(
 
     A run of unknown tokens is a segment of its own. Each run of known ones between them is cut as a row of its own.
     """
-    cutting = config.segmenter
-    noise = _sigma(batch, config, rewards, statistics) if _uses_sigma(cutting) else 0.0
-    sigma = np.broadcast_to(noise, baseline.shape)
+    sigma = _sigma(batch, config, rewards, statistics) if config.segmenter.needs_sigma else 0.0
+    context = SplitContext(baseline, sigma, batch.boundary, batch.step_start)
     if not np.isnan(rewards).any():
-        segmenter = _segmenter(cutting, baseline, sigma, batch.boundary, batch.step_start)
-        return split(rewards, batch.row_offsets, segmenter)
+        return split(rewards, batch.row_offsets, config.segmenter, context)
     runs = known_runs(rewards, batch.row_offsets)
-    token, row = runs.token, runs.row
-    segmenter = _segmenter(cutting, baseline[row], sigma[row], batch.boundary[token], batch.step_start[token])
-    known_starts = token[split(rewards[token], runs.offsets, segmenter)]
-    return np.sort(np.concatenate((known_starts, runs.unknown_start)))
-
-
-def _segmenter(
-    config: SegmenterConfig, baseline: Float64, sigma: Float64, boundary: NDArray[np.int8], step_start: Bool
-) -> Segmenter:
-    match config:
-        case PivotConfig(tau=tau, k=k):
-            return Pivot(tau=tau, k=k, sigma=sigma)
-        case SchmittConfig(delta=delta, k=k):
-            return Schmitt(delta=delta, baseline=baseline, sigma=k * sigma)
-        case OptimalConfig(penalty=penalty, boundary=factors):
-            weights = None if factors is None else boundary_weights(boundary, factors)
-            return Optimal(penalty=penalty, sigma=sigma, boundary=weights)
-        case StepConfig():
-            return Step(step_start)
-        case TokenConfig():
-            return Token()
-        case SequenceConfig():
-            return Sequence()
+    starts = split(rewards[runs.token], runs.offsets, config.segmenter, context.take(runs.token, runs.row))
+    return np.sort(np.concatenate((runs.token[starts], runs.unknown_start)))
 
 
 def _sigma(

@@ -4,6 +4,8 @@ What a column's type says about its unit is decided once, for the whole data set
 
 * ``scores``: a list of numbers or booleans, one per line or per sentence, whichever there are as many of. A null is
   unknown.
+* ``criteria``: a list of such lists, one for each criterion: criteria × sentences, from 0 to 4
+  (:mod:`asr_data.rows.labelled.criteria`).
 * ``spans``: a list of objects with ``start``, ``end`` and a ``reward``, ``score`` or ``label``. What no span covers is
   unknown.
 * ``errors``: a list of objects with ``start`` and ``end`` and none of these keys: reward 0 inside, 1 elsewhere, and
@@ -23,11 +25,12 @@ from asr_data.errors import InputError, RowRejected
 from asr_data.response import byte_offsets, contents_text, labels_in_response
 from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import is_number, is_span, item_type
+from asr_data.rows.labelled.criteria import sentence_labels
 from asr_data.rows.labelled.spans import LabelledSpan, mark_spans
 from asr_data.rows.labelled.values import integer
 from asr_data.types import Label, Text
 
-LabelUnit: TypeAlias = Literal["scores", "spans", "errors"]
+LabelUnit: TypeAlias = Literal["scores", "criteria", "spans", "errors"]
 
 _REWARD_KEYS: Final = ("reward", "score", "label")
 _ERROR: Final = "error"
@@ -43,11 +46,14 @@ def label_unit(kind: pa.DataType, column: str) -> LabelUnit:
     item = item_type(kind)
     if item is not None and (is_number(item) or pa.types.is_boolean(item)):
         return "scores"
+    inner = None if item is None else item_type(item)
+    if inner is not None and is_number(inner):
+        return "criteria"
     if item is not None and pa.types.is_struct(item) and is_span(item):
         return "spans" if {field.name for field in item.fields}.intersection(_REWARD_KEYS) else "errors"
     raise InputError(
-        f"column {column!r} is {kind}; labels are a list of numbers or booleans, or of objects with start and end "
-        f"in characters and, optionally, one of {', '.join(_REWARD_KEYS)}"
+        f"column {column!r} is {kind}; labels are a list of numbers or booleans, lists of criteria × sentences, or "
+        f"a list of objects with start and end in characters and, optionally, one of {', '.join(_REWARD_KEYS)}"
     )
 
 
@@ -71,6 +77,8 @@ def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tup
     text = contents_text(content)
     if unit == "scores":
         return labels_in_response(_labels(text, _scored_units(value, text, column), column), content)
+    if unit == "criteria":
+        return labels_in_response(sentence_labels(text, value, f"column {column!r}"), content)
     spans = _spans(value, text, column)
     if unit == "spans":
         return labels_in_response(_labels(text, _scored_spans(spans, column), column), content)

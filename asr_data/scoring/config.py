@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
+from asr_data.types import Criterion
 
 CONFIG_NAME = "asr_scorer.json"
 
@@ -227,6 +228,16 @@ class LabelsConfig(_Settings):
     form: Literal["value"] = "value"
     rewards: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Label as it stands in the data → reward, in place of the format's own rule; others keep that."""
+    criteria: dict[Criterion, FiniteFloat] = Field(default_factory=dict)
+    """Criterion → weight, for labels that are scores by the five criteria: the reward is the weighted mean of the
+    scores from 0 to 1, where a negative weight counts how far a score is from the best. Default: helpfulness,
+    correctness and coherence count alike."""
+
+    @model_validator(mode="after")
+    def _weighs(self) -> LabelsConfig:
+        if self.criteria and not any(self.criteria.values()):
+            raise ValueError("criteria: at least one weight must not be 0")
+        return self
 
 
 class RuleConfig(_Settings):

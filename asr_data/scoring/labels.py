@@ -13,9 +13,10 @@ import numpy as np
 
 from asr_data.errors import RowRejected
 from asr_data.response import content_spans, has_only_content, response_text
+from asr_data.rows.labelled.criteria import combine
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.protocol import Scored, ScorerInfo
-from asr_data.types import ByteRewards, Completion, Int32, RejectedRow, Row, Text
+from asr_data.types import ByteRewards, Completion, Int32, Label, RejectedRow, Row, Text
 
 RewardSpan: TypeAlias = tuple[int, int, float]
 """``(start, end, reward)``."""
@@ -27,11 +28,13 @@ class LabelScorer:
     A side without labels is unknown as a whole. A row is rejected where no side has any.
 
     Args:
-        config: rewards by the labels' names; a label that it does not name keeps the reward of its format.
+        config: rewards by the labels' names; a label that it does not name keeps the reward of its format, or that of
+            the weights by criterion.
     """
 
     def __init__(self, config: LabelsConfig) -> None:
-        settings = config.model_dump(mode="json")
+        # Without weights the fingerprint is what it was before there were any.
+        settings = config.model_dump(mode="json", exclude=None if config.criteria else {"criteria"})
         self.tokenizer = None
         self.info = ScorerInfo(
             name=config.kind,
@@ -41,7 +44,7 @@ class LabelScorer:
             settings=config.model_dump(mode="json", exclude_defaults=True),
             partial=True,
         )
-        self._rewards = config.rewards
+        self._rewards, self._criteria = config.rewards, config.criteria
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:  # noqa: ARG002 - there are none
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
@@ -58,10 +61,19 @@ class LabelScorer:
     def _completion(self, completion: Completion) -> ByteRewards:
         text = _contents_in_place(completion.content)
         labels = completion.labels or ()
-        spans = [(label.start, label.end, self._rewards.get(label.name, label.reward)) for label in labels]
+        spans = [(label.start, label.end, self._reward(label)) for label in labels]
         check_spans(spans, len(text), "label_mismatch")
         spans = _with_line_ends(spans, text)
         return spans_to_rewards(spans, len(text), _step_ends([span[:2] for span in spans], text))
+
+    def _reward(self, label: Label) -> float:
+        if label.name in self._rewards or not self._criteria:
+            return self._rewards.get(label.name, label.reward)
+        if not label.scores:
+            raise RowRejected(
+                "label_mismatch", f"criteria are weighed, but the label {label.name!r} has no scores by them"
+            )
+        return combine(label.scores, self._criteria)
 
 
 def _contents_in_place(content: Text) -> bytes:

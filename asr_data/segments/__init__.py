@@ -1,10 +1,33 @@
-"""From token rewards to segments: compiled kernels over flat buffers, without torch."""
+"""From token rewards to segments: the segmenters, and compiled kernels over flat buffers, without torch.
 
-from asr_data.segments.optimal import Optimal
-from asr_data.segments.pivot import Pivot
-from asr_data.segments.schmitt import Schmitt
+A segmenter is a settings object with a rule. Importing this compiles nothing: a kernel is imported when it is needed.
+"""
+
+from asr_data.segments.context import SplitContext
+from asr_data.segments.segmenters import (
+    BoundaryWeights,
+    Fixed,
+    Optimal,
+    Pivot,
+    Schmitt,
+    SegmenterConfig,
+    Sequence,
+    Step,
+    Token,
+)
 from asr_data.segments.split import Segmenter, split
-from asr_data.segments.step import Step
-from asr_data.segments.whole import Sequence, Token
 
-__all__ = ["split", "Segmenter", "Pivot", "Schmitt", "Optimal", "Step", "Token", "Sequence"]
+__all__ = [
+    "split",
+    "SplitContext",
+    "Schmitt",
+    "Optimal",
+    "BoundaryWeights",
+    "Pivot",
+    "Step",
+    "Fixed",
+    "Token",
+    "Sequence",
+    "SegmenterConfig",
+    "Segmenter",
+]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from asr_data.segments.context import per_row
 from asr_data.segments.rewards import segment_ends
-from asr_data.segments.split import per_row
 from asr_data.types import Float32, Float64, Int64
 
 

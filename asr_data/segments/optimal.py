@@ -27,15 +27,12 @@ last one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numba import njit
 
 from asr_data.errors import ConfigError
-from asr_data.segments.noise import estimate_sigma
-from asr_data.segments.split import per_row
 from asr_data.types import Float32, Float64, Int64
 
 PRUNE_EVERY = 8  # tokens; measured: the fastest of 1, 2, 4 and 8, with steps in the rewards and without
@@ -43,53 +40,34 @@ LAST = 2**63 - 1
 POSITION_BITS = 32  # a candidate's key is its number of segments, then its position
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Optimal:
-    """Cut where squared error plus penalty is least (paper eq. 14), exactly.
+def optimal_starts(values: Float32, row_offsets: Int64, penalties: Float64, weights: Float64 | None = None) -> Int64:
+    """Return the segment starts of least cost.
 
-    Attributes:
-        penalty: c², at least 0. ``"paper"`` is σ²; ``"bic"`` is ``2 σ² ln n`` with n the row's length.
-            With 0, segments are the runs of equal rewards.
-        sigma: the noise σ of ``"paper"`` and ``"bic"``, one number or float ``[R]``; None estimates one
-            number from all the values given, as ``asr_data.segments.noise`` says.
-        boundary: float ``[N]``, weights at least 0: starting a segment at token t costs ``c² · boundary[t]``.
-            The first segment of a row costs the same however the row is cut, so its weight has no effect.
-            None is 1 everywhere.
+    Args:
+        values: float32 ``[N]``.
+        row_offsets: int64 ``[R + 1]``.
+        penalties: float64 ``[R]``, c² of each row, at least 0. With 0, segments are the runs of equal rewards.
+        weights: float64 ``[N]``, at least 0: starting a segment at token t costs ``c² · weights[t]``. The first segment
+            of a row costs the same however the row is cut, so its weight has no effect. None is 1 everywhere.
+
+    Raises:
+        ConfigError: weights of another shape, or negative or not finite ones.
     """
+    given = np.empty(0, dtype=np.float64) if weights is None else np.ascontiguousarray(weights, dtype=np.float64)
+    if weights is not None and given.shape != values.shape:
+        raise ConfigError(f"boundary must have shape {values.shape}, got {given.shape}")
+    if not (np.isfinite(given) & (given >= 0)).all():
+        raise ConfigError("boundary weights must be finite and at least 0")
+    starts = np.empty(values.size, dtype=np.int64)
+    return starts[: _optimal(values, row_offsets, penalties, given, starts)].copy()
 
-    penalty: float | Literal["paper", "bic"] = "bic"
-    sigma: float | Float64 | None = None
-    boundary: Float64 | None = None
 
-    def __post_init__(self) -> None:
-        if isinstance(self.penalty, str) and self.penalty not in ("paper", "bic"):
-            raise ConfigError(f'penalty must be a number, "paper" or "bic", got {self.penalty!r}')
-
-    def starts(self, values: Float32, row_offsets: Int64) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
-        if self.boundary is None:
-            weights = np.empty(0, dtype=np.float64)
-        else:
-            weights = np.ascontiguousarray(self.boundary, dtype=np.float64)
-            if weights.shape != values.shape:
-                raise ConfigError(f"boundary must have shape {values.shape}, got {weights.shape}")
-            if not (np.isfinite(weights) & (weights >= 0)).all():
-                raise ConfigError("boundary weights must be finite and at least 0")
-        starts = np.empty(values.size, dtype=np.int64)
-        count = _optimal(values, row_offsets, self._penalties(values, row_offsets), weights, starts)
-        return starts[:count].copy()
-
-    def _penalties(self, values: Float32, row_offsets: Int64) -> Float64:
-        """Return c² of every row, float64 ``[R]``."""
-        rows = row_offsets.size - 1
-        if not isinstance(self.penalty, str):
-            return per_row("penalty", self.penalty, rows, minimum=0)
-        sigma = estimate_sigma(values, row_offsets) if self.sigma is None else self.sigma
-        variance = per_row("sigma", sigma, rows, minimum=0) ** 2
-        if self.penalty == "paper":
-            return variance
-        lengths = np.maximum(np.diff(row_offsets), 1)  # an empty row has no segments, whatever its penalty
-        return 2 * variance * np.log(lengths)
+def named_penalties(name: Literal["paper", "bic"], sigma: Float64, row_offsets: Int64) -> Float64:
+    """Return c² of every row, float64 ``[R]``: ``paper`` is σ², ``bic`` is ``2 σ² ln n`` with n the row's length."""
+    if name == "paper":
+        return sigma**2
+    lengths = np.maximum(np.diff(row_offsets), 1)  # an empty row has no segments, whatever its penalty
+    return 2 * sigma**2 * np.log(lengths)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

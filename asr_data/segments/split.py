@@ -7,42 +7,48 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asr_data.errors import ConfigError, InputError
-from asr_data.types import Float32, Float64, Int64
+from asr_data.errors import InputError
+from asr_data.segments.context import SplitContext
+from asr_data.types import Float32, Int64
 
 
 class Segmenter(Protocol):
     """Anything that says where segments start.
 
-    ``starts(values, row_offsets)`` gets checked input: ``values`` float32 ``[N]``, finite, and
-    ``row_offsets`` int64 ``[R + 1]``, ascending from 0 to N. It returns int64 flat indices into ``values``,
-    ascending; the first start of every row that is not empty is the row's offset, and an empty row has none.
+    ``starts(values, row_offsets, context)`` gets checked input: ``values`` float32 ``[N]``, finite, and ``row_offsets``
+    int64 ``[R + 1]``, ascending from 0 to N. It returns int64 flat indices into ``values``, ascending; the first start
+    of every row that is not empty is the row's offset, and an empty row has none.
     """
 
-    def starts(self, values: Float32, row_offsets: Int64) -> Int64:
+    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts."""
         ...
 
 
-def split(values: ArrayLike, row_offsets: ArrayLike, segmenter: Segmenter) -> Int64:
+def split(
+    values: ArrayLike,
+    row_offsets: ArrayLike,
+    segmenter: Segmenter,
+    context: SplitContext = SplitContext(),  # noqa: B008 - frozen
+) -> Int64:
     """Cut rows of token rewards into segments.
 
     Args:
         values: ``[N]`` token rewards of all rows, one after the other; taken as float32.
         row_offsets: ``[R + 1]``; row ``r`` is ``values[row_offsets[r]:row_offsets[r + 1]]``.
         segmenter: the rule, such as ``Schmitt(delta=0.1)``.
+        context: what is known of the rows beside their rewards, such as the baseline.
 
     Returns:
-        int64 ``[K]``, flat indices into ``values`` at which segments start, ascending. A segment ends where
-        the next one starts, or at the end of its row.
+        int64 ``[K]``, flat indices into ``values`` at which segments start, ascending. A segment ends where the next
+        one starts, or at the end of its row.
 
     Raises:
-        InputError: wrong shape or type, offsets that do not ascend from 0 to N, or a reward that is not
-        finite.
-        ConfigError: a setting of the segmenter that cannot be right or does not fit the arrays.
+        InputError: wrong shape or type, offsets that do not ascend from 0 to N, or a reward that is not finite.
+        ConfigError: something in the context that cannot be right or does not fit the arrays.
     """
     flat_values, offsets = check_rows(values, row_offsets)
-    return segmenter.starts(flat_values, offsets)
+    return segmenter.starts(flat_values, offsets, context)
 
 
 def check_rows(values: ArrayLike, row_offsets: ArrayLike) -> tuple[Float32, Int64]:
@@ -81,21 +87,3 @@ def _as_offsets(row_offsets: ArrayLike, size: int) -> Int64:
         row = int(falls[0])
         raise InputError(f"row_offsets must not descend; row {row} runs from {offsets[row]} to {offsets[row + 1]}")
     return offsets
-
-
-def per_row(name: str, setting: float | ArrayLike, rows: int, *, minimum: float = -np.inf) -> Float64:
-    """Return a setting as float64 ``[rows]``, from one number or one per row.
-
-    ConfigError if it does not fit.
-    """
-    given = np.asarray(setting, dtype=np.float64)
-    if given.ndim > 1 or (given.ndim == 1 and given.shape != (rows,)):
-        raise ConfigError(
-            f"{name} must be one number or one per row ({rows} rows), got an array of shape {given.shape}"
-        )
-    wrong = ~np.isfinite(given) | (given < minimum)
-    if wrong.any():
-        allowed = "finite" if minimum == -np.inf else f"finite and at least {minimum:g}"
-        where = f", row {int(np.argmax(wrong))}" if given.ndim else ""
-        raise ConfigError(f"{name}{where}: must be {allowed}, got {given[wrong].flat[0]}")
-    return np.ascontiguousarray(np.broadcast_to(given, (rows,)))

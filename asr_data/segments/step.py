@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from asr_data.errors import ConfigError
-from asr_data.types import Bool, Float32, Int64
+from asr_data.types import Bool, Int64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """Cut where the caller says that steps start: sentence ends, newlines, or the scorer's own steps.
+def step_starts(step_start: Bool | None, shape: tuple[int, ...], row_offsets: Int64) -> Int64:
+    """Return the tokens that start a step, and the first of each row.
 
-    Attributes:
-        step_start: bool ``[N]``, true at tokens that start a step. A row's first token always does.
+    Raises:
+        ConfigError: ``step_start`` is missing or not bool of this shape.
     """
-
-    step_start: Bool
-
-    def starts(self, values: Float32, row_offsets: Int64) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
-        given = np.asarray(self.step_start)
-        if given.dtype != np.bool_ or given.shape != values.shape:
-            raise ConfigError(
-                f"step_start must be bool of shape {values.shape}, got dtype {given.dtype} and shape {given.shape}"
-            )
-        cuts = given.copy()
-        cuts[row_offsets[:-1][row_offsets[:-1] < row_offsets[1:]]] = True
-        return np.flatnonzero(cuts).astype(np.int64, copy=False)
+    given = np.asarray(step_start)
+    if given.dtype != np.bool_ or given.shape != shape:
+        got = "nothing" if step_start is None else f"dtype {given.dtype} and shape {given.shape}"
+        raise ConfigError(f"step_start must be bool of shape {shape}, got {got}; give it as SplitContext(step_start=…)")
+    cuts = given.copy()
+    cuts[row_offsets[:-1][row_offsets[:-1] < row_offsets[1:]]] = True
+    return np.flatnonzero(cuts).astype(np.int64, copy=False)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_serializer, model_validator
+
+from asr_data.types import Criterion
 
 Learn: TypeAlias = Literal["all", "preferences", "labels"]
 Part: TypeAlias = Literal["all", "train", "test"]
 
-_READING: Final = ("split", "name", "revision", "group", "scale")
+_READING: Final = ("split", "name", "revision", "group", "scale", "criteria")
+_WEIGHT: Final = re.compile(r"([+-]?)(?:(\d*\.?\d+)\*)?(\w+)")
 
 
 class SourceConfig(BaseModel):
     """One source of training data, typed as ``INPUT`` or ``INPUT:WORD,WORD…``.
 
     A word is ``preferences`` or ``labels`` (what to learn), ``train`` or ``test`` (what to learn from or to measure
-    on), ``split=``, ``name=``, ``revision=`` (as for ``run``), ``group=COLUMN``, ``scale=LOW..HIGH``, or a role of
-    ``run --columns`` such as ``chosen=COLUMN`` or ``format=NAME``.
+    on), ``split=``, ``name=``, ``revision=`` (as for ``run``), ``group=COLUMN``, ``scale=LOW..HIGH``,
+    ``criteria=helpfulness+coherence-verbosity``, or a role of ``run --columns`` such as ``chosen=COLUMN`` or
+    ``format=NAME``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +44,8 @@ class SourceConfig(BaseModel):
     """Column whose equal values are held out together; default: equal first user turns are."""
     scale: tuple[float, float] = (0.0, 1.0)
     """Rewards of labels that are worst and best; they become the targets 0 and 1."""
+    criteria: dict[Criterion, FiniteFloat] = Field(default_factory=dict)
+    """Criterion → weight; see :class:`asr_data.scoring.config.LabelsConfig`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -47,6 +54,8 @@ class SourceConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> SourceConfig:
+        if self.criteria and not any(self.criteria.values()):
+            raise ValueError("criteria: at least one weight must not be 0")
         if not self.scale[0] < self.scale[1]:
             raise ValueError(f"scale={self.scale[0]:g}..{self.scale[1]:g}: the first number must be the lower one")
         return self
@@ -57,6 +66,7 @@ class SourceConfig(BaseModel):
         named = {key: getattr(self, key) for key in ("split", "name", "revision", "group")}
         words += [f"{key}={value}" for key, value in named.items() if value is not None]
         words += [] if self.scale == (0.0, 1.0) else [f"scale={self.scale[0]:g}..{self.scale[1]:g}"]
+        words += [f"criteria={_weights(self.criteria)}"] if self.criteria else []
         words += [f"{role}={column}" for role, column in self.columns.items()]
         return f"{self.input}:{','.join(words)}" if words else self.input
 
@@ -89,7 +99,24 @@ def _parsed(typed: str) -> dict[str, Any]:
         fields[field] = known
     if "scale" in fields:
         fields["scale"] = tuple(fields["scale"].split(".."))
+    if "criteria" in fields:
+        fields["criteria"] = _parsed_weights(fields["criteria"])
     return {**fields, "columns": columns}
+
+
+def _parsed_weights(typed: str) -> dict[str, float]:
+    """``helpfulness+0.5*coherence-verbosity`` as criterion → weight."""
+    found = list(_WEIGHT.finditer(typed))
+    if "".join(match.group() for match in found) != typed:
+        raise ValueError(f"criteria={typed}: write criteria with + and - between them: helpfulness-0.5*verbosity")
+    return {name: float(f"{sign}{factor or 1}") for sign, factor, name in (match.groups() for match in found)}
+
+
+def _weights(criteria: Mapping[Criterion, float]) -> str:
+    """What :func:`_parsed_weights` reads."""
+    signs = {name: "-" if weight < 0 else "+" for name, weight in criteria.items()}
+    factors = {name: "" if abs(weight) == 1 else f"{abs(weight)!r}*" for name, weight in criteria.items()}
+    return "".join(f"{signs[name]}{factors[name]}{name}" for name in criteria).removeprefix("+")
 
 
 class TrainingConfig(BaseModel):
@@ -107,8 +134,10 @@ class TrainingConfig(BaseModel):
     """Adapt only this many of the last layers; the layers below need no backward pass."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A source with T tokens gets a share of the training in proportion to ``T ** mixing``."""
-    max_tokens: Annotated[int, Field(ge=1)] = 2_000_000
-    """Training tokens in all; a source is repeated in a new order when it runs out."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Train on every example this many times, whatever its source's size; in place of ``max_tokens``."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Training tokens in all; a source is repeated in a new order when it runs out. Without ``epochs``: 2,000,000."""
     batch_tokens: Annotated[int, Field(ge=64)] = 4096
     """Tokens per optimiser step."""
     micro_batch_tokens: Annotated[int, Field(ge=64)] = 2048
@@ -125,6 +154,12 @@ class TrainingConfig(BaseModel):
     seed: int = 17
     checkpoint_steps: Annotated[int, Field(ge=1)] = 50
     """Optimiser steps between checkpoints and lines of the curve."""
+
+    @model_validator(mode="after")
+    def _ends_once(self) -> TrainingConfig:
+        if self.epochs is not None and self.max_tokens is not None:
+            raise ValueError("epochs and max_tokens both say how long to train; give one of them")
+        return self
 
 
 def sources_of_old_options(

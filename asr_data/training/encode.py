@@ -14,7 +14,7 @@ from asr_data.scoring.config import PromptConfig
 from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.training.examples import Example, Goal
+from asr_data.training.examples import Goal, TrainingExample
 from asr_data.types import ByteRewards, Float32
 
 PROMPT: Final = PromptConfig(strings="turns")
@@ -45,7 +45,7 @@ class Unit:
     Attributes:
         group: identity of the question.
         source: source and goal, which figures are given for.
-        goal: see :class:`asr_data.training.examples.Example`.
+        goal: see :class:`asr_data.training.examples.TrainingExample`.
         sequences: a pair (chosen first), or one response.
         preferred: the verdict; of a pair, True.
     """
@@ -63,7 +63,7 @@ class Unit:
 
 
 def encode_examples(
-    examples: Iterable[Example], tokenizer: Tokenizer, max_length: int, name: str
+    examples: Iterable[TrainingExample], tokenizer: Tokenizer, max_length: int, name: str
 ) -> tuple[list[Unit], Counter[str]]:
     """Tokenise examples of the source called ``name``; what cannot be used is counted by reason."""
     units: list[Unit] = []
@@ -83,7 +83,7 @@ def encode_examples(
     return units, skipped
 
 
-def _encode(example: Example, tokenizer: Tokenizer, name: str) -> Unit:
+def _encode(example: TrainingExample, tokenizer: Tokenizer, name: str) -> Unit:
     row = as_prompted(example.row, PROMPT)
     aligned = align(row, tokenizer)
     first = len(aligned.prompt_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,15 +16,13 @@ from asr_data.rows.columns import column_value
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.labels import LabelScorer
 from asr_data.training.config import SourceConfig
-from asr_data.types import ByteRewards, RejectedRow, Row, Text
+from asr_data.types import ByteRewards, Criterion, RejectedRow, Row, Text
 
 Goal: TypeAlias = Literal["pair", "verdict", "labels"]
 
-_LABELS = LabelScorer(LabelsConfig())
-
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """What one loss is computed on.
 
     Attributes:
@@ -41,7 +40,7 @@ class Example:
     targets: ByteRewards | None = None
 
 
-def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Example]:
+def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[TrainingExample]:
     """The examples of one row, pairs and verdicts first.
 
     Args:
@@ -57,24 +56,29 @@ def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[Examp
     group = _group(row, config.group)
     examples = []
     if config.learn != "labels" and (len(row.completions) == 2 or verdicts):
-        examples.append(Example(group, "pair" if len(row.completions) == 2 else "verdict", bare))
+        examples.append(TrainingExample(group, "pair" if len(row.completions) == 2 else "verdict", bare))
     labelled = any(completion.labels for completion in row.completions)
     if config.learn != "preferences" and (labelled or not examples):
-        examples += _labelled(bare, group, config.scale)
+        examples += _labelled(bare, group, config)
     if not examples:
         raise RowRejected("no_preference", "a single response without a verdict")
     return examples
 
 
-def _labelled(row: Row, group: str, scale: tuple[float, float]) -> Iterator[Example]:
+def _labelled(row: Row, group: str, config: SourceConfig) -> Iterator[TrainingExample]:
     """One example for each response with labels, which say the same of the same bytes as in ``run --kind labels``."""
-    (scored,) = _LABELS.score([row])
+    (scored,) = _scorer(tuple(config.criteria.items())).score([row])
     if isinstance(scored, RejectedRow):
         raise RowRejected(scored.code, scored.message)
     for completion, rewards in zip(row.completions, scored, strict=True):
         if completion.labels:
-            targets = replace(rewards, span_reward=_scaled(rewards, scale))
-            yield Example(group, "labels", replace(row, completions=(completion,)), targets)
+            targets = replace(rewards, span_reward=_scaled(rewards, config.scale))
+            yield TrainingExample(group, "labels", replace(row, completions=(completion,)), targets)
+
+
+@cache
+def _scorer(criteria: tuple[tuple[Criterion, float], ...]) -> LabelScorer:
+    return LabelScorer(LabelsConfig(criteria=dict(criteria)))
 
 
 def _scaled(rewards: ByteRewards, scale: tuple[float, float]) -> np.ndarray:
@@ -88,7 +92,7 @@ def _scaled(rewards: ByteRewards, scale: tuple[float, float]) -> np.ndarray:
     return ((rewards.span_reward - low) / (high - low)).astype(np.float32)
 
 
-def identity(example: Example) -> int:
+def identity(example: TrainingExample) -> int:
     """A hash that is equal for equal prompt, text and labels: 64 bits stand for the texts, to save memory."""
     (completion,) = example.row.completions
     prompt = example.row.prompt

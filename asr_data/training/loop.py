@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ from asr_data.training.encode import Unit
 from asr_data.training.objective import unit_loss
 from asr_data.types import Float32
 
+DEFAULT_MAX_TOKENS: Final = 2_000_000
+"""Training tokens where neither these nor epochs are asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class OptimiserStep:
@@ -34,35 +39,40 @@ class OptimiserStep:
 
 
 def plan_steps(units: Sequence[Unit], config: TrainingConfig) -> list[OptimiserStep]:
-    """Order of all training, in steps of ``batch_tokens`` until ``max_tokens``.
+    """Order of all training, in steps of ``batch_tokens``, until ``max_tokens`` or for as many ``epochs``.
 
     Sources are mixed so that each gets tokens in proportion to its size to the power of ``mixing``; inside a
-    source, units come in shuffled epochs.
+    source, units come in shuffled epochs. With ``epochs``, a source that was used up that often is left while the
+    others go on, and the last step may be smaller.
     """
     sizes: dict[str, int] = {}
     for unit in units:
         sizes[unit.source] = sizes.get(unit.source, 0) + unit.tokens
-    streams = {source: _epochs(units, source, config.seed) for source in sorted(sizes)}
+    streams = {source: _epochs(units, source, config.seed, config.epochs) for source in sorted(sizes)}
     drawn = dict.fromkeys(streams, 0)
+    limit = math.inf if config.epochs else config.max_tokens or DEFAULT_MAX_TOKENS
     steps: list[OptimiserStep] = []
     total, members, size = 0, list[int](), 0
-    while total < config.max_tokens:
+    while streams and total < limit:
         source = min(streams, key=lambda s: (drawn[s] / sizes[s] ** config.mixing, s))
-        i = next(streams[source])
-        members.append(i)
-        drawn[source] += units[i].tokens
-        size += units[i].tokens
-        if size >= config.batch_tokens:
+        i = next(streams[source], None)
+        if i is None:
+            del streams[source]
+        else:
+            members.append(i)
+            drawn[source] += units[i].tokens
+            size += units[i].tokens
+        if members and (size >= config.batch_tokens or not streams):
             steps.append(OptimiserStep(_micro_batches(units, members, config.micro_batch_tokens), len(members), size))
             total, members, size = total + size, [], 0
     return steps
 
 
-def _epochs(units: Sequence[Unit], source: str, seed: int) -> Iterator[int]:
-    """Positions of a source's units, for ever, each epoch in a new order."""
+def _epochs(units: Sequence[Unit], source: str, seed: int, epochs: int | None) -> Iterator[int]:
+    """Positions of a source's units, each epoch in a new order; for ever where ``epochs`` is None."""
     rng = random.Random(f"{seed} {source}")  # noqa: S311 - not for secrets
     order = [i for i, unit in enumerate(units) if unit.source == source]
-    while True:
+    for _ in itertools.repeat(None) if epochs is None else range(epochs):
         rng.shuffle(order)
         yield from order
 

@@ -16,7 +16,7 @@ from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import Example, Goal, examples_of, identity
+from asr_data.training.examples import Goal, TrainingExample, examples_of, identity
 from asr_data.types import RejectedRow
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class SourceData:
     fingerprint: str
     rows: int
     used: int
-    examples: list[Example] = field(repr=False)
+    examples: list[TrainingExample] = field(repr=False)
     left_out: dict[str, int]
     first_left_out: dict[str, str]
     repeated: int
@@ -92,7 +92,7 @@ def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
     except InputError as error:
         raise InputError(f"{source.description}: {error}") from error
     _check(config, layout, source)
-    examples: list[Example] = []
+    examples: list[TrainingExample] = []
     left_out: Counter[str] = Counter()
     first: dict[str, str] = {}
     seen: set[int] = set()
@@ -153,7 +153,7 @@ def _check(config: SourceConfig, layout: Layout, source: Source) -> None:
         )
 
 
-def _is_new(example: Example, seen: set[int]) -> bool:
+def _is_new(example: TrainingExample, seen: set[int]) -> bool:
     key = identity(example)
     if key in seen:
         return False

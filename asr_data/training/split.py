@@ -17,10 +17,10 @@ class Grouped(Protocol):
         """Identity of the question."""
 
 
-Example = TypeVar("Example", bound=Grouped)
+GroupedT = TypeVar("GroupedT", bound=Grouped)
 
 
-def hold_out(examples: Iterable[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out(examples: Iterable[GroupedT], fraction: float, seed: int) -> tuple[list[GroupedT], list[GroupedT]]:
     """Split examples into a training part and a held-out part, by group.
 
     A group's part depends on ``(seed, group)`` alone, through SHA-256: not on the order of the examples, on
@@ -40,8 +40,8 @@ def hold_out(examples: Iterable[Example], fraction: float, seed: int) -> tuple[l
     """
     if not 0.0 <= fraction <= 1.0:
         raise ConfigError(f"fraction to hold out is {fraction}; it must be between 0 and 1")
-    train: list[Example] = []
-    held_out: list[Example] = []
+    train: list[GroupedT] = []
+    held_out: list[GroupedT] = []
     for example in examples:
         part = held_out if _position(seed, example.group) < fraction else train
         part.append(example)

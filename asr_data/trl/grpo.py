@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
 from asr_data.boundaries import step_starts
+from asr_data.config import PairBaseline
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.losses import adaptive_mask
 from asr_data.response import code_points
@@ -87,10 +88,15 @@ class AdaptiveGRPOTrainer(GRPOTrainer):
         ratio = self.accelerator.gather(scored.float().to(ids.device)).mean()
         self._metrics[mode]["mask/scored"].append(ratio.item())
         local = [rewards, valid.cpu(), steps, ends.cpu(), output["advantages"].cpu() > 0, scored]
-        everything, first = self._everywhere(local) if self._mask_settings["baseline"] == "pair" else (local, 0)
+        everything, first = self._everywhere(local) if self._over_groups() else (local, 0)
         generations = self.num_generations if mode == "train" else self.num_generations_eval
         mask = self._cut(everything, generations)
         return mask[first : first + len(ids), : ids.shape[1]].to(ids.device)
+
+    def _over_groups(self) -> bool:
+        """Whether a completion's mask depends on others of its group."""
+        baseline = self._mask_settings["baseline"]
+        return baseline == "pair" or isinstance(baseline, PairBaseline)
 
     def _token_rewards(self, prompts: Sequence[Any], given: Sequence[list[int]]) -> list[tuple[Float32, Bool] | None]:
         """Rewards and step starts of each completion's tokens, float32 and bool ``[tokens]``, or None."""

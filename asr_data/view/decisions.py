@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from asr_data.config import BaselineConfig, MaskConfig, SchmittConfig
-from asr_data.masks.baseline import baselines
+from asr_data.config import BaselineConfig, MaskConfig, Schmitt
+from asr_data.masks.baseline import Responses
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage import AnnotatedDirectory, Manifest
@@ -92,7 +92,8 @@ def _baselines(
     running: float | None = None,
 ) -> tuple[Any, float | None]:
     rows, sides = rewards.shape
-    flat, after = baselines(config, rewards.ravel(), np.repeat(np.arange(rows), sides), statistics, running)
+    responses = Responses(rewards.ravel(), np.repeat(np.arange(rows), sides), statistics, running)
+    flat, after = config.values(responses)
     return flat.reshape(rows, sides), after
 
 
@@ -106,13 +107,13 @@ def _sequence_rewards(annotated: AnnotatedDirectory) -> Any:
 
 
 def _delta(manifest: Manifest, config: MaskConfig, columns: Mapping[str, Any], side: Side) -> float | None:
-    if not isinstance(config.segmenter, SchmittConfig):
+    if not isinstance(config.segmenter, Schmitt):
         return None
-    if config.segmenter.delta != "auto":
-        return config.segmenter.delta
+    if not config.segmenter.needs_sigma:
+        return config.segmenter.half_width(0.0)
     if config.noise == "dataset":
         sigma = manifest.statistics.get("sigma")
-        return None if sigma is None else config.segmenter.k * sigma
+        return None if sigma is None else config.segmenter.half_width(sigma)
     rewards = np.array(columns[f"{manifest.prefix}{side}_token_reward"], dtype=np.float32)
     sigma = float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])
-    return config.segmenter.k * sigma
+    return config.segmenter.half_width(sigma)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data_cli import models, settings
+from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
     print_commands,
@@ -20,9 +20,19 @@ from asr_data_cli.console import (
     shell_words,
     standard_output,
 )
-from asr_data_cli.models import ModelOptions, RayOptions
+from asr_data_cli.option_groups import (
+    EndOptions,
+    InputOptions,
+    MachineOptions,
+    MaskOptions,
+    ModelOptions,
+    RayOptions,
+    ScoringOptions,
+    TemplateOptions,
+    WritingOptions,
+)
 from asr_data_cli.progress import progress
-from asr_data_cli.settings import Checks, MaskOptions
+from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
     from asr_data.pipeline import Summary
@@ -51,92 +61,44 @@ MASK_EXAMPLES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InputOptions:
-    """Where the rows are and how to read them."""
-
-    location: str
-    split: str | None
-    name: str | None
-    revision: str | None
-    columns: dict[str, str]
-
-
 def run(
-    location: opt.InputArgument,
+    source: InputOptions,
     output: opt.Output,
-    split: opt.Split = None,
-    name: opt.Name = None,
-    revision: opt.Revision = None,
-    columns: opt.Columns = None,
-    model: opt.Model = "builtin",
-    kind: opt.Kind = "auto",
-    preset: opt.Preset = None,
-    scorer_config: opt.ScorerSettings = None,
-    reference: opt.Reference = None,
-    allow_pickle: opt.AllowPickle = False,
-    logprobs: opt.Logprobs = None,
+    model: ModelOptions,
+    scoring: ScoringOptions,
+    mask: MaskOptions,
+    writing: WritingOptions,
+    end: EndOptions,
+    machines: MachineOptions,
+    templates: TemplateOptions,
     tokenizer: opt.Tokenizer = None,
-    dtype: opt.Dtype = "auto",
-    device: opt.Device = "auto",
-    batch_tokens: opt.BatchTokens = "auto",
-    max_length: opt.MaxLength = None,
-    segmenter: opt.Segmenter = "optimal",
-    tau: opt.Tau = None,
-    delta: opt.Delta = None,
-    penalty: opt.Penalty = None,
-    boundary: opt.Boundary = None,
-    reward: opt.Reward = "value",
-    sequence_reward: opt.SequenceReward = "mean",
-    segment_reward: opt.SegmentReward = "mean",
-    noise: opt.Noise = "dataset",
-    baseline: opt.Baseline = "pair",
-    on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
-    template_date: opt.TemplateDate = None,
-    shard_rows: opt.ShardRows = 10_000,
-    prefix: opt.Prefix = "",
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
-    num_shards: opt.NumShards = None,
-    shard_index: opt.ShardIndex = None,
-    ray: opt.Ray = None,
-    ray_workers: opt.RayWorkers = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
-    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
-    scoring = ScoringConfig(
-        dtype=dtype,
-        device=device,
-        batch_tokens=checks.attempt(lambda: settings.batch_tokens(batch_tokens), "auto"),
-        max_length=max_length,
-    )
-    typed = MaskOptions(
-        segmenter, tau, delta, penalty, boundary, baseline,
-        reward, sequence_reward, segment_reward, noise, on_empty, end_token,
-    )  # fmt: skip
-    mask_settings = settings.mask_config(typed, checks)
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
-    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
-    day = checks.attempt(lambda: settings.template_date(template_date), None)
-    on_ray = _ray(ray, ray_workers, checks)
+    columns = source.roles(checks)
+    scoring_settings = scoring.config(checks)
+    mask_settings = mask.config(checks)
+    end.check(checks)
+    part = machines.part(checks)
+    cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     summary = annotate(
-        InputOptions(location, split, name, revision, found_columns),
+        source,
         output,
-        ModelOptions(model, kind, tokenizer, preset, scorer_config, reference, allow_pickle, logprobs),
-        scoring,
+        model,
+        scoring_settings,
         mask_settings,
-        OutputConfig(shard_rows=shard_rows, prefix=prefix),
+        writing.config(),
+        columns=columns,
+        tokenizer=tokenizer,
         part=part,
-        ray=on_ray,
+        ray=cluster,
         template_date=day,
-        resume=resume,
-        overwrite=overwrite,
+        resume=end.resume,
+        overwrite=end.overwrite,
     )
-    finish(summary, strict=strict, part=part)
+    finish(summary, strict=end.strict, part=part)
 
 
 def annotate(
@@ -147,6 +109,8 @@ def annotate(
     mask_settings: MaskConfig,
     writing: OutputConfig,
     *,
+    columns: Mapping[str, str],
+    tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
     template_date: date | None = None,
@@ -158,10 +122,10 @@ def annotate(
     from asr_data.text.probe import check_template
 
     console = standard_output()
-    source, layout = _open_input(source_options)
+    source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
     rows = pipeline.first_rows(source, layout)
-    named = None if model_options.tokenizer is None else models.named_tokenizer(model_options.tokenizer)
+    named = None if tokenizer is None else models.named_tokenizer(tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
     with models.opened(model_options, scoring, source_options.location, ray, rows) as found:
@@ -191,75 +155,51 @@ def annotate(
 
 
 def score(
-    location: opt.InputArgument,
+    source: InputOptions,
     output: opt.Output,
-    split: opt.Split = None,
-    name: opt.Name = None,
-    revision: opt.Revision = None,
-    columns: opt.Columns = None,
-    model: opt.Model = "builtin",
-    kind: opt.Kind = "auto",
-    preset: opt.Preset = None,
-    scorer_config: opt.ScorerSettings = None,
-    reference: opt.Reference = None,
-    allow_pickle: opt.AllowPickle = False,
-    logprobs: opt.Logprobs = None,
-    dtype: opt.Dtype = "auto",
-    device: opt.Device = "auto",
-    batch_tokens: opt.BatchTokens = "auto",
-    max_length: opt.MaxLength = None,
-    template_date: opt.TemplateDate = None,
-    shard_rows: opt.ShardRows = 10_000,
-    prefix: opt.Prefix = "",
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
-    num_shards: opt.NumShards = None,
-    shard_index: opt.ShardIndex = None,
-    ray: opt.Ray = None,
-    ray_workers: opt.RayWorkers = None,
+    model: ModelOptions,
+    scoring: ScoringOptions,
+    writing: WritingOptions,
+    end: EndOptions,
+    machines: MachineOptions,
+    templates: TemplateOptions,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
 
     checks = Checks()
-    found_columns: dict[str, str] = checks.attempt(lambda: settings.columns(columns or ()), {})
-    scoring = ScoringConfig(
-        dtype=dtype,
-        device=device,
-        batch_tokens=checks.attempt(lambda: settings.batch_tokens(batch_tokens), "auto"),
-        max_length=max_length,
-    )
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
-    part = checks.attempt(lambda: settings.part(num_shards, shard_index), None)
-    day = checks.attempt(lambda: settings.template_date(template_date), None)
-    on_ray = _ray(ray, ray_workers, checks)
+    columns = source.roles(checks)
+    scoring_settings = scoring.config(checks)
+    end.check(checks)
+    part = machines.part(checks)
+    cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     console = standard_output()
-    source, layout = _open_input(InputOptions(location, split, name, revision, found_columns))
-    _print_input(console, source, layout)
-    asked = ModelOptions(model, kind, None, preset, scorer_config, reference, allow_pickle, logprobs)
-    with models.opened(asked, scoring, location, on_ray, pipeline.first_rows(source, layout)) as found:
+    rows, layout = _open_input(source, columns)
+    _print_input(console, rows, layout)
+    seen = pipeline.first_rows(rows, layout)
+    with models.opened(model, scoring_settings, source.location, cluster, seen) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(
-                source,
+                rows,
                 layout,
                 output,
                 found.scorer,
                 reference=found.reference,
-                scoring=scoring,
-                writing=OutputConfig(shard_rows=shard_rows, prefix=prefix),
+                scoring=scoring_settings,
+                writing=writing.config(),
                 part=part,
                 pool=found.pool,
                 template_date=day,
-                resume=resume,
-                overwrite=overwrite,
+                resume=end.resume,
+                overwrite=end.overwrite,
                 progress=reporter,
             )
     if part is None:
         models.print_mid_response(console, summary.path, found.scorer)
-    finish_scored(summary, strict=strict, part=part)
+    finish_scored(summary, strict=end.strict, part=part)
 
 
 def mask(
@@ -268,35 +208,18 @@ def mask(
         typer.Argument(metavar="DIR_WITH_SCORES", help="What `run` or `score` wrote.", show_default=False),
     ],
     output: opt.Output,
+    mask: MaskOptions,
+    end: EndOptions,
+    templates: TemplateOptions,
     tokenizer: opt.MaskTokenizer = None,
-    segmenter: opt.Segmenter = "optimal",
-    tau: opt.Tau = None,
-    delta: opt.Delta = None,
-    penalty: opt.Penalty = None,
-    boundary: opt.Boundary = None,
-    reward: opt.Reward = "value",
-    sequence_reward: opt.SequenceReward = "mean",
-    segment_reward: opt.SegmentReward = "mean",
-    noise: opt.Noise = "dataset",
-    baseline: opt.Baseline = "pair",
-    on_empty: opt.OnEmpty = "keep-all",
-    end_token: opt.EndToken = "keep",  # noqa: S107 - no password
-    template_date: opt.TemplateDate = None,
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    strict: opt.Strict = False,
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
     from asr_data import pipeline
 
     checks = Checks()
-    typed = MaskOptions(
-        segmenter, tau, delta, penalty, boundary, baseline,
-        reward, sequence_reward, segment_reward, noise, on_empty, end_token,
-    )  # fmt: skip
-    mask_settings = settings.mask_config(typed, checks)
-    checks.attempt(lambda: settings.write_over(resume=resume, overwrite=overwrite), None)
-    day = checks.attempt(lambda: settings.template_date(template_date), None)
+    mask_settings = mask.config(checks)
+    end.check(checks)
+    day = templates.day(checks)
     checks.finish()
     policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
@@ -306,11 +229,11 @@ def mask(
             policy,
             mask=mask_settings,
             template_date=day,
-            resume=resume,
-            overwrite=overwrite,
+            resume=end.resume,
+            overwrite=end.overwrite,
             progress=reporter,
         )
-    finish(summary, strict=strict)
+    finish(summary, strict=end.strict)
 
 
 def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
@@ -366,19 +289,11 @@ def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
         raise typer.Exit(ROWS_REJECTED)
 
 
-def _ray(address: str | None, workers: int | None, checks: Checks) -> RayOptions | None:
-    if address is None:
-        if workers is not None:
-            checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
-        return None
-    return RayOptions(address, workers)
-
-
-def _open_input(options: InputOptions) -> tuple[Source, Layout]:
+def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Source, Layout]:
     from asr_data.rows import detect, first_records, open_source
 
     source = open_source(options.location, split=options.split, name=options.name, revision=options.revision)
-    return source, detect(source.schema, first_records(source), options.columns)
+    return source, detect(source.schema, first_records(source), columns)
 
 
 def _print_input(console: Console, source: Source, layout: Layout) -> None:

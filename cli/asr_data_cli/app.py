@@ -31,14 +31,17 @@ from asr_data_cli import (
     validate,
 )
 from asr_data_cli.console import print_error
+from asr_data_cli.option_groups import with_options
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
 FAILED = 1
 WRONG_USAGE = 2
-_RESUMED = "The shard at work is dropped, those before it stay: the same command goes on, with or without --resume."
+_RESUMED = (
+    "The unfinished shard is discarded, finished ones are kept: the same command continues, with or without --resume."
+)
 _HINTS = {
     **dict.fromkeys(("run", "score", "mask", "merge"), _RESUMED),
-    "judge": "Every verdict so far is kept: the same command goes on from there.",
+    "judge": "Every verdict so far is kept: the same command continues from there.",
 }
 
 
@@ -67,7 +70,7 @@ class Commands(TyperGroup):
                 raise
             print_error(
                 f"{type(error).__name__}: {error}",
-                hint="This was not foreseen. For the traceback: asr-annotate --debug COMMAND …",
+                hint="This is a bug in asr-data. For the traceback: asr-annotate --debug COMMAND …",
             )
             raise typer.Exit(FAILED) from error
 
@@ -108,10 +111,10 @@ def build_app() -> typer.Typer:
     )
     epilog = ("asr-annotate demo", annotate.RUN_EXAMPLES[0], "asr-annotate inspect annotated")
     app.callback(epilog=_examples(epilog))(_program)
-    made, seen, given, trained = "Annotate", "Look and check", "Hand on", "Reward models"
-    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(annotate.run)
-    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(annotate.score)
-    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(annotate.mask)
+    made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
+    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
+    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)

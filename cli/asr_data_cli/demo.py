@@ -9,9 +9,9 @@ import typer
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data_cli import options as opt
-from asr_data_cli.annotate import InputOptions, annotate, print_next
+from asr_data_cli.annotate import annotate, print_next
 from asr_data_cli.console import print_summary, standard_output
-from asr_data_cli.models import ModelOptions
+from asr_data_cli.option_groups import InputOptions, ModelOptions
 from asr_data_cli.options import OUTPUT
 from asr_data_cli.validate import print_problems
 
@@ -35,12 +35,13 @@ def demo(
     from asr_data.view.terminal import show_rows
 
     summary = annotate(
-        InputOptions(str(sample_path()), None, None, None, {}),
+        InputOptions(str(sample_path())),
         output,
-        ModelOptions("builtin", "auto", None),
+        ModelOptions(),
         ScoringConfig(),
         MaskConfig(),
         OutputConfig(),
+        columns={},
         resume=False,
         overwrite=overwrite,
     )

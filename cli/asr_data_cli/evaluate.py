@@ -18,7 +18,7 @@ from asr_data.errors import ConfigError
 from asr_data.view.escape import visible
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
-from asr_data_cli.words import baseline_word, mask_words, segmenter_words
+from asr_data_cli.setting_text import baseline_text, mask_text, segmenter_text
 
 if TYPE_CHECKING:
     from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
@@ -136,7 +136,7 @@ def print_evaluation(console: Console, found: Evaluation) -> None:
     """Every measure with its interval."""
     from asr_data.evaluation.measures import TITLES
 
-    _print_evaluated(console, found.evaluated, mask_words(found.mask))
+    _print_evaluated(console, found.evaluated, mask_text(found.mask))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("measure")
     for name in ("value", "95 % interval", "responses"):
@@ -150,7 +150,7 @@ def print_sweep(console: Console, tried: Sweep, top: int) -> None:
     """The best settings, after the directory's own, and what the best are worth on prompts that did not choose them."""
     from asr_data.evaluation.measures import TITLES
 
-    _print_evaluated(console, tried.evaluated, mask_words(tried.own.mask))
+    _print_evaluated(console, tried.evaluated, mask_text(tried.own.mask))
     shown = [name for name in _COLUMNS if name in tried.own.estimates]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("settings", overflow="fold", min_width=34)
@@ -164,7 +164,7 @@ def print_sweep(console: Console, tried: Sweep, top: int) -> None:
     console.print(table)
     best = tried.settings[0]
     console.print(
-        Text(f"{len(tried.settings)} settings by {tried.by}: {TITLES[tried.by]}. Best: {mask_words(best.mask)}")
+        Text(f"{len(tried.settings)} settings by {tried.by}: {TITLES[tried.by]}. Best: {mask_text(best.mask)}")
     )
     if tried.held_out is not None:
         console.print(
@@ -189,8 +189,8 @@ _COLUMNS = {
 
 def _short(one: SweptSetting) -> str:
     mask = one.mask
-    words = segmenter_words(mask.segmenter).removeprefix("--segmenter ").replace("--", "")
-    return f"{words}, {baseline_word(mask.baseline)}, {mask.reward}, {mask.segment_reward}"
+    words = segmenter_text(mask.segmenter).removeprefix("--segmenter ").replace("--", "")
+    return f"{words}, {baseline_text(mask.baseline)}, {mask.reward}, {mask.segment_reward}"
 
 
 def _print_evaluated(console: Console, evaluated: Evaluated, settings: str) -> None:
@@ -256,7 +256,7 @@ def _setting_record(one: SweptSetting) -> dict[str, object]:
     """A line of the CSV."""
     figures = {"better": one.better, **one.estimates}
     return {
-        "options": mask_words(one.mask),
+        "options": mask_text(one.mask),
         **{f"{name}{end}": getattr(e, key) for name, e in figures.items() for end, key in _ENDS.items()},
     }
 

@@ -1,4 +1,4 @@
-"""``judge``: which of two answers is better, asked of language models."""
+"""``judge``: win rates with language models as judges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asr_data_cli.console import print_facts, print_warning, standard_output
 from asr_data_cli.progress import progress
 
 if TYPE_CHECKING:
-    from asr_data.judging import Judge, Judged
+    from asr_data.judging import Judge, JudgeReport
 
 JUDGES = "Judges"
 
@@ -40,7 +40,7 @@ def judge(
         typer.Option(
             "--first",
             metavar="COLUMN",
-            help="Answers whose win rate is asked for.",
+            help="Answers whose win rate is measured.",
             rich_help_panel=opt.INPUT,
             show_default="chosen",
         ),
@@ -50,7 +50,7 @@ def judge(
         typer.Option(
             "--second",
             metavar="COLUMN",
-            help="Answers they are compared with.",
+            help="Answers to compare them with.",
             rich_help_panel=opt.INPUT,
             show_default="rejected",
         ),
@@ -62,7 +62,7 @@ def judge(
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference", metavar="COLUMN", help="Correct answers, shown to the judges.", rich_help_panel=opt.INPUT
+            "--reference", metavar="COLUMN", help="Correct answers to show to the judges.", rich_help_panel=opt.INPUT
         ),
     ] = None,
     expert: Annotated[
@@ -70,34 +70,34 @@ def judge(
         typer.Option(
             "--expert",
             metavar="COLUMN",
-            help="Decisions of an expert: first, second, tie or empty.",
+            help="An expert's decisions: first, second, tie or empty.",
             rich_help_panel=opt.INPUT,
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Judge only the first so many rows.", rich_help_panel=opt.INPUT),
+        typer.Option("--limit", min=1, help="Number of rows to judge, from the start.", rich_help_panel=opt.INPUT),
     ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(
             "--endpoint",
             metavar="URL",
-            help="OpenAI-compatible API; the key is taken from OPENAI_API_KEY.",
+            help="OpenAI-compatible API; the key is read from OPENAI_API_KEY.",
             rich_help_panel=JUDGES,
         ),
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="NAME", help="Model there; may be repeated.", rich_help_panel=JUDGES),
+        typer.Option("--model", metavar="NAME", help="Model at the endpoint; may be repeated.", rich_help_panel=JUDGES),
     ] = None,
     price_in: Annotated[
         float | None,
-        typer.Option("--price-in", min=0, help="Price of a million tokens sent.", rich_help_panel=JUDGES),
+        typer.Option("--price-in", min=0, help="Price per million tokens sent.", rich_help_panel=JUDGES),
     ] = None,
     price_out: Annotated[
         float | None,
-        typer.Option("--price-out", min=0, help="Price of a million tokens received.", rich_help_panel=JUDGES),
+        typer.Option("--price-out", min=0, help="Price per million tokens received.", rich_help_panel=JUDGES),
     ] = None,
     max_tokens: Annotated[
         int | None,
@@ -108,47 +108,48 @@ def judge(
         typer.Option(
             "--judges",
             metavar="FILE",
-            help="JSON list of judges, where they have endpoints, keys or settings of their own.",
+            help="JSON list of judges with individual endpoints, keys or settings.",
             rich_help_panel=JUDGES,
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests at once.", rich_help_panel=JUDGES)
+        int, typer.Option("--concurrency", min=1, help="Number of concurrent requests.", rich_help_panel=JUDGES)
     ] = 8,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.001, help="Seconds for one request.", rich_help_panel=JUDGES)
+        float, typer.Option("--timeout", min=0.001, help="Time-out of one request, in seconds.", rich_help_panel=JUDGES)
     ] = 120.0,
     retries: Annotated[
         int,
         typer.Option(
             "--retries",
             min=0,
-            help="Further tries of a request that timed out or met 429 or 5xx, with growing waits.",
+            help="Retries of a request that timed out or got status 429 or 5xx, with growing waits.",
             rich_help_panel=JUDGES,
         ),
     ] = 5,
     attempts: Annotated[
         int,
-        typer.Option("--attempts", min=1, help="How often to ask until a reply can be read.", rich_help_panel=JUDGES),
+        typer.Option("--attempts", min=1, help="Requests until a reply can be parsed.", rich_help_panel=JUDGES),
     ] = 3,
     on_failure: Annotated[
         Literal["stop", "record"],
         typer.Option(
             "--on-failure",
-            help="A request that failed for good: leave the run unfinished, or take it as no verdict.",
+            help="If a request fails all its retries: leave the run unfinished, or record a missing verdict.",
             rich_help_panel=JUDGES,
         ),
     ] = "stop",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw earlier verdicts away.", rich_help_panel=opt.OUTPUT)
+        bool, typer.Option("--overwrite", help="Discard earlier verdicts.", rich_help_panel=opt.OUTPUT)
     ] = False,
 ) -> None:
     """Ask language models which of two answers is better, in both orders, and report the win rate.
 
-    Nothing is sent anywhere but to the endpoints named here.
+    Data is sent to the endpoints named here and nowhere else.
     """
-    from asr_data.judging import Asking, answers_layout
+    from asr_data.judging import answers_layout
     from asr_data.judging import judge as ask
+    from asr_data.judging.config import request_settings
     from asr_data.rows import open_source
 
     roles = settings.columns(columns or ())
@@ -157,10 +158,12 @@ def judge(
     layout = answers_layout(source, first, second, roles)
     console = standard_output()
     print_facts(console, {"input": source.description, "layout": layout.describe()})
-    asking = Asking(concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure)
+    requests = request_settings(
+        concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure
+    )
     with progress() as reporter:
         done = ask(
-            source, layout, output, panel, reference=reference, expert=expert, limit=limit, asking=asking,
+            source, layout, output, panel, reference=reference, expert=expert, limit=limit, requests=requests,
             overwrite=overwrite, progress=reporter,
         )  # fmt: skip
     print_judged(console, done)
@@ -183,28 +186,28 @@ def _judges(
     given = {field: value for field, value in given.items() if value is not None}
     if file is not None:
         if endpoint is not None or models or given:
-            raise ConfigError("--judges says all about the judges: give it alone, or --endpoint and --model instead")
+            raise ConfigError("--judges replaces --endpoint, --model, --price-in, --price-out and --max-tokens")
         return load_judges(file)
     if endpoint is None or not models:
-        raise ConfigError("who judges? name --endpoint and --model, or a file with --judges")
+        raise ConfigError("no judge: pass --endpoint and --model, or --judges FILE")
     try:
         return tuple(Judge.model_validate({"model": model, "endpoint": endpoint, **given}) for model in models)
     except ValidationError as error:
-        raise ConfigError(f"--endpoint, --model: {problems(error)}") from error
+        raise ConfigError(f"--endpoint, --model: {problems(error)}") from None
 
 
-def print_judged(console: Console, done: Judged) -> None:
+def print_judged(console: Console, done: JudgeReport) -> None:
     """Counts, then every figure with its interval."""
     from asr_data.judging.card import lines
 
     found = done.figures
-    facts = {"pairs": f"{found.pairs:,}" + (f", {found.identical:,} of equal answers" if found.identical else "")}
+    facts = {"pairs": f"{found.pairs:,}" + (f", {found.identical:,} with identical answers" if found.identical else "")}
     facts |= {f"  {code}": f"{count:,} rejected" for code, count in sorted(done.rejects.items())}
     decided = ", ".join(f"{count:,} {name}" for name, count in found.decisions.items())
     facts["decided"] = decided + (f" ({found.by_expert:,} by the expert)" if found.by_expert else "")
     missing = sum(one.missing for one in found.judges)
     given = sum(one.verdicts for one in found.judges)
-    facts["verdicts"] = f"{given:,}, {missing:,} missing; {done.asked:,} asked for now"
+    facts["verdicts"] = f"{given:,}, {missing:,} missing; {done.asked:,} requested by this run"
     tokens = [sum(one.tokens_in for one in found.judges), sum(one.tokens_out for one in found.judges)]
     facts["tokens"] = f"{tokens[0]:,} sent, {tokens[1]:,} received"
     if done.cost is not None:
@@ -219,12 +222,12 @@ def print_judged(console: Console, done: Judged) -> None:
     console.print(table)
     if missing > given / 10:
         print_warning(
-            f"{missing:,} of {given + missing:,} verdicts are missing; config verdicts, column problem, says why"
+            f"{missing:,} of {given + missing:,} verdicts are missing; the column problem of config verdicts says why"
         )
     undecided = found.decisions["undecided"]
     if undecided:
         console.print(
-            f"{undecided:,} pairs are undecided: fill in the column expert of {done.path / 'undecided.csv'}, then run "
+            f"{undecided:,} pairs are undecided: fill in the column expert of {done.path / 'undecided.csv'} and run "
             "the same command again",
             markup=False,
             soft_wrap=True,

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data_cli import options as opt
 from asr_data_cli.console import print_facts, print_warning
+from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
     from asr_data.pipeline.logprobs import LogProbabilities
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
     from asr_data.types import Row
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """The reward model, and the policy tokenizer if it is another than the model's."""
-
-    model: str
-    kind: opt.KindName
-    tokenizer: str | None
-    preset: str | None = None
-    scorer_config: Path | None = None
-    reference: str | None = None
-    allow_pickle: bool = False
-    logprobs: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RayOptions:
-    """The cluster that does the work, and how many workers."""
-
-    address: str
-    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

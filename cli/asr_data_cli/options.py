@@ -7,8 +7,6 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from asr_data_cli.settings import SegmenterName
-
 INPUT = "Input"
 MODEL = "Model"
 SEGMENTS = "Segments"
@@ -164,108 +162,6 @@ MaxLength: TypeAlias = Annotated[
         help="Longest prompt plus response, in the reward model's tokens; longer rows are rejected.",
         rich_help_panel=MODEL,
         show_default="the model's context",
-    ),
-]
-
-# --- segments --------------------------------------------------------------------------------------------
-
-Segmenter: TypeAlias = Annotated[
-    SegmenterName,
-    typer.Option("--segmenter", help="Where responses are cut.", rich_help_panel=SEGMENTS),
-]
-Tau: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--tau",
-        metavar="X|auto[:K]",
-        help="pivot: cut where the reward jumps by more than this; auto is K robust standard deviations of the jumps.",
-        rich_help_panel=SEGMENTS,
-        show_default="auto:3",
-    ),
-]
-Delta: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--delta",
-        metavar="X|auto|auto:K",
-        help="schmitt: half-width of the dead band around the baseline; auto is the noise σ, auto:K K times that.",
-        rich_help_panel=SEGMENTS,
-        show_default="auto",
-    ),
-]
-Penalty: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--penalty",
-        metavar="paper|bic|X",
-        help="optimal: cost of a segment; paper is σ², bic is 2σ² ln n.",
-        rich_help_panel=SEGMENTS,
-        show_default="paper",
-    ),
-]
-Boundary: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--boundary",
-        metavar="PLACE=W,…",
-        help="optimal: the cost of a cut is multiplied by what starts there, of inside-word, word, clause, "
-        "sentence and line; what is not named costs 1.",
-        rich_help_panel=SEGMENTS,
-        show_default="inside-word=50,word=50,clause=50",
-    ),
-]
-Reward: TypeAlias = Annotated[
-    Literal["value", "delta"],
-    typer.Option(
-        "--reward",
-        help="value takes the model's values as they are; delta takes what each token adds.",
-        rich_help_panel=SEGMENTS,
-    ),
-]
-SequenceReward: TypeAlias = Annotated[
-    Literal["mean", "last", "sum", "scorer"],
-    typer.Option(
-        "--sequence-reward",
-        help="A response's reward, from its token rewards or the reward model's own.",
-        rich_help_panel=SEGMENTS,
-    ),
-]
-SegmentReward: TypeAlias = Annotated[
-    Literal["mean", "last"],
-    typer.Option("--segment-reward", help="A segment's reward, from its tokens.", rich_help_panel=SEGMENTS),
-]
-Noise: TypeAlias = Annotated[
-    Literal["dataset", "response"],
-    typer.Option("--noise", help="Over what the noise σ is estimated.", rich_help_panel=SEGMENTS),
-]
-
-# --- masks -----------------------------------------------------------------------------------------------
-
-Baseline: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--baseline",
-        metavar="BASELINE",
-        help="What counts as good: a number; sequence (this response's reward); pair (midpoint of the two); "
-        "dataset, dataset:mean or dataset:0.3 (median, mean or a quantile over all rows); running or "
-        "running:0.99 (average of earlier rows).",
-        rich_help_panel=MASKS,
-    ),
-]
-OnEmpty: TypeAlias = Annotated[
-    Literal["keep-all", "keep-best", "drop"],
-    typer.Option(
-        "--on-empty",
-        help="A response with nothing kept: keep it whole, keep its best segment, or drop the row.",
-        rich_help_panel=MASKS,
-    ),
-]
-EndToken: TypeAlias = Annotated[
-    Literal["keep", "mask", "segment"],
-    typer.Option(
-        "--end-token",
-        help="End-of-turn tokens: always trained on, never, or like the segment they end.",
-        rich_help_panel=MASKS,
     ),
 ]
 

@@ -28,23 +28,23 @@ def push(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
     repository: Annotated[
         str,
-        typer.Argument(metavar="USER/NAME", help="Dataset repository; made if it is not there.", show_default=False),
+        typer.Argument(metavar="USER/NAME", help="Dataset repository; created if missing.", show_default=False),
     ],
     private: Annotated[
-        bool, typer.Option("--private", help="Make the repository private; refused where a public one is there.")
+        bool, typer.Option("--private", help="Create a private repository; an existing public one is an error.")
     ] = False,
     revision: Annotated[
         str | None,
-        typer.Option("--revision", help="Branch; made from main if it is not there.", show_default="main"),
+        typer.Option("--revision", help="Branch; created from main if missing.", show_default="main"),
     ] = None,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request instead of committing to main.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be uploaded.")] = False,
 ) -> None:
-    """Put an annotated directory on the Hugging Face Hub in one commit, and only what is not there yet.
+    """Push an annotated directory to the Hugging Face Hub in one commit; unchanged files are not sent again.
 
-    The token is the one of `hf auth login` or HF_TOKEN, the server that of HF_ENDPOINT.
+    The token comes from `hf auth login` or HF_TOKEN, the server from HF_ENDPOINT.
     """
     from asr_data.hub import push as push_directory
 
@@ -55,9 +55,9 @@ def push(
 
 
 def print_report(console: Console, report: PushReport) -> None:
-    """What was sent, or would be: file by file for a dry run."""
+    """Print what was pushed; for a dry run, what would be, file by file."""
     if not report.compared:
-        print_warning("the Hub could not be reached; what is there already is not known")
+        print_warning("the Hub could not be reached; every file counts as new")
     if report.dry_run:
         for action, names in (("upload", report.uploaded), ("delete", report.deleted)):
             for name in names:
@@ -67,7 +67,7 @@ def print_report(console: Console, report: PushReport) -> None:
         f"{would}uploaded": f"{len(report.uploaded):,} files, {_size(report.uploaded_bytes)}",
         f"{would}deleted": f"{len(report.deleted):,} files" if report.deleted else "",
         "unchanged": f"{len(report.unchanged):,} files" if report.unchanged else "",
-        "repository": f"{would}made" if report.created else "",
+        "repository": f"{would}created" if report.created else "",
         "commit": report.commit or "",
         "see": report.url,
     }

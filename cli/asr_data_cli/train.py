@@ -28,6 +28,7 @@ TRAIN_EXAMPLES = (
     "asr-annotate train-scorer pairs.jsonl -o scorer",
     "asr-annotate train-scorer pairs.jsonl:preferences errors.jsonl prm800k.jsonl test.jsonl:test -o scorer",
     "asr-annotate train-scorer owner/name:split=train owner/name:test,split=test -o scorer",
+    "asr-annotate train-scorer prm800k.jsonl sentences.jsonl --epochs 2 -o scorer",
     "asr-annotate train-scorer steps.jsonl --base BACKBONE_DIR --lora-rank 0 -o scorer",
     "asr-annotate run pairs.jsonl --model scorer -o annotated",
 )
@@ -45,7 +46,8 @@ def train_scorer(
             metavar="INPUT[:WORD,…]...",
             help="What to train on, in any layout that run reads. Words: preferences or labels (learn only these), "
             "train (hold nothing out), test (only measure), split=, name=, revision=, group=COLUMN (held out "
-            "together), scale=LOW..HIGH (of labels), chosen=COLUMN and other roles of run --columns.",
+            "together), scale=LOW..HIGH (of labels), criteria=helpfulness+coherence (weights of sentence scores), "
+            "chosen=COLUMN and other roles of run --columns.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -79,9 +81,21 @@ def train_scorer(
             "--lora-layers", help="Adapt only the last layers.", rich_help_panel=opt.MODEL, show_default="all"
         ),
     ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs",
+            help="Train on every example this many times, in place of --max-tokens.",
+            rich_help_panel=TRAINING,
+            show_default="none",
+        ),
+    ] = None,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="Tokens to train on, in all.", rich_help_panel=TRAINING)
-    ] = 2_000_000,
+        int | None,
+        typer.Option(
+            "--max-tokens", help="Tokens to train on, in all.", rich_help_panel=TRAINING, show_default="2000000"
+        ),
+    ] = None,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", help="Tokens per optimiser step.", rich_help_panel=TRAINING)
     ] = 4096,
@@ -149,6 +163,7 @@ def train_scorer(
         base=base,
         lora_rank=lora_rank,
         lora_layers=lora_layers,
+        epochs=epochs,
         max_tokens=max_tokens,
         batch_tokens=batch_tokens,
         micro_batch_tokens=micro_batch_tokens,
@@ -185,7 +200,7 @@ def _training_config(**fields: object) -> TrainingConfig:
                 continue
             option = "".join(f"--{str(part).replace('_', '-')} " for part in problem["loc"][:1])
             given = f" (given: {problem['input']})" if option else ""
-            problems.append(f"{option}{problem['msg']}{given}")
+            problems.append(f"{option}{problem['msg'].removeprefix('Value error, ')}{given}")
         raise ConfigError("; ".join(problems)) from error
 
 

@@ -11,19 +11,19 @@ from typing import Final
 
 import numpy as np
 
+from asr_data import segments
 from asr_data.config import (
     BoundaryWeights,
     DatasetBaseline,
     MaskConfig,
-    OptimalConfig,
+    Optimal,
     PairBaseline,
-    PivotConfig,
-    SchmittConfig,
+    Pivot,
+    Schmitt,
     SegmenterConfig,
     SequenceBaseline,
-    SequenceConfig,
-    StepConfig,
-    TokenConfig,
+    Step,
+    Token,
 )
 from asr_data.evaluation.labelled_rows import GoldOptions, load_labelled
 from asr_data.evaluation.measures import Judged
@@ -38,16 +38,16 @@ from examples.paper.data import DataSet, judged
 
 AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)
 SEGMENTERS: Final[dict[str, SegmenterConfig]] = {
-    "token": TokenConfig(),
-    "step": StepConfig(),
-    "sequence": SequenceConfig(),
-    "pivot, τ = 3 sd": PivotConfig(),
-    "schmitt, δ = σ": SchmittConfig(),
-    "schmitt, δ = 2σ": SchmittConfig(k=2),
-    "optimal, c² = σ²": OptimalConfig(boundary=None),
-    "optimal, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=None),
-    "optimal, weights, c² = σ²": OptimalConfig(boundary=AT_SENTENCES),
-    "optimal, weights, c² = 2σ² ln n": OptimalConfig(penalty="bic", boundary=AT_SENTENCES),
+    "token": Token(),
+    "step": Step(),
+    "sequence": segments.Sequence(),
+    "pivot, τ = 3 sd": Pivot(),
+    "schmitt, δ = σ": Schmitt(),
+    "schmitt, δ = 2σ": Schmitt(k=2),
+    "optimal, c² = σ²": Optimal(boundary=None),
+    "optimal, c² = 2σ² ln n": Optimal(penalty="bic", boundary=None),
+    "optimal, weights, c² = σ²": Optimal(boundary=AT_SENTENCES),
+    "optimal, weights, c² = 2σ² ln n": Optimal(penalty="bic", boundary=AT_SENTENCES),
 }
 """By name; weights: 50 everywhere but at sentences and lines."""
 CHOSEN: Final = "optimal, weights, c² = σ²"
@@ -124,7 +124,7 @@ def combinations() -> Iterator[MaskConfig]:
     adaptive = [one for name, one in SEGMENTERS.items() if name not in PLAIN]
     for segmenter, baseline, how in product(adaptive, BASELINES, ("mean", "last")):
         yield MaskConfig(segmenter=segmenter, baseline=baseline, segment_reward=how)  # type: ignore[arg-type]
-    for segmenter in (TokenConfig(), *adaptive):
+    for segmenter in (Token(), *adaptive):
         yield MaskConfig(segmenter=segmenter, baseline=BASELINES[0], reward="delta")
 
 

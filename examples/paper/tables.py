@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from asr_data.config import MaskConfig
 from asr_data.evaluation.sweep import Setting
 from asr_data.statistics.bootstrap import Estimate, Measure
-from asr_data_cli.words import mask_words
+from asr_data_cli.setting_text import mask_text
 from examples.paper.experiment import CHOSEN, PLAIN, SEGMENTERS, Scored, variances
 
 
@@ -78,7 +78,7 @@ def _against(one: Scored, setting: Setting, by: str, how: str) -> list[str]:
     plain = [one.by_name[name] for name in ("token", "step")]
     default = next(s for s in one.everything if s.mask == _FIRST)
     cells = [_signed(one.judging.difference(setting.measures[by], other.measures[by])) for other in (*plain, default)]
-    words = mask_words(setting.mask).removesuffix(" --reward value --segment-reward mean")
+    words = mask_text(setting.mask).removesuffix(" --reward value --segment-reward mean")
     return [f"{one.title}, {how}", f"`{words}`", _figure(one.judging.estimate(setting.measures[by])), *cells]
 
 
@@ -93,7 +93,7 @@ def baselines(scored: Sequence[Scored]) -> str:
     for mask in (setting.mask for setting in scored[0].everything):
         if mask.segmenter != SEGMENTERS[CHOSEN] and mask.reward == "value":
             continue
-        rest = mask_words(mask).split(" --baseline ")[1].replace("--", "")
+        rest = mask_text(mask).split(" --baseline ")[1].replace("--", "")
         words = f"{names[mask.segmenter]}: {rest}"
         cells = [
             _plain(one.judging.of(setting.measures[measure]).value())

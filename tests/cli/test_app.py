@@ -13,7 +13,7 @@ from asr_data.config import (
     BoundaryWeights,
     DatasetBaseline,
     MaskConfig,
-    OptimalConfig,
+    Optimal,
     OutputConfig,
     ScoringConfig,
 )
@@ -68,7 +68,7 @@ def test_run_with_options(library: Any) -> None:
     _, options = library.calls["run"]
     assert options["scoring"] == ScoringConfig(dtype="float32", device="cpu", batch_tokens=512, max_length=99)
     assert options["mask"] == MaskConfig(
-        segmenter=OptimalConfig(penalty="paper", boundary=BoundaryWeights(word=50)),
+        segmenter=Optimal(penalty="paper", boundary=BoundaryWeights(word=50)),
         baseline=DatasetBaseline(statistic=0.3),
         reward="delta",
         sequence_reward="sum",

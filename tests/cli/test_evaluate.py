@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import asr_data.evaluation.evaluating
-from asr_data.config import MaskConfig, StepConfig
+from asr_data.config import MaskConfig, Step
 from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
 from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions
 from asr_data.evaluation.measures import TITLES
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def sweep(directory: Path, tokenizer: Any, *, options: GoldOptions, by: str) -> Sweep:
         calls.append((directory, tokenizer, options, by))
         own = SweptSetting(MaskConfig(), FIGURES, Estimate(0.0, 0.0, 0.0, 12))
-        steps = MaskConfig(segmenter=StepConfig())
+        steps = MaskConfig(segmenter=Step())
         tried = [SweptSetting(steps, FIGURES, Estimate(0.125, -0.25, 0.5, 12)), own, own]
         return Sweep(EVALUATED, by, own, tried, 0.625, 0.375)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from asr_data.errors import JudgeError
 from asr_data_cli.app import build_app
 from tests.judging.server import JudgeServer, Status, saying
 
@@ -48,10 +52,10 @@ def test_what_is_printed(server: JudgeServer) -> None:
     done = judge(*asked(server), "--concurrency", "1")
     assert done.exit_code == 0, done.output
     lines = [" ".join(line.split()) for line in done.output.splitlines()]
-    assert "pairs 3, 1 of equal answers" in lines
+    assert "pairs 3, 1 with identical answers" in lines
     assert "empty_response 1 rejected" in lines
     assert "decided 2 first, 0 second, 1 tie, 0 undecided" in lines
-    assert "verdicts 4, 0 missing; 4 asked for now" in lines
+    assert "verdicts 4, 0 missing; 4 requested by this run" in lines
     assert "tokens 400 sent, 40 received" in lines
     assert "cost 0.0005" in lines
     assert any(line.startswith("win rate of first, all pairs 0.83 (") for line in lines)
@@ -63,14 +67,14 @@ def test_the_undecided_are_pointed_out(server: JudgeServer) -> None:
     server.rule = lambda asked: saying("A")
     done = judge(*asked(server))
     assert "2 pairs are undecided: fill in the column expert of judged/undecided.csv" in done.output
-    assert "m: picks the answer shown first (no bias: 0.5)" in done.output
+    assert "m: prefers the answer shown first (0.5: no bias)" in done.output
 
 
 def test_many_missing_verdicts_are_a_warning(server: JudgeServer) -> None:
     server.rule = lambda asked: "I cannot say."
     done = judge(*asked(server), "--attempts", "1")
     assert done.exit_code == 0
-    assert "warning: 4 of 4 verdicts are missing; config verdicts, column problem, says why" in done.output
+    assert "warning: 4 of 4 verdicts are missing; the column problem of config verdicts says why" in done.output
 
 
 def test_a_file_of_judges(server: JudgeServer) -> None:
@@ -84,12 +88,12 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "who judges? name --endpoint and --model, or a file with --judges"),
-        (["--endpoint", "http://h/v1"], "who judges?"),
+        ([], "no judge: pass --endpoint and --model, or --judges FILE"),
+        (["--endpoint", "http://h/v1"], "no judge"),
         (["--endpoint", "h", "--model", "m"], "an endpoint is a URL such as http://localhost:8000/v1"),
-        (["--judges", "judges.json", "--model", "m"], "--judges says all about the judges"),
+        (["--judges", "judges.json", "--model", "m"], "--judges replaces --endpoint"),
         (["--judges", "judges.json"], "judges.json: cannot be read: No such file or directory"),
-        (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: there is no such"),
+        (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: no such"),
     ],
 )
 def test_wrong_usage(options: list[str], message: str, server: JudgeServer) -> None:
@@ -102,6 +106,95 @@ def test_a_failed_run_says_how_to_go_on(server: JudgeServer) -> None:
     server.always = Status(401, "who are you?")
     done = judge(*asked(server))
     assert done.exit_code == 1
-    assert "who are you?; the key is taken from OPENAI_API_KEY, which is not set" in done.output
+    assert "who are you?; the key is read from OPENAI_API_KEY, which is not set" in done.output
     server.always = None
     assert judge(*asked(server)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("panel", "message"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "at least 1 item"),
+        ("{}", "judges.json: Input should be a valid array"),
+        ("[1]", "0: Input should be an object"),
+        ('[{"model": "m"}]', "0.endpoint: Field required"),
+        ('[{"model": "", "endpoint": "http://h"}]', "0.model"),
+        ('[{"model": "m", "endpoint": "http://h:port"}]', "0.endpoint"),
+        ('[{"model": "m", "endpoint": "http://h ost/v1"}]', "0.endpoint"),
+        ('[{"model": "m", "endpoint": "http://["}]', "0.endpoint"),
+        ('[{"model": "m", "endpoint": "http://h/\\u0007"}]', "0.endpoint"),
+        ('[{"model": "m", "endpoint": "http://h", "price_in": 1e999}]', "0.price_in"),
+        ('[{"model": "m", "endpoint": "http://h", "temperature": "hot"}]', "0.temperature"),
+        ('[{"model": "m", "endpoint": "http://h", "extra_body": {"messages": []}}]', "messages of a request is set"),
+        ('[{"model": "m", "endpoint": "http://h", "extra_body": {"stream": true}}]', "stream of a request is set"),
+        ('[{"model": "m", "endpoint": "http://h", "extra_body": {"token": "s3cret-token"}}]', "hold a secret"),
+        ('[{"model": "m", "endpoint": "http://h"}, {"model": "m", "endpoint": "http://h"}]', "have the name 'm'"),
+        ("[" * 100_000, "Invalid JSON"),
+        ("\udcff", "Invalid JSON"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_an_odd_file_of_judges_is_one_line(panel: str, message: str, server: JudgeServer) -> None:
+    Path("judges.json").write_bytes(panel.encode("utf-8", "surrogateescape"))
+    done = judge("--judges", "judges.json")
+    (line,) = [line for line in done.output.splitlines() if line.startswith("error:")]
+    assert (done.exit_code, message in line, "s3cret" in done.output) == (2, True, False), done.output
+    assert "foreseen" not in done.output
+    assert server.asked == []
+
+
+def test_a_file_of_judges_with_a_byte_order_mark(server: JudgeServer) -> None:
+    text = json.dumps([{"model": "m", "endpoint": server.url}])
+    Path("judges.json").write_text(text, encoding="utf-8-sig")
+    assert judge("--judges", "judges.json").exit_code == 0
+
+
+@pytest.mark.parametrize("option", [("--timeout", "nan"), ("--timeout", "inf"), ("--price-in", "nan")])
+def test_numbers_that_are_none(option: tuple[str, str], server: JudgeServer) -> None:
+    done = judge("--endpoint", server.url, "--model", "m", *option)
+    assert (done.exit_code, "foreseen" in done.output) == (2, False), done.output
+
+
+def test_more_concurrency_than_verdicts(server: JudgeServer) -> None:
+    assert judge(*asked(server), "--concurrency", "1000000000").exit_code == 0
+    assert server.busiest <= 4
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nowhere", "below a file"])
+def test_an_output_that_cannot_be(kind: str, server: JudgeServer) -> None:
+    output = Path("out")
+    if kind == "link to nowhere":
+        output.symlink_to("nowhere")
+    else:
+        output.write_text("text", encoding="utf-8")
+    place = output / "below" if kind == "below a file" else output
+    done = judge(*asked(server), "-o", place)
+    (line,) = [line for line in done.output.splitlines() if line.startswith("error:")]
+    assert (done.exit_code, "directory" in line, "foreseen" in done.output) == (1, True, False), done.output
+    assert server.asked == []
+
+
+def test_a_full_disk_keeps_the_verdicts(server: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        if len(server.asked) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    done = judge(*asked(server), "--concurrency", "1")
+    assert (done.exit_code, "foreseen" in done.output) == (1, False)
+    assert "No space left on device. Verdicts so far are kept" in done.output
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    assert judge(*asked(server)).exit_code == 0
+    assert len(server.asked) == 4  # a line that was written counts, although it was not known to be on disk
+
+
+def test_a_key_is_in_no_traceback(server: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-DummyKeyForTests")
+    server.always = Status(401, "wrong: Bearer sk-DummyKeyForTests")
+    words = ["--debug", "judge", "answers.jsonl", "--first", "tuned", "--second", "base", "-o", "judged"]
+    done = CliRunner().invoke(build_app(), [*words, *asked(server)])
+    assert isinstance(done.exception, JudgeError)
+    shown = "".join(traceback.format_exception(done.exception))
+    assert "wrong: Bearer ***" in shown
+    assert "sk-Dummy" not in shown + done.output

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
 from typing import Any
 
 import pytest
@@ -10,43 +10,39 @@ from hypothesis import strategies as st
 from asr_data.config import (
     BoundaryWeights,
     DatasetBaseline,
+    Fixed,
     FixedBaseline,
     MaskConfig,
-    OptimalConfig,
+    Optimal,
     PairBaseline,
-    PivotConfig,
+    Pivot,
     RunningBaseline,
-    SchmittConfig,
+    Schmitt,
+    Sequence,
     SequenceBaseline,
-    SequenceConfig,
-    StepConfig,
-    TokenConfig,
+    Step,
+    Token,
 )
 from asr_data.errors import ConfigError
 from asr_data_cli import settings
-from asr_data_cli.settings import Checks, MaskOptions
+from asr_data_cli.option_groups import MaskOptions
+from asr_data_cli.setting_text import parse, parse_baseline
+from asr_data_cli.settings import Checks
 
-DEFAULTS = MaskOptions(
-    segmenter="optimal",
-    tau=None,
-    delta=None,
-    penalty=None,
-    boundary=None,
-    baseline="pair",
-    reward="value",
-    sequence_reward="mean",
-    segment_reward="mean",
-    noise="dataset",
-    on_empty="keep-all",
-    end_token="keep",  # noqa: S106 - no password
-)
+DEFAULTS = {parameter.name: parameter.default for parameter in MaskOptions.parameters()}
 
 
 def built(**changes: Any) -> MaskConfig:
     checks = Checks()
-    config = settings.mask_config(replace(DEFAULTS, **changes), checks)
+    config = MaskOptions({**DEFAULTS, **changes}).config(checks)
     checks.finish()
     return config
+
+
+def test_every_setting_has_an_option() -> None:
+    kinds = {parameter.kind for parameter in MaskOptions.parameters()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+    assert set(DEFAULTS) == {*MaskConfig.model_fields, "length", "tau", "delta", "penalty", "boundary"}
 
 
 def test_defaults_are_those_of_the_library() -> None:
@@ -56,22 +52,24 @@ def test_defaults_are_those_of_the_library() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"segmenter": "pivot"}, PivotConfig()),
-        ({"segmenter": "pivot", "tau": "0.25"}, PivotConfig(tau=0.25)),
-        ({"segmenter": "pivot", "tau": "auto:4.5"}, PivotConfig(tau="auto", k=4.5)),
-        ({"segmenter": "schmitt", "delta": "0"}, SchmittConfig(delta=0.0)),
-        ({"segmenter": "schmitt", "delta": "auto"}, SchmittConfig(delta="auto")),
-        ({"segmenter": "schmitt", "delta": "auto:2"}, SchmittConfig(delta="auto", k=2)),
-        ({"segmenter": "optimal"}, OptimalConfig()),
-        ({"segmenter": "optimal", "penalty": "bic"}, OptimalConfig(penalty="bic")),
-        ({"segmenter": "optimal", "penalty": "paper"}, OptimalConfig(penalty="paper")),
+        ({"segmenter": "pivot"}, Pivot()),
+        ({"segmenter": "pivot", "tau": "0.25"}, Pivot(tau=0.25)),
+        ({"segmenter": "pivot", "tau": "auto:4.5"}, Pivot(tau="auto", k=4.5)),
+        ({"segmenter": "schmitt", "delta": "0"}, Schmitt(delta=0.0)),
+        ({"segmenter": "schmitt", "delta": "auto"}, Schmitt(delta="auto")),
+        ({"segmenter": "schmitt", "delta": "auto:2"}, Schmitt(delta="auto", k=2)),
+        ({"segmenter": "optimal"}, Optimal()),
+        ({"segmenter": "optimal", "penalty": "bic"}, Optimal(penalty="bic")),
+        ({"segmenter": "optimal", "penalty": "paper"}, Optimal(penalty="paper")),
         (
             {"segmenter": "optimal", "penalty": "2", "boundary": "sentence=0.5, word=50,inside-word=9"},
-            OptimalConfig(penalty=2.0, boundary=BoundaryWeights(sentence=0.5, word=50, inside_word=9)),
+            Optimal(penalty=2.0, boundary=BoundaryWeights(sentence=0.5, word=50, inside_word=9)),
         ),
-        ({"segmenter": "step"}, StepConfig()),
-        ({"segmenter": "token"}, TokenConfig()),
-        ({"segmenter": "sequence"}, SequenceConfig()),
+        ({"segmenter": "step"}, Step()),
+        ({"segmenter": "fixed"}, Fixed()),
+        ({"segmenter": "fixed", "length": "12"}, Fixed(length=12)),
+        ({"segmenter": "token"}, Token()),
+        ({"segmenter": "sequence"}, Sequence()),
     ],
 )
 def test_segmenters(changes: dict[str, str], expected: object) -> None:
@@ -93,7 +91,7 @@ def test_segmenters(changes: dict[str, str], expected: object) -> None:
     ],
 )
 def test_baselines(text: str, expected: object) -> None:
-    assert settings.baseline(text) == expected
+    assert parse_baseline(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,20 +100,26 @@ def test_baselines(text: str, expected: object) -> None:
         ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
-        ({"segmenter": "pivot", "tau": "-1"}, "--tau is '-1': expected a number >= 0, auto or auto:K"),
-        ({"segmenter": "pivot", "tau": "auto:0"}, "expected auto:K with a number K > 0"),
+        (
+            {"segmenter": "pivot", "tau": "-1"},
+            "--tau is '-1': expected a finite number >= 0, auto or auto:K with K a finite",
+        ),
+        ({"segmenter": "pivot", "tau": "auto:0"}, "--tau is 'auto:0': expected a finite number >= 0"),
         ({"segmenter": "schmitt", "delta": "nan"}, "--delta is 'nan'"),
         (
             {"segmenter": "optimal", "penalty": "aic"},
-            "--penalty is 'aic': expected paper, bic or a number >= 0",
+            "--penalty is 'aic': expected a finite number >= 0, paper or bic",
         ),
         ({"segmenter": "optimal", "boundary": "word"}, "expected NAME=VALUE,NAME=VALUE"),
         ({"segmenter": "optimal", "boundary": "para=2"}, "inside-word, word, clause, sentence, line"),
         ({"segmenter": "optimal", "boundary": "word=1,word=2"}, "--boundary names 'word' twice"),
-        ({"segmenter": "optimal", "boundary": "word=0"}, "--boundary is '0': expected a number > 0 for word"),
-        ({"baseline": "mean"}, "--baseline is 'mean': expected a number, sequence, pair"),
-        ({"baseline": "dataset:1.5"}, "a quantile Q from 0 to 1"),
-        ({"baseline": "running:1"}, "a decay D between 0 and 1"),
+        ({"segmenter": "optimal", "boundary": "word=0"}, "--boundary is '0': expected a finite number > 0 for word"),
+        (
+            {"baseline": "mean"},
+            "--baseline is 'mean': expected pair, sequence, dataset, dataset:mean, dataset:median",
+        ),
+        ({"baseline": "dataset:1.5"}, "dataset:median or dataset:X with X a finite number >= 0 and <= 1"),
+        ({"baseline": "running:1"}, "expected running:X with X a finite number > 0 and < 1"),
         ({"baseline": "pair:2"}, "--baseline is 'pair:2'"),
         ({"baseline": "inf"}, "--baseline is 'inf'"),
     ],
@@ -154,6 +158,12 @@ def test_columns() -> None:
 
 @given(st.text(max_size=12))
 def test_any_text_is_a_setting_or_a_config_error(text: str) -> None:
-    for parse in (settings.baseline, settings.pivot, settings.schmitt, settings.penalty, settings.boundary):
-        checks = Checks()
-        checks.attempt(lambda parse=parse: parse(text), None)  # type: ignore[misc]
+    parsers = [
+        lambda: parse_baseline(text),
+        lambda: parse(Pivot, "tau", text, "--tau"),
+        lambda: parse(Schmitt, "delta", text, "--delta"),
+        lambda: parse(Optimal, "penalty", text, "--penalty"),
+        lambda: parse(Optimal, "boundary", text, "--boundary"),
+    ]
+    for parser in parsers:
+        Checks().attempt(parser, None)

@@ -61,7 +61,7 @@ def test_a_signal_drops_the_shard_at_work_and_says_so(
         _, message = running.communicate()
     assert running.returncode == code, message.decode()
     assert {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}[number] in message.decode()
-    assert "the same command goes on" in message.decode()
+    assert "the same command continues" in message.decode()
     assert not list(Path("out").rglob("*.partial"))
     for name in ("out", "whole"):
         done = CliRunner().invoke(build_app(), [*words, name])

@@ -11,6 +11,7 @@ from pkgutil import iter_modules
 from typing import Any, Final
 
 import asr_data
+from asr_data.settings import Settings, field_type, forms
 
 HEADER: Final = """\
 # Python
@@ -74,16 +75,35 @@ def api_page() -> str:
     """The text of the page; the same on every machine."""
     tree = (import_module("asr_data.errors").__doc__ or "").partition("\n\n")[2].rpartition("\n\n")[0]
     parts = [f"{HEADER}{inspect.cleandoc(tree)}\n```\n"]
+    home: dict[int, str] = {}
     for module in public_modules():
         parts.append(f"## {module}\n")
-        parts += [_entry(getattr(import_module(module), name), name) for name in import_module(module).__all__]
+        for name in import_module(module).__all__:
+            value = getattr(import_module(module), name)
+            first = home.setdefault(id(value), module)
+            parts.append(_entry(value, name) if first == module else f"### `{name}`\n\nSee `{first}.{name}`.\n")
     return "\n".join(parts)
 
 
 def _entry(value: Any, name: str) -> str:
     if not callable(value) or not getattr(value, "__module__", "").startswith("asr_data"):
         return f"### `{name}`\n\nA constant or a type; see its source.\n"
-    return f"### `{name}`\n\n```text\n{_signature(value, name)}\n```\n\n{_markdown(inspect.getdoc(value) or '')}\n"
+    text = _markdown(inspect.getdoc(value) or "")
+    if inspect.isclass(value) and issubclass(value, Settings):
+        fields = "".join(_fields(value))
+        return f"### `{name}`\n\n{text}\n" + (f"\n{fields}" if fields else "")
+    return f"### `{name}`\n\n```text\n{_signature(value, name)}\n```\n\n{text}\n"
+
+
+def _fields(settings: type[Settings]) -> Iterator[str]:
+    """A line on each setting: what it is, what is allowed, and the default."""
+    for name, field in settings.model_fields.items():
+        if name == "kind":
+            continue
+        allowed = " or ".join(forms(field_type(field)))
+        default = "required" if field.is_required() else f"default `{field.default!r}`"
+        words = [field.description] if field.description else []
+        yield f"- `{name}`: {' '.join([*words, f'{allowed[0].upper()}{allowed[1:]}; {default}.'])}\n"
 
 
 def _signature(value: Any, name: str) -> str:
@@ -135,12 +155,17 @@ def _type(annotation: Any) -> str:
 def _markdown(text: str) -> str:
     """A docstring in Google's style: sections become bold words and lists; roles and double backticks go."""
     lines: list[str] = []
-    in_section = False
+    in_section = in_example = False
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
     for line in text.splitlines():
         if re.fullmatch(r"(Args|Attributes|Raises|Returns|Yields|Note):", line):
             lines += [f"**{line}**", ""]
             in_section = True
+        elif line == "Example:":
+            lines += ["```python", "import asr_data", ""]
+            in_example = True
+        elif in_example:
+            lines.append(line.removeprefix("    "))
         elif in_section and (item := re.match(r"    (\*{0,2}[\w, ]+): (.*)", line)):
             lines.append(f"- `{item[1]}`: {item[2]}")
         elif in_section and line.strip():
@@ -148,7 +173,7 @@ def _markdown(text: str) -> str:
         else:
             in_section = in_section and not line.strip()
             lines.append(line)
-    return "\n".join(lines)
+    return "\n".join([*lines, "```"] if in_example else lines)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHOWN_ONLY = ("", "text", "yaml")
 """Languages of blocks that show what comes out."""
 
+_FILE = re.compile(r"# (\w+\.py)\n")
+"""The first line of a Python block that is a file and not run."""
 _BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -80,6 +82,8 @@ class PageRunner:
             case "sh":
                 for words in commands(block):
                     self._command(block, words)
+            case "python" if file := _FILE.match(block.text):
+                Path(file[1]).write_text(block.text, encoding="utf-8")
             case "python":
                 code = compile(block.text, f"<{block.place}>", "exec")
                 exec(code, self.names)  # noqa: S102 - the text of our own page

@@ -54,7 +54,8 @@ def small_builtin(model: Path) -> Callable[..., Any]:
     load = asr_data.load_scorer
 
     def load_scorer(name: str | Path = "builtin", *arguments: Any, **settings: Any) -> Any:
-        return load(str(model) if name == "builtin" else name, *arguments, **settings)
+        takes_a_model = "labels" not in (*arguments[:1], settings.get("kind"))
+        return load(str(model) if name == "builtin" and takes_a_model else name, *arguments, **settings)
 
     return load_scorer
 
@@ -69,6 +70,7 @@ def judge_server() -> Iterator[JudgeServer]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Path]) -> Callable[[str], Path]:
     """Gives the directory in which the blocks of a page run, with everything in it that the page's text names."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as PYTHONPATH=. does
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
     monkeypatch.setattr("asr_data.sample.sample_path", lambda: made["annotated"].with_name("pairs.jsonl"))  # quick

@@ -65,6 +65,15 @@ def save_ultrafeedback(path: Path) -> None:
     _write(path, rows)
 
 
+def save_sums(path: Path) -> None:
+    """Pairs with sums in them, of which the rejected one has a wrong one."""
+    rows = [
+        {"prompt": f"What is {n} + 2 and twice that?", "chosen": f"{n} + 2 = {n + 2}.", "rejected": f"{n} + 2 = {n}."}
+        for n in range(3)
+    ]
+    _write(path, rows)
+
+
 def save_answers(path: Path) -> None:
     """Answers of two models."""
     _write(path, [{"prompt": prompt, "tuned": chosen, "base": rejected} for prompt, chosen, rejected in PAIRS])
@@ -106,6 +115,7 @@ FILES: dict[str, Make] = {
     "pairs.parquet": save_renamed_pairs,
     "ultrafeedback.jsonl": save_ultrafeedback,
     "answers.jsonl": save_answers,
+    "sums.jsonl": save_sums,
     "judges.json": save_judges,
 }
 """Name on the pages to what makes it."""

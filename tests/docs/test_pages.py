@@ -108,7 +108,7 @@ def test_reject_codes_in_the_guide_exist() -> None:
 
 
 def test_the_split_example() -> None:
-    (program,) = blocks("segments.md", "python")
+    program, *_ = blocks("segments.md", "python")
     names: dict[str, object] = {}
     exec(program, names)  # noqa: S102 - the text of our own page
     np.testing.assert_array_equal(names["starts"], [0, 3, 5, 7])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asr_data.config import FixedBaseline, MaskConfig, SequenceBaseline, StepConfig, TokenConfig
+from asr_data.config import FixedBaseline, MaskConfig, SequenceBaseline, Step, Token
 from asr_data.errors import ConfigError, InputError
 from asr_data.evaluation.evaluating import evaluate, sweep
 from asr_data.evaluation.labelled_rows import GoldOptions
@@ -22,8 +22,8 @@ FAULTS = [
     ("Blue, as ever.", "Blue 🙂 or not, as ever.", ["or not,"]),
     ("One and two. Three.", "One and nine. Four.", ["nine.", "Four."]),
 ]
-AT_HALF = MaskConfig(segmenter=TokenConfig(), baseline=FixedBaseline(value=0.5))
-KEEPS_ALL = MaskConfig(segmenter=TokenConfig(), baseline=FixedBaseline(value=2))
+AT_HALF = MaskConfig(segmenter=Token(), baseline=FixedBaseline(value=0.5))
+KEEPS_ALL = MaskConfig(segmenter=Token(), baseline=FixedBaseline(value=2))
 """No reward is above 2: all of a rejected response is kept, and nothing of a chosen one, which is then kept whole."""
 
 
@@ -177,7 +177,7 @@ def test_other_mistakes(bench: Bench, pairs: list[dict[str, Any]], make_tokenize
 
 def test_a_sweep_finds_the_setting_that_fits(labelled: Callable[..., Bench]) -> None:
     bench = labelled(perfect=True, mask=KEEPS_ALL)
-    tried = [MaskConfig(segmenter=StepConfig(), baseline=FixedBaseline(value=2)), AT_HALF]
+    tried = [MaskConfig(segmenter=Step(), baseline=FixedBaseline(value=2)), AT_HALF]
     found = sweep(bench.folder / "out", bench.tokenizer, by="balanced_accuracy", settings=tried)
     assert found.own.mask == KEEPS_ALL
     assert found.own.estimates["balanced_accuracy"].value == 0.5
@@ -189,7 +189,7 @@ def test_a_sweep_finds_the_setting_that_fits(labelled: Callable[..., Bench]) -> 
 
 def test_a_sweep_gives_what_masking_gives(bench: Bench, faulty: list[dict[str, Any]]) -> None:
     bench.run(faulty)
-    tried = MaskConfig(segmenter=TokenConfig(), baseline=SequenceBaseline(), reward="delta")
+    tried = MaskConfig(segmenter=Token(), baseline=SequenceBaseline(), reward="delta")
     bench.mask("out", "redone", tried)
     swept = sweep(bench.folder / "out", bench.tokenizer, settings=[tried]).settings[0]
     redone = evaluate(bench.folder / "redone", bench.tokenizer)

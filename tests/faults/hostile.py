@@ -23,7 +23,7 @@ import yaml
 from hypothesis import strategies as st
 from rich.console import Console
 
-from asr_data.config import OutputConfig
+from asr_data.config import Fixed, Optimal, OutputConfig, Pivot, Schmitt
 from asr_data.errors import AsrDataError
 from asr_data.pipeline import mask, run
 from asr_data.rows import detect, first_records, open_source
@@ -35,7 +35,7 @@ from asr_data.view.model import row_views
 from asr_data.view.reading import first_rows
 from asr_data.view.report import write_report
 from asr_data.view.terminal import show_rows
-from asr_data_cli import settings
+from asr_data_cli import setting_text, settings
 from tests.faults.corpus import ANY_RECORD, NAMES, mutated, odd_row, replaced
 from tests.faults.lab import Outcome, save_tokenizer, timed, write_pairs
 from tests.faults.scoring import Faulty
@@ -262,11 +262,12 @@ SCORER_SETTINGS: dict[str, Any] = {
     "transform": {"kind": "softmax", "label": 1},
 }
 OPTIONS: tuple[tuple[Callable[[str], object], tuple[str, ...]], ...] = (
-    (settings.pivot, ("0.2", "auto", "auto:4")),
-    (settings.schmitt, ("0.05", "auto")),
-    (settings.penalty, ("paper", "bic", "1e-3")),
-    (settings.boundary, ("sentence=1,word=50",)),
-    (settings.baseline, ("pair", "dataset:0.3", "running:0.99", "-1.5")),
+    (lambda text: setting_text.parse(Pivot, "tau", text, "--tau"), ("0.2", "auto", "auto:4")),
+    (lambda text: setting_text.parse(Schmitt, "delta", text, "--delta"), ("0.05", "auto")),
+    (lambda text: setting_text.parse(Optimal, "penalty", text, "--penalty"), ("paper", "bic", "1e-3")),
+    (lambda text: setting_text.parse(Optimal, "boundary", text, "--boundary"), ("sentence=1,word=50",)),
+    (lambda text: setting_text.parse(Fixed, "length", text, "--length"), ("5",)),
+    (setting_text.parse_baseline, ("pair", "dataset:0.3", "running:0.99", "-1.5")),
     (settings.batch_tokens, ("auto", "4096")),
     (lambda text: settings.columns([text]), ("prompt=q,chosen=a",)),
 )

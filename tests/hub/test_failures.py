@@ -181,7 +181,7 @@ def test_a_commit_to_the_same_files_is_not_overwritten(
     server: HubServer, api: HfApi, directory: Path, waits: list[float], name: str
 ) -> None:
     once_at(server, "commit", lambda: commit_of_another(server, name, b"theirs"))
-    with pytest.raises(HubError, match=f"someone else changed {name} while") as raised:
+    with pytest.raises(HubError, match=f"someone else changed {name} during this push") as raised:
         push(directory, REPO, api=api)
     repository = server.repositories[REPO]
     assert repository.history() == ["theirs", "initial commit"]
@@ -234,7 +234,7 @@ def test_a_pull_request_that_may_be_open_is_not_opened_twice(
     server: HubServer, api: HfApi, directory: Path, waits: list[float], kind: int | str
 ) -> None:
     server.faults.append(Fault("commit", kind))
-    with pytest.raises(HubError, match=r"not known whether the pull request was opened: look at .*/discussions"):
+    with pytest.raises(HubError, match=r"not known whether the pull request was opened; check .*/discussions"):
         push(directory, REPO, create_pr=True, api=api)
     assert server.steps.count("commit") == 1
 
@@ -250,7 +250,7 @@ def test_a_pull_request_that_cannot_be_read_back(
 
 def test_a_commit_that_cannot_be_read_back(server: HubServer, api: HfApi, directory: Path, waits: list[float]) -> None:
     once_at(server, "commit", lambda: server.faults.append(Fault("tree", 503, times=10_000)))
-    with pytest.raises(HubError, match=r"The commit was made \(.*/commit/[0-9a-f]{40}\), but could not be read back"):
+    with pytest.raises(HubError, match=r"The commit was made \(.*/commit/[0-9a-f]{40}\) but could not be verified"):
         push(directory, REPO, tries=2, api=api)
     assert holds(server, directory)
 
@@ -259,5 +259,5 @@ def test_a_hub_that_commits_something_else(
     server: HubServer, api: HfApi, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Blob, "git_oid", property(lambda blob: "1" * 40))
-    with pytest.raises(HubError, match=r"commit [0-9a-f]{40} has another README.md, asr.json than was sent"):
+    with pytest.raises(HubError, match=r"in commit [0-9a-f]{40}, README.md, asr.json differs from what was sent"):
         push(directory, REPO, api=api)

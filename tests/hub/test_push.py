@@ -96,7 +96,7 @@ def test_private(server: HubServer, api: HfApi, directory: Path) -> None:
 def test_private_does_not_go_to_a_public_repository(server: HubServer, api: HfApi, directory: Path) -> None:
     repository = server.create(REPO)
     for dry_run in (True, False):
-        with pytest.raises(HubError, match="exists already and is public"):
+        with pytest.raises(HubError, match="exists and is public"):
             push(directory, REPO, private=True, dry_run=dry_run, api=api)
     assert repository.history() == ["initial commit"]
 
@@ -215,7 +215,7 @@ def test_arguments_that_do_not_fit(directory: Path, api: HfApi) -> None:
 def test_a_data_set_of_another_origin_is_not_overwritten(server: HubServer, api: HfApi, directory: Path) -> None:
     server.create(REPO, files={"README.md": b"# mine", "train.csv": b"a,b\n"})
     for dry_run in (True, False):
-        with pytest.raises(HubError, match=r"holds train.csv, and no asr.json"):
+        with pytest.raises(HubError, match=r"contains train.csv and no asr.json"):
             push(directory, REPO, dry_run=dry_run, api=api)
     assert server.repositories[REPO].tree()["README.md"] == b"# mine"
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from asr_data.judging import Asking, Judge, Judged, answers_layout, judge
+from asr_data.judging import Judge, JudgeReport, RequestSettings, answers_layout, judge
 from asr_data.rows import open_source
 from tests.judging.server import JudgeServer
 
 pytest.importorskip("openai", reason="the package openai is missing: pip install 'asr-data[judge]'")
 
 KEY = "sk-DummyKeyForTestsOnly"
-QUIET = Asking(concurrency=1, retries=2, timeout=10)
+QUIET = RequestSettings(concurrency=1, retries=2, timeout=10)
 ROWS = [
     {"prompt": "p0", "tuned": "good!", "base": "bad"},
     {"prompt": "p1", "tuned": "bad", "base": "good!"},
     {"prompt": "p2", "tuned": "so so", "base": "no better"},
     {"prompt": "p3", "tuned": "good!!", "base": "bad"},
 ]
-Ask = Callable[..., Judged]
+Ask = Callable[..., JudgeReport]
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +57,13 @@ def ask(server: JudgeServer, write_rows: Callable[..., Path], tmp_path: Path) ->
         *,
         models: Sequence[str] = ("m",),
         output: str = "judged",
-        asking: Asking = QUIET,
+        requests: RequestSettings = QUIET,
         more: dict[str, Any] | None = None,
         **options: Any,
-    ) -> Judged:
+    ) -> JudgeReport:
         source = open_source(write_rows(rows))
         layout = answers_layout(source, "tuned", "base")
         judges = [Judge.model_validate({"model": m, "endpoint": server.url, **(more or {})}) for m in models]
-        return judge(source, layout, tmp_path / output, judges, asking=asking, **options)
+        return judge(source, layout, tmp_path / output, judges, requests=requests, **options)
 
     return run

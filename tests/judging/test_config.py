@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from asr_data.errors import ConfigError, MissingDependencyError
-from asr_data.judging import Asking, Judge, load_judges
-from asr_data.judging.asking import Client
+from asr_data.judging import Judge, RequestSettings, load_judges
+from asr_data.judging.client import Client
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from asr_data.judging.asking import Client
     [
         ("localhost:8000/v1", "an endpoint is a URL such as"),
         ("ftp://host/v1", "an endpoint is a URL such as"),
-        ("https://user:secret@host/v1", "no user, password or query"),
-        ("https://host/v1?api_key=secret", "no user, password or query"),
+        ("https://user:secret@host/v1", "no user, password, query or fragment"),
+        ("https://host/v1?api_key=secret", "no user, password, query or fragment"),
     ],
 )
 def test_an_endpoint_holds_no_secret(endpoint: str, problem: str) -> None:
@@ -59,4 +59,4 @@ def test_a_wrong_file_says_where_and_repeats_no_value(text: str, problem: str, t
 def test_a_missing_client_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(MissingDependencyError, match=r"'openai'.*pip install 'asr-data\[judge\]'"):
-        Client(Judge(model="m", endpoint="http://h/v1"), Asking())
+        Client(Judge(model="m", endpoint="http://h/v1"), RequestSettings())

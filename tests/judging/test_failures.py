@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asr_data.errors import JudgeError
-from asr_data.judging import Asking
+from asr_data.judging import RequestSettings
 from asr_data.judging.journal import read_verdicts
 from asr_data.judging.session import FAILURES_IN_A_ROW
 from tests.judging.conftest import KEY, QUIET, ROWS, Ask
@@ -33,7 +33,7 @@ def test_a_fault_that_passes_is_tried_again(fault: Fault, ask: Ask, server: Judg
 
 def test_a_time_out_is_tried_again(ask: Ask, server: JudgeServer) -> None:
     server.faults.append(HANG)
-    done = ask(TWO, asking=Asking(concurrency=1, retries=1, timeout=0.3))
+    done = ask(TWO, requests=RequestSettings(concurrency=1, retries=1, timeout=0.3))
     assert (done.figures.judges[0].verdicts, len(server.asked)) == (2, 3)
 
 
@@ -45,9 +45,9 @@ def test_a_time_out_is_tried_again(ask: Ask, server: JudgeServer) -> None:
         (Reply(saying("C")), 'its verdict was not "A", "B" or "tie"'),
         (Reply(saying("A") + saying("B")), "it held several verdicts that differ"),
         (Reply(saying("A"), finish_reason="length"), "it was cut off by the limit of tokens"),
-        (Raw(b"<html>Bad gateway</html>", "text/html"), "the server's answer was no chat completion"),
-        (Raw(b"{]"), "the server's answer was no chat completion"),
-        (Raw(b'{"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}'), "no chat"),
+        (Raw(b"<html>Bad gateway</html>", "text/html"), "the server's answer was not a chat completion"),
+        (Raw(b"{]"), "the server's answer was not a chat completion"),
+        (Raw(b'{"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": []}'), "not a chat"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value),
 )
@@ -68,9 +68,9 @@ def test_after_the_last_attempt_there_is_no_verdict_and_the_reply_is_kept(
     ask: Ask, server: JudgeServer, tmp_path: Path
 ) -> None:
     server.faults.extend([Reply("Well …"), Reply("Hm \ud83d.")])
-    done = ask(TWO, asking=Asking(concurrency=1, attempts=2))
+    done = ask(TWO, requests=RequestSettings(concurrency=1, attempts=2))
     figures = done.figures.judges[0]
-    assert (figures.verdicts, figures.missing, figures.consistent.count) == (1, 1, 0)
+    assert (figures.verdicts, figures.missing, figures.consistent.items) == (1, 1, 0)
     assert done.figures.decisions["undecided"] == 1
     lost = journal(tmp_path)[0]
     assert (lost["verdict"], lost["attempts"], lost["tokens_in"]) == (None, 2, 2 * TOKENS_IN)
@@ -79,7 +79,7 @@ def test_after_the_last_attempt_there_is_no_verdict_and_the_reply_is_kept(
 
 def test_a_fault_that_stays_leaves_the_run_unfinished(ask: Ask, server: JudgeServer, tmp_path: Path) -> None:
     server.faults.extend([None, *[Status(500, "overloaded")] * 3])
-    with pytest.raises(JudgeError, match=r"1 of 8 requests failed for good; row 0, judge 'm' at http.*500: .*overload"):
+    with pytest.raises(JudgeError, match=r"1 of 8 requests failed; row 0, judge 'm' at http.*500: .*overload"):
         ask()
     assert not (tmp_path / "judged" / "judge.json").exists()
     assert len(journal(tmp_path)) == 7
@@ -89,7 +89,7 @@ def test_a_fault_that_stays_leaves_the_run_unfinished(ask: Ask, server: JudgeSer
 
 def test_a_fault_that_stays_can_be_taken_as_no_verdict(ask: Ask, server: JudgeServer, tmp_path: Path) -> None:
     server.faults.extend([None, Status(400, "the prompt is too long")])
-    done = ask(asking=QUIET.model_copy(update={"on_failure": "record"}))
+    done = ask(requests=QUIET.model_copy(update={"on_failure": "record"}))
     assert (done.figures.judges[0].verdicts, done.figures.judges[0].missing) == (7, 1)
     (lost,) = (verdict for verdict in journal(tmp_path) if verdict["verdict"] is None)
     assert "400: Error code: 400" in lost["problem"] or "too long" in lost["problem"]
@@ -103,10 +103,10 @@ def test_a_judge_that_is_down_is_not_asked_for_ever(
     server.faults.extend([None, None])
     server.always = Status(500)
     rows = [{**ROWS[0], "prompt": f"p{number}"} for number in range(20)]
-    asking = Asking(concurrency=2, retries=0, on_failure=on_failure)
-    with pytest.raises(JudgeError, match=f"{FAILURES_IN_A_ROW} requests in a row failed for good"):
-        ask(rows, asking=asking)
-    assert len(server.asked) <= 2 + FAILURES_IN_A_ROW + 1
+    asking = RequestSettings(concurrency=2, retries=0, on_failure=on_failure)
+    with pytest.raises(JudgeError, match=f"{FAILURES_IN_A_ROW} requests in a row failed"):
+        ask(rows, requests=asking)
+    assert len(server.asked) <= 2 + FAILURES_IN_A_ROW + 2  # each of two workers may have one more under way
     assert len(journal(tmp_path)) == 2  # and none of them a failure
 
 
@@ -114,7 +114,7 @@ def test_pairs_that_a_judge_refuses_do_not_end_the_run(ask: Ask, server: JudgeSe
     rows = [{**ROWS[0], "prompt": f"p{number}"} for number in range(6)]
     server.faults.append(None)
     server.always = Status(400, "too long")
-    with pytest.raises(JudgeError, match="11 of 12 requests failed for good"):
+    with pytest.raises(JudgeError, match="11 of 12 requests failed"):
         ask(rows)
     assert len(server.asked) == 12
     with pytest.raises(JudgeError, match="5 requests in a row"):  # this one has never answered
@@ -124,7 +124,7 @@ def test_pairs_that_a_judge_refuses_do_not_end_the_run(ask: Ask, server: JudgeSe
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (401, r"401: .*wrong key \*\*\*; the key is taken from OPENAI_API_KEY, which is set"),
+        (401, r"401: .*wrong key \*\*\*; the key is read from OPENAI_API_KEY, which is set"),
         (404, "404: .*no such model"),
     ],
 )
@@ -138,7 +138,7 @@ def test_what_is_wrong_for_all_ends_the_run_at_once(code: int, message: str, ask
 
 def test_nobody_there(ask: Ask, server: JudgeServer) -> None:
     with pytest.raises(JudgeError, match=r"5 requests in a row .* http://127\.0\.0\.1:9/v1: Connection error"):
-        ask(more={"endpoint": "http://127.0.0.1:9/v1"}, asking=Asking(retries=0))
+        ask(more={"endpoint": "http://127.0.0.1:9/v1"}, requests=RequestSettings(retries=0))
 
 
 def test_a_journal_line_is_plain(ask: Ask, tmp_path: Path) -> None:

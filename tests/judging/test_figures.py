@@ -80,16 +80,16 @@ def test_figures_by_hand() -> None:
     found = figures(judges, outcomes, list(verdicts.values()))
     assert found.decisions == {"first": 1, "second": 1, "tie": 0, "undecided": 1}
     assert found.by_expert == 1
-    assert (found.win_rate.value, found.win_rate.count) == (pytest.approx((1 + 0 + 0.5) / 3), 3)
-    assert (found.win_rate_decided.value, found.win_rate_decided.count) == (0.5, 2)
+    assert (found.win_rate.value, found.win_rate.items) == (pytest.approx((1 + 0 + 0.5) / 3), 3)
+    assert (found.win_rate_decided.value, found.win_rate_decided.items) == (0.5, 2)
     a, b = found.judges
     # a, as given: first first second → shown first: yes yes no; swapped: first second second → no yes yes
-    assert (a.shown_first.value, a.shown_first.count) == (pytest.approx(4 / 6), 6)
-    assert (a.consistent.value, a.consistent.count) == (pytest.approx(2 / 3), 3)
+    assert (a.shown_first.value, a.shown_first.items) == (pytest.approx(4 / 6), 6)
+    assert (a.consistent.value, a.consistent.items) == (pytest.approx(2 / 3), 3)
     assert a.win_rate.value == pytest.approx(3 / 6)
     # b, as given: first tie second → yes – no; swapped: first first → no no
-    assert (b.shown_first.value, b.shown_first.count) == (pytest.approx(1 / 4), 4)
-    assert (b.consistent.value, b.consistent.count) == (pytest.approx(1 / 2), 2)
+    assert (b.shown_first.value, b.shown_first.items) == (pytest.approx(1 / 4), 4)
+    assert (b.consistent.value, b.consistent.items) == (pytest.approx(1 / 2), 2)
     assert b.win_rate.value == pytest.approx((1 + 1 + 0.5 + 1 + 0) / 5)
     assert (b.verdicts, b.missing, b.tokens_in) == (5, 1, 6000)
     assert b.cost == pytest.approx((6000 + 3000 * 2) / 1e6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from asr_data.judging.prompt import messages, reminded, shown
+from asr_data.judging.prompt import as_text, messages, reminded
 
 
 def fence(asked: list[dict[str, str]]) -> str:
@@ -62,7 +62,7 @@ def test_a_reminder_is_added_and_the_first_prompt_stays() -> None:
 def test_conversations_become_text() -> None:
     user, assistant = {"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add"}]}
-    assert shown("as it is") == "as it is"
-    assert shown([assistant]) == "Hello."
-    assert shown([user]) == "user:\nHi."
-    assert shown([user, call, assistant]) == 'user:\nHi.\n\nassistant:\n[{"name": "add"}]\n\nassistant:\nHello.'
+    assert as_text("as it is") == "as it is"
+    assert as_text([assistant]) == "Hello."
+    assert as_text([user]) == "user:\nHi."
+    assert as_text([user, call, assistant]) == 'user:\nHi.\n\nassistant:\n[{"name": "add"}]\n\nassistant:\nHello.'

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_data.judging import Asking, Judge, answers_layout, judge
+from asr_data.judging import Judge, RequestSettings, answers_layout, judge
 from asr_data.judging.journal import read_verdicts
 from asr_data.rows import open_source
 
@@ -86,7 +86,7 @@ def test_a_real_model_is_asked(endpoint: str, model: Path, write_rows: Callable[
         answers_layout(source),
         tmp_path / "judged",
         [smollm],
-        asking=Asking(concurrency=1, attempts=1, retries=1),
+        requests=RequestSettings(concurrency=1, attempts=1, retries=1),
     )
     verdicts = list(read_verdicts(done.path / "verdicts.jsonl").values())
     assert [verdict.order for verdict in verdicts] == ["as_given", "swapped"]

@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on(torn: bytes, ask: Ask, server: JudgeServer, tmp_pa
         file.write(torn)
     done = subprocess.run(command(server, tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "8, 0 missing; 3 asked for now" in done.stdout
+    assert "8, 0 missing; 3 requested by this run" in done.stdout
     assert len(server.asked) == before + 6 + 3
     assert len(read_verdicts(journal)) == 2 * len(ROWS)
     assert contents(tmp_path / "killed") == whole
@@ -121,10 +121,10 @@ def test_a_changed_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="line 3: a second verdict on"):
         read_verdicts(path)
     path.write_bytes(path.read_bytes().replace(b'"tie"', b'"tied"'))
-    with pytest.raises(CorruptFileError, match="line 2: is not a verdict"):
+    with pytest.raises(CorruptFileError, match="line 2: not a verdict"):
         read_verdicts(path)
     path.write_bytes(b'{"row": 1}\n')
-    with pytest.raises(CorruptFileError, match="line 1: is not the beginning of a verdict journal"):
+    with pytest.raises(CorruptFileError, match="line 1: not the first line of a verdict journal"):
         read_plan(path)
 
 

@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from asr_data.errors import ConfigError, InputError, OutputExistsError
-from asr_data.judging import Asking, Judge, judge
+from asr_data.judging import Judge, RequestSettings, judge
 from asr_data.judging.output import PAIRS_SCHEMA, VERDICTS_SCHEMA
 from asr_data.rows import detect, first_records, open_source
 from tests.judging.conftest import KEY, ROWS, Ask
@@ -55,7 +55,7 @@ def test_a_judge_that_always_picks_the_first_has_no_vote(ask: Ask, server: Judge
     found = ask().figures
     assert found.decisions == {"first": 0, "second": 0, "tie": 0, "undecided": 4}
     assert found.win_rate.value == 0.5
-    assert found.win_rate_decided.count == 0
+    assert found.win_rate_decided.items == 0
     assert found.judges[0].shown_first.value == 1.0
     assert found.judges[0].consistent.value == 0.0
     assert found.judges[0].win_rate.value == 0.5
@@ -112,7 +112,7 @@ def test_agreement_with_an_expert_column(ask: Ask) -> None:
     assert (value.who, value.count, value.share) == (("m", "expert"), 3, pytest.approx(2 / 3))
     assert value.kappa == pytest.approx(0.0)  # the expert always says first: agreement by chance is 2/3
     assert done.figures.decisions["second"] == 1
-    with pytest.raises(ConfigError, match="--expert nobody: there is no such column; the columns are prompt"):
+    with pytest.raises(ConfigError, match="--expert nobody: no such column; the columns are prompt"):
         ask(rows, expert="nobody", output="other")
     with pytest.raises(InputError, match=r"row 0, column 'who': an expert's decision is first, second or tie"):
         ask([{**ROWS[0], "who": "the left one"}], expert="who", output="other")
@@ -126,7 +126,7 @@ def test_equal_answers_are_a_tie_and_cost_nothing(ask: Ask, server: JudgeServer,
     assert done.figures.win_rate.value == 0.75
     (reject,) = load(done.path, "rejects", tmp_path)
     assert (reject["asr_row"], reject["code"]) == (2, "empty_response")
-    with pytest.raises(InputError, match="no row is a pair of answers; row 0: empty_response"):
+    with pytest.raises(InputError, match="no row has two answers to compare; row 0: empty_response"):
         ask(rows[2:], output="other")
 
 
@@ -169,7 +169,9 @@ def test_requests_run_at_once_up_to_the_limit(ask: Ask, server: JudgeServer) -> 
         return by_goodness(asked)
 
     server.rule = rule
-    done = ask([{"prompt": f"p{i}", "tuned": "a!", "base": "b"} for i in range(6)], asking=Asking(concurrency=3))
+    done = ask(
+        [{"prompt": f"p{i}", "tuned": "a!", "base": "b"} for i in range(6)], requests=RequestSettings(concurrency=3)
+    )
     assert server.busiest == 3
     assert done.figures.win_rate.value == 1.0
 
@@ -215,10 +217,10 @@ def test_an_output_is_never_mixed(ask: Ask, tmp_path: Path, server: JudgeServer)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "notes.txt").write_text("mine")
     for flags in ({}, {"overwrite": True}):
-        with pytest.raises(OutputExistsError, match=r"holds notes\.txt and no verdicts"):
+        with pytest.raises(OutputExistsError, match=r"contains notes\.txt and no verdicts"):
             ask(output="foreign", **flags)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputExistsError, match="is a file"):
+    with pytest.raises(OutputExistsError, match="not a directory"):
         ask(output="file")
 
 
@@ -235,13 +237,13 @@ def test_the_manifest_says_what_was_done(ask: Ask) -> None:
 def test_single_responses_cannot_be_judged(write_rows: Callable[..., Path], tmp_path: Path) -> None:
     source = open_source(write_rows([{"prompt": "p", "completion": "c"}]))
     layout = detect(source.schema, first_records(source))
-    with pytest.raises(InputError, match="has single responses; two are compared"):
+    with pytest.raises(InputError, match="has one response per row, and judging needs two"):
         judge(source, layout, tmp_path / "out", [Judge(model="m", endpoint="http://localhost:1/v1")])
 
 
 @pytest.mark.parametrize(
     ("judges", "message"),
-    [([], "there is no judge"), ([Judge(model="m", endpoint="http://h/v1")] * 2, "two judges are called 'm'")],
+    [([], "no judge"), ([Judge(model="m", endpoint="http://h/v1")] * 2, "two judges have the name 'm'")],
 )
 def test_a_panel_that_cannot_be(judges: list[Judge], message: str, write_rows: Callable[..., Path]) -> None:
     source = open_source(write_rows([{"prompt": "p", "chosen": "c", "rejected": "r"}]))

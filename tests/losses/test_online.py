@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from asr_data.config import MaskConfig
+from asr_data.config import (
+    BaselineConfig,
+    BoundaryWeights,
+    Fixed,
+    FixedBaseline,
+    MaskConfig,
+    Optimal,
+    PairBaseline,
+    Pivot,
+    Schmitt,
+    SegmenterConfig,
+    Sequence,
+    SequenceBaseline,
+    Step,
+    Token,
+)
+from asr_data.errors import ConfigError
 from asr_data.losses import adaptive_mask
 from asr_data.masks.apply import segment_and_mask
 from asr_data.masks.batch import TokenBatch
 from asr_data.segments.rewards import round_bfloat16
 
-CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"kind": "schmitt", "delta": 0.3}, {"segmenter": "schmitt", "threshold": 0.3}),
-    ({"kind": "schmitt"}, {"segmenter": "schmitt"}),
-    ({"kind": "pivot", "tau": 0.8}, {"segmenter": "pivot", "threshold": 0.8}),
-    ({"kind": "pivot"}, {"segmenter": "pivot"}),
-    ({"kind": "optimal", "penalty": 0.5, "boundary": None}, {"segmenter": "optimal", "threshold": 0.5}),
-    ({"kind": "optimal", "penalty": 0.0, "boundary": None}, {"segmenter": "optimal", "threshold": 0.0}),
-    ({"kind": "optimal", "penalty": "bic", "boundary": None}, {"segmenter": "optimal"}),
-    ({"kind": "optimal", "penalty": "paper", "boundary": None}, {"segmenter": "optimal", "threshold": "paper"}),
-    ({"kind": "step"}, {"segmenter": "step"}),
-    ({"kind": "token"}, {"segmenter": "token"}),
-    ({"kind": "sequence"}, {"segmenter": "sequence"}),
+SEGMENTERS: list[SegmenterConfig] = [
+    Schmitt(delta=0.3),
+    Schmitt(),
+    Schmitt(k=2),
+    Pivot(tau=0.8),
+    Pivot(),
+    Pivot(k=1.5),
+    Optimal(penalty=0.5),
+    Optimal(penalty=0.0),
+    Optimal(penalty="bic", boundary=None),
+    Optimal(),
+    Optimal(penalty=0.4, boundary=BoundaryWeights(inside_word=3, clause=0.5, sentence=0.25, line=0.1)),
+    Step(),
+    Fixed(length=7),
+    Token(),
+    Sequence(),
 ]
-BASELINES: list[tuple[dict[str, Any], Any]] = [
-    ({"kind": "sequence"}, "sequence"),
-    ({"kind": "pair"}, "pair"),
-    ({"kind": "fixed", "value": 0.1}, 0.1),
-]
+BASELINES: list[BaselineConfig] = [SequenceBaseline(), PairBaseline(), FixedBaseline(value=0.1)]
 
 
 def random_batch(seed: int, rows: int = 12, longest: int = 60) -> tuple[TokenBatch, dict[str, torch.Tensor]]:
@@ -60,24 +75,23 @@ def random_batch(seed: int, rows: int = 12, longest: int = 60) -> tuple[TokenBat
         end=end,
         preferred=np.arange(rows) % 2 == 0,
         group=group,
-        boundary=np.zeros(len(values), dtype=np.int8),
+        boundary=rng.integers(0, 5, len(values)).astype(np.int8),
         step_start=step,
         initial=np.full(rows, np.nan, dtype=np.float32),
         scorer_reward=np.full(rows, np.nan, dtype=np.float32),
     )
     padded = {"valid": torch.from_numpy(valid), "preferred": torch.from_numpy(batch.preferred)}
-    for name, column in (("rewards", values), ("written", written), ("end", end), ("step_start", step)):
+    columns = {"rewards": values, "written": written, "end": end, "step_start": step, "boundary": batch.boundary}
+    for name, column in columns.items():
         full = np.zeros((rows, width), dtype=column.dtype)
         full[valid] = column
         padded[name] = torch.from_numpy(full)
     return batch, {**padded, "group": torch.from_numpy(group)}
 
 
-@pytest.mark.parametrize(("offline", "online"), CASES, ids=lambda case: str(case))
-@pytest.mark.parametrize(("baseline", "given"), BASELINES, ids=["sequence", "pair", "number"])
-def test_equal_to_the_columns(
-    offline: dict[str, Any], online: dict[str, Any], baseline: dict[str, Any], given: Any
-) -> None:
+@pytest.mark.parametrize("segmenter", SEGMENTERS, ids=repr)
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.kind)
+def test_equal_to_the_columns(segmenter: SegmenterConfig, baseline: BaselineConfig) -> None:
     for seed in range(6):
         batch, padded = random_batch(seed)
         settings: dict[str, Any] = {
@@ -86,24 +100,31 @@ def test_equal_to_the_columns(
             "sequence_reward": ("mean", "last", "sum")[seed // 2],
             "segment_reward": ("mean", "last")[seed // 3],
         }
-        config = MaskConfig(segmenter=offline, baseline=baseline, noise="response", **settings)  # type: ignore[arg-type]
+        config = MaskConfig(segmenter=segmenter, baseline=baseline, noise="response", **settings)
         expected, _ = segment_and_mask(batch, config)
-        mask = adaptive_mask(**padded, **online, baseline=given, **settings)
+        mask = adaptive_mask(**padded, segmenter=segmenter, baseline=baseline, **settings)
         assert np.array_equal(mask[padded["valid"]].numpy(), expected.mask), (seed, settings)
         assert not mask[~padded["valid"]].any()
 
 
-def test_boundary_weights() -> None:
-    weights = {"inside_word": 3.0, "word": 1.0, "clause": 0.5, "sentence": 0.25, "line": 0.1}
-    for seed in range(6):
-        batch, padded = random_batch(seed)
-        kinds = np.random.default_rng(seed).integers(0, 5, len(batch.values)).astype(np.int8)
-        config = MaskConfig.model_validate({"segmenter": {"kind": "optimal", "penalty": 0.4, "boundary": weights}})
-        expected, _ = segment_and_mask(replace(batch, boundary=kinds), config)
-        padded["boundary"] = torch.zeros(padded["valid"].shape, dtype=torch.float64)
-        padded["boundary"][padded["valid"]] = torch.tensor(list(weights.values()), dtype=torch.float64)[kinds]
-        mask = adaptive_mask(**padded, segmenter="optimal", threshold=0.4, baseline="pair")
-        assert np.array_equal(mask[padded["valid"]].numpy(), expected.mask)
+def test_names_and_numbers_are_short_for_settings() -> None:
+    _, padded = random_batch(0)
+    same: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"segmenter": Schmitt(), "baseline": SequenceBaseline()}),
+        ({"segmenter": "optimal", "baseline": "pair"}, {"segmenter": Optimal(), "baseline": PairBaseline()}),
+        ({"baseline": 0.25}, {"baseline": FixedBaseline(value=0.25)}),
+        ({"baseline": torch.full((12,), 0.25)}, {"baseline": FixedBaseline(value=0.25)}),
+    ]
+    for short, full in same:
+        assert torch.equal(adaptive_mask(**padded, **short), adaptive_mask(**padded, **full))
+
+
+def test_without_a_text_a_cut_costs_the_same_everywhere() -> None:
+    _, padded = random_batch(1)
+    known = padded.pop("boundary")
+    plain = adaptive_mask(**padded, segmenter=Optimal(boundary=None))
+    assert torch.equal(adaptive_mask(**padded, segmenter=Optimal()), plain)
+    assert not torch.equal(adaptive_mask(**padded, boundary=known, segmenter=Optimal()), plain)
 
 
 def test_drop_masks_all_of_an_empty_response() -> None:
@@ -123,9 +144,10 @@ def test_drop_masks_all_of_an_empty_response() -> None:
         ({"preferred": torch.tensor([1, 0])}, "preferred is torch.int64"),
         ({"baseline": "pair"}, "needs group"),
         ({"segmenter": "step"}, "needs step_start"),
-        ({"segmenter": "wave"}, "allowed are pivot"),
-        ({"threshold": "bic"}, "allowed are a number, auto"),
-        ({"on_empty": "keep"}, "allowed are keep-all"),
+        ({"boundary": torch.ones(2, 2)}, "boundary is torch.float32"),
+        ({"boundary": torch.tensor([[0, 5], [0, 0]])}, "from 0 .inside a word. to 4"),
+        ({"baseline": "dataset"}, 'baseline "dataset" is over other responses'),
+        ({"sequence_reward": "scorer"}, "on line the allowed ones are mean, last, sum"),
         ({"baseline": torch.zeros(3)}, "one per response"),
     ],
 )
@@ -137,3 +159,18 @@ def test_wrong_input(changed: dict[str, Any], message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         adaptive_mask(**{**given, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"segmenter": "wave"}, "MaskConfig.segmenter is 'wave': expected .*\"schmitt\""),
+        ({"segmenter": {"kind": "schmitt", "delta": "bic"}}, "MaskConfig.segmenter.delta is 'bic': .* or \"auto\""),
+        ({"on_empty": "keep"}, 'MaskConfig.on_empty is \'keep\': expected "keep-all", "keep-best" or "drop"'),
+        ({"baseline": "mean"}, "MaskConfig.baseline is 'mean': expected \"pair\", .*FixedBaseline"),
+    ],
+)
+def test_wrong_settings(changed: dict[str, Any], message: str) -> None:
+    rewards, valid, preferred = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool), torch.tensor([True])
+    with pytest.raises(ConfigError, match=message):
+        adaptive_mask(rewards, valid, preferred, **changed)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError
 from asr_data.masks import (
+    Responses,
     TokenBatch,
-    baselines,
     keep_segments,
     needs_statistics,
     segment_and_mask,
@@ -170,7 +170,7 @@ def statistics_of(rewards):
     ],
 )
 def test_baselines(setting, expected):
-    found, running = baselines(config(baseline=setting).baseline, REWARDS, GROUP, statistics_of([1, 3, 8]))
+    found, running = config(baseline=setting).baseline.values(Responses(REWARDS, GROUP, statistics_of([1, 3, 8])))
     assert found.tolist() == expected
     # The first row: 0.75 · 2 + 0.25 · 2 = 2. The second: 0.75 · 2 + 0.25 · 5.
     assert running == (2.75 if setting["kind"] == "running" else None)
@@ -178,9 +178,9 @@ def test_baselines(setting, expected):
 
 def test_the_running_baseline_goes_on():
     setting = config(baseline={"kind": "running", "decay": 0.5}).baseline
-    whole, after = baselines(setting, REWARDS, GROUP)
-    first, between = baselines(setting, REWARDS[:2], GROUP[:2])
-    second, end = baselines(setting, REWARDS[2:], GROUP[2:], running=between)
+    whole, after = setting.values(Responses(REWARDS, GROUP))
+    first, between = setting.values(Responses(REWARDS[:2], GROUP[:2]))
+    second, end = setting.values(Responses(REWARDS[2:], GROUP[2:], running=between))
     assert whole.tolist() == [*first.tolist(), *second.tolist()] == [2.0, 2.0, 2.0]
     assert after == end == 3.5
 

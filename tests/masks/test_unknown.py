@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_data.config import BoundaryWeights, MaskConfig
+from asr_data.config import MaskConfig
 from asr_data.errors import InputError
-from asr_data.masks import TokenBatch, baselines, keep_segments, segment_and_mask
+from asr_data.masks import Responses, TokenBatch, keep_segments, segment_and_mask
 from asr_data.masks.unknown import known_runs
-from asr_data.segments import Optimal, Pivot, Schmitt, Sequence, Step, Token, split
-from asr_data.segments.boundaries import boundary_weights
+from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.statistics import RewardStatistics
 
@@ -133,14 +132,14 @@ GROUP = np.array([0, 0, 1, 1, 2, 2])
     ],
 )
 def test_baselines(baseline, expected, running):
-    found, after = baselines(config(SCHMITT, baseline).baseline, REWARDS, GROUP)
+    found, after = config(SCHMITT, baseline).baseline.values(Responses(REWARDS, GROUP))
     np.testing.assert_array_equal(found, expected)
     assert after == running
 
 
 def test_running_begins_at_the_first_known_row():
     running = config(SCHMITT, {"kind": "running", "decay": 0.5}).baseline
-    found, after = baselines(running, REWARDS[2:], GROUP[2:])
+    found, after = running.values(Responses(REWARDS[2:], GROUP[2:]))
     np.testing.assert_array_equal(found, [NAN, NAN, 4, 4])
     assert after == 4.0
 
@@ -154,20 +153,6 @@ def test_infinite_rewards_are_refused():
 
 REWARD = st.integers(-8, 8).map(lambda n: n / 4)
 ROWS_OF_REWARDS = st.lists(st.lists(REWARD | st.just(NAN), min_size=1, max_size=12), min_size=1, max_size=5)
-WEIGHTS = BoundaryWeights(sentence=0.25, word=2.0)
-
-
-def segmenter_of(kind, sigma, baseline, boundary, step_start):
-    """The segmenter of one row, from public parts; ``kind`` is a settings' name."""
-    return {
-        "pivot": Pivot(sigma=sigma),
-        "schmitt": Schmitt(sigma=sigma, baseline=baseline),
-        "optimal": Optimal(sigma=sigma, boundary=boundary_weights(boundary, WEIGHTS)),
-        "paper": Optimal(penalty="paper", sigma=sigma),
-        "step": Step(step_start),
-        "token": Token(),
-        "sequence": Sequence(),
-    }[kind]
 
 
 SETTINGS = {
@@ -191,8 +176,9 @@ def slow_starts(row, kind, sigma, baseline, boundary, step_start):
             starts.append(begin)
         else:
             part = slice(begin, position)
-            segmenter = segmenter_of(kind, sigma, baseline, boundary[part], step_start[part])
-            starts += (begin + split(row[part], [0, position - begin], segmenter)).tolist()
+            context = SplitContext(baseline, sigma, boundary[part], step_start[part])
+            segmenter = config(SETTINGS[kind]).segmenter
+            starts += (begin + split(row[part], [0, position - begin], segmenter, context)).tolist()
         begin = position
     return starts
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import asr_data_schemas
-from asr_data.config import MaskConfig, SchmittConfig
+from asr_data.config import MaskConfig, Schmitt
 from asr_data.errors import ConfigError, CorruptFileError, ScorerError, StorageError
 from asr_data.pipeline.scoring import ahead
 from asr_data.scoring.protocol import ScorerInfo
@@ -227,7 +227,7 @@ def schmitt_by_hand(rewards: list[float], baseline: float, delta: float) -> list
 
 
 def test_masks_by_hand(bench: Any) -> None:
-    bench.run(BY_HAND, shard_rows=2, mask=MaskConfig(segmenter=SchmittConfig()))
+    bench.run(BY_HAND, shard_rows=2, mask=MaskConfig(segmenter=Schmitt()))
     out = bench.table("out").to_pylist()
     sides = ("chosen", "rejected")
     responses = [{side: response_by_hand(bench, row, side) for side in sides} for row in BY_HAND]

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labels import LabelUnit, parse_labels
+from asr_data.rows.labels import LabelUnit, label_unit, parse_labels
 from asr_data.types import Label, Text
 
 
@@ -95,3 +96,16 @@ def test_error_spans() -> None:
 )
 def test_labels_that_do_not_fit(value: Any, unit: LabelUnit, code: str) -> None:
     assert rejection(value, unit, "abcd") == code
+
+
+def test_criteria_by_sentences() -> None:
+    value = [[4, 0], [4, 2], [4, 4], [0, 4], [0, 4]]
+    labels = parse_labels(value, "criteria", "One. Two!", "marks")
+    assert [(label.start, label.end, label.reward, label.name) for label in labels] == [
+        (0, 4, 1.0, "4,4,4,0,0"),
+        (5, 9, 0.5, "0,2,4,4,4"),
+    ]
+    assert label_unit(pa.list_(pa.list_(pa.int64())), "marks") == "criteria"
+    assert rejection([[4, 0], [4]], "criteria", "One. Two!") == "label_mismatch"
+    assert rejection([], "criteria", "One. Two!") == "label_mismatch"
+    assert rejection([[4, 9]], "criteria", "One. Two!") == "label_mismatch"

@@ -13,6 +13,7 @@ from asr_data.scoring.protocol import Scorer
 from asr_data.types import ByteRewards, Completion, Label, RejectedRow, Row
 
 NAN = float("nan")
+FINGERPRINT = "1f07b3b0b381ee1dec29ef7aaee0246907cf2f55c753a1339637e32a705912dc"
 
 
 def row(*sides: tuple[str, tuple[Label, ...] | None], index: int = 4) -> Row:
@@ -119,3 +120,24 @@ def test_who_it_is() -> None:
 def test_rewards_are_numbers() -> None:
     with pytest.raises(ValidationError):
         LabelsConfig(rewards={"+": NAN})
+
+
+def test_criteria_are_weighed() -> None:
+    label = Label(0, 6, 0.5, "4,2,0,4,3", (1.0, 0.5, 0.0, 1.0, 0.75))
+    assert rewards_of("abcdef", label).span_reward.tolist() == [0.5]
+    weighed = LabelsConfig(criteria={"helpfulness": 1.0, "verbosity": -1.0})
+    assert rewards_of("abcdef", label, config=weighed).span_reward.tolist() == [0.625]  # (1 + (1 − 0.75)) / 2
+    (refused,) = LabelScorer(weighed).score([row(("abcdef", (Label(0, 6, 1.0, "+"),)))])
+    assert isinstance(refused, RejectedRow)
+    assert (refused.code, "'+' has no scores" in refused.message) == ("label_mismatch", True)
+    with pytest.raises(ValidationError, match="at least one weight"):
+        LabelsConfig(criteria={"helpfulness": 0.0})
+    with pytest.raises(ValidationError, match="helpfulness"):
+        LabelsConfig.model_validate({"criteria": {"beauty": 1.0}})
+
+
+def test_the_fingerprint_tells_weights_and_is_as_it_was_without() -> None:
+    plain, weighed = LabelScorer(LabelsConfig()), LabelScorer(LabelsConfig(criteria={"coherence": 1.0}))
+    # sha256sum of {"form": "value", "kind": "labels", "rewards": {}}
+    assert plain.info.fingerprint == FINGERPRINT
+    assert weighed.info.fingerprint != plain.info.fingerprint

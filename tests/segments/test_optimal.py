@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError
-from asr_data.segments import Optimal, split
+from asr_data.segments import BoundaryWeights, Optimal, SplitContext, split
+from asr_data.segments.optimal import optimal_starts
+
+
+def cut(values, penalty, weights):
+    """The starts of one row, at any weights."""
+    row = np.asarray(values, dtype=np.float32)
+    return optimal_starts(row, np.array([0, row.size]), np.array([penalty]), weights).tolist()
 
 
 def steps_and_noise(rng, length, jump=2.0):
@@ -51,7 +58,7 @@ def test_boundary_weights_move_the_cut():
     weights = np.array([1, 1, 1, 20, 1, 1.0])
     # With c² = 1 and the first start aside: no cut costs 24. At 3: error 0 plus 20. At 2 or at 4: the other
     # side is one and three values, error 12, plus 1. At 2 and 4: the 0 and 4 between have error 8, plus 2.
-    assert split(values, [0, 6], Optimal(penalty=1.0, boundary=weights)).tolist() == [0, 2, 4]
+    assert cut(values, 1.0, weights) == [0, 2, 4]
     assert split(values, [0, 6], Optimal(penalty=1.0)).tolist() == [0, 3]
 
 
@@ -62,7 +69,7 @@ def test_equals_all_partitions(length, seed, integers):
     values = (rng.integers(-3, 4, length) if integers else rng.normal(0, 2, length)).astype(np.float32)
     penalty = float(rng.choice([0.0, 0.25, 1.0, 4.0]))
     weights = rng.choice([0.1, 0.5, 1.0, 3.0, 50.0], length)
-    found = split(values, [0, length], Optimal(penalty=penalty, boundary=weights)).tolist()
+    found = cut(values, penalty, weights)
     reached = cost(values.astype(np.float64), found, penalty, weights)
     assert reached == pytest.approx(brute_force(values, penalty, weights), rel=1e-12, abs=1e-12)
 
@@ -88,7 +95,7 @@ def test_pruning_loses_nothing(seed):
     values = steps_and_noise(rng, int(rng.integers(100, 400)), jump=float(rng.choice([0.0, 1.0, 4.0])))
     penalty = float(rng.uniform(0.1, 15))
     weights = rng.choice([0.02, 1.0, 10.0, 50.0], values.size)
-    found = split(values, [0, values.size], Optimal(penalty=penalty, boundary=weights)).tolist()
+    found = cut(values, penalty, weights)
     reached = cost(values.astype(np.float64), found, penalty, weights)
     assert reached == pytest.approx(quadratic(values, penalty, weights), rel=1e-10)
 
@@ -116,12 +123,12 @@ def test_a_constant_row_is_one_segment(level):
 def test_penalty_names():
     values, offsets = np.array([0.0, 2.0, 0.0], dtype=np.float32), [0, 2, 3]
     # The first row as one segment has error 2. paper: c² = σ². bic: c² = 2 σ² ln 2 = 1.386 σ².
-    assert split(values, offsets, Optimal(penalty="paper", sigma=1.41)).tolist() == [0, 1, 2]
-    assert split(values, offsets, Optimal(penalty="paper", sigma=1.42)).tolist() == [0, 2]
-    assert split(values, offsets, Optimal(penalty="bic", sigma=1.20)).tolist() == [0, 1, 2]
-    assert split(values, offsets, Optimal(penalty="bic", sigma=1.21)).tolist() == [0, 2]
-    per_row = Optimal(penalty="paper", sigma=np.array([1.42, 0.0]))
-    assert split(values, offsets, per_row).tolist() == [0, 2]
+    assert split(values, offsets, Optimal(penalty="paper"), SplitContext(sigma=1.41)).tolist() == [0, 1, 2]
+    assert split(values, offsets, Optimal(penalty="paper"), SplitContext(sigma=1.42)).tolist() == [0, 2]
+    assert split(values, offsets, Optimal(penalty="bic"), SplitContext(sigma=1.20)).tolist() == [0, 1, 2]
+    assert split(values, offsets, Optimal(penalty="bic"), SplitContext(sigma=1.21)).tolist() == [0, 2]
+    per_row = SplitContext(sigma=np.array([1.42, 0.0]))
+    assert split(values, offsets, Optimal(penalty="paper"), per_row).tolist() == [0, 2]
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,17 +142,24 @@ def test_scale_and_shift(seed, exponent, shift):
     assert np.array_equal(plain, moved)
 
 
-@pytest.mark.parametrize(
-    ("settings_", "message"),
-    [
-        ({"penalty": "aic"}, "penalty"),
-        ({"penalty": -1.0}, "penalty"),
-        ({"penalty": float("nan")}, "penalty"),
-        ({"sigma": np.ones(3)}, "one per row"),
-        ({"boundary": np.ones(3)}, "boundary"),
-        ({"boundary": np.array([1.0, -1.0])}, "boundary"),
-    ],
-)
-def test_wrong_settings(settings_, message):
-    with pytest.raises(ConfigError, match=message):
-        split([0.0, 1.0], [0, 2], Optimal(**settings_))
+def test_boundary_weights_by_hand():
+    weights = BoundaryWeights(inside_word=50, word=40, clause=30, sentence=2, line=1)
+    found = weights.of(np.array([0, 1, 2, 3, 4, 0], dtype=np.int8))
+    assert found.tolist() == [50.0, 40.0, 30.0, 2.0, 1.0, 50.0]
+
+
+def test_boundary_factors_are_by_what_starts_at_the_token():
+    kinds = SplitContext(boundary=np.array([4, 0, 3], dtype=np.int8))
+    # One segment has error 32/3 and price 2; [0], [4, 0] and [0, 4], [0] have error 8; three segments have none.
+    values = [0.0, 4.0, 0.0]
+    assert split(values, [0, 3], Optimal(penalty=2.0, boundary=None), kinds).tolist() == [0, 1, 2]  # 6
+    # The second token is inside a word: three segments cost 2 + 10 + 2, one 12.7, and a cut before the third 12.
+    assert split(values, [0, 3], Optimal(penalty=2.0, boundary={"inside_word": 5}), kinds).tolist() == [0, 2]
+    # Where the text is not known, a cut costs c² everywhere.
+    assert split(values, [0, 3], Optimal(penalty=2.0, boundary={"inside_word": 5})).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.array([1.0, -1.0]), np.array([1.0, np.inf])])
+def test_wrong_weights(weights):
+    with pytest.raises(ConfigError, match="boundary"):
+        cut([0.0, 1.0], 1.0, weights)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.segments import Optimal, Pivot, Schmitt, Sequence, Step, Token, split
+from asr_data.segments import Fixed, Optimal, Pivot, Schmitt, Sequence, SplitContext, Step, Token, split
 
 rows_of_rewards = st.lists(st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6)
 
@@ -18,11 +18,23 @@ def flat(rows):
     return values, np.cumsum([0, *(len(row) for row in rows)])
 
 
-def segmenters(values):
-    return [
-        Pivot(), Pivot(tau=0.5), Schmitt(), Schmitt(delta=0.5, baseline=0.1), Optimal(), Optimal(penalty=0.3),
-        Step(values > 1), Token(), Sequence(),
-    ]  # fmt: skip
+SEGMENTERS = [
+    Pivot(),
+    Pivot(tau=0.5),
+    Schmitt(),
+    Schmitt(delta=0.5),
+    Optimal(),
+    Optimal(penalty=0.3),
+    Step(),
+    Fixed(length=3),
+    Token(),
+    Sequence(),
+]
+
+
+def context(values):
+    kinds = (np.arange(values.size) % 5).astype(np.int8)
+    return SplitContext(baseline=0.1, boundary=kinds, step_start=values > 1)
 
 
 @settings(max_examples=80, deadline=None)
@@ -30,8 +42,8 @@ def segmenters(values):
 def test_segments_partition_every_row(rows):
     values, offsets = flat(rows)
     firsts = {int(a) for a, b in itertools.pairwise(offsets) if a < b}
-    for segmenter in segmenters(values):
-        starts = split(values, offsets, segmenter)
+    for segmenter in SEGMENTERS:
+        starts = split(values, offsets, segmenter, context(values))
         assert starts.dtype == np.int64
         assert (np.diff(starts) > 0).all()
         assert firsts <= set(starts.tolist())
@@ -44,7 +56,7 @@ def test_a_row_does_not_see_its_neighbours(rows):
     values, offsets = flat(rows)
     for segmenter in (
         Pivot(tau=0.5),
-        Schmitt(delta=0.5, baseline=0.1),
+        Schmitt(delta=0.5),
         Optimal(penalty=0.3),
         Token(),
         Sequence(),
@@ -89,7 +101,7 @@ def test_pivot_auto_by_hand():
     values = [0.0, 1.0, 0.0, 1.0, 0.0, 9.0]
     assert split(values, [0, 6], Pivot(k=0.5)).tolist() == [0, 5]
     assert split(values, [0, 6], Pivot(k=0.3)).tolist() == [0, 1, 2, 3, 4, 5]  # tau = 0.89
-    assert split(values, [0, 6], Pivot(k=1.0, sigma=7.0)).tolist() == [0]  # tau = 9.9
+    assert split(values, [0, 6], Pivot(k=1.0), SplitContext(sigma=7.0)).tolist() == [0]  # tau = 9.9
 
 
 def slow_schmitt(row, baseline, delta):
@@ -115,7 +127,8 @@ def test_schmitt_equals_the_slow_one(rows, delta, baseline):
         for row, offset in zip(rows, offsets, strict=False)
         for start in slow_schmitt(row, baseline / 4, delta / 4)
     ]
-    assert split(values, offsets, Schmitt(delta=delta / 4, baseline=baseline / 4)).tolist() == expected
+    found = split(values, offsets, Schmitt(delta=delta / 4), SplitContext(baseline=baseline / 4))
+    assert found.tolist() == expected
 
 
 def test_schmitt_by_hand():
@@ -123,43 +136,75 @@ def test_schmitt_by_hand():
     values = [0.1, 0.6, 0.2, -0.5, -0.75, 0.0, 0.75]
     assert split(values, [0, 7], Schmitt(delta=0.5)).tolist() == [0, 4, 6]
     assert split(values, [0, 3, 7], Schmitt(delta=2.0)).tolist() == [0, 3]
-    baseline = np.array([0.0, 0.25])  # the second row: −0.5 and −0.75 bad, 0.0 neutral at 0.3, 0.75 good
-    assert split(values, [0, 3, 7], Schmitt(delta=0.3, baseline=baseline)).tolist() == [0, 3, 6]
+    baseline = SplitContext(np.array([0.0, 0.25]))  # the second row: −0.5 and −0.75 bad, 0.0 neutral at 0.3, 0.75 good
+    assert split(values, [0, 3, 7], Schmitt(delta=0.3), baseline).tolist() == [0, 3, 6]
 
 
 def test_schmitt_auto_is_sigma():
     values = [0.0, 1.0, -1.0, 1.0]
-    assert split(values, [0, 4], Schmitt(sigma=0.99)).tolist() == [0, 2, 3]
-    assert split(values, [0, 4], Schmitt(sigma=1.0)).tolist() == [0]
+    assert split(values, [0, 4], Schmitt(), SplitContext(sigma=0.99)).tolist() == [0, 2, 3]
+    assert split(values, [0, 4], Schmitt(), SplitContext(sigma=1.0)).tolist() == [0]
+
+
+def test_fixed_by_hand():
+    # Rows of 5, 0, 1 and 2 tokens: each begins anew.
+    assert split(np.arange(8), [0, 5, 5, 6, 8], Fixed(length=2)).tolist() == [0, 2, 4, 5, 6]
+    assert split(np.arange(8), [0, 5, 5, 6, 8], Fixed()).tolist() == [0, 5, 6]
+    for wrong in (0, 1.5, "long"):
+        with pytest.raises(ConfigError, match=r"Fixed\.length is .*: expected a whole number >= 1"):
+            Fixed(length=wrong)
 
 
 def test_step_token_sequence():
     values, offsets = [1.0, 2.0, 3.0, 4.0], [0, 0, 3, 4]
-    assert split(values, offsets, Step(np.array([False, False, True, False]))).tolist() == [0, 2, 3]
+    assert split(values, offsets, Step(), SplitContext(step_start=np.array([False, False, True, False]))).tolist() == [
+        0,
+        2,
+        3,
+    ]
     assert split(values, offsets, Token()).tolist() == [0, 1, 2, 3]
     assert split(values, offsets, Sequence()).tolist() == [0, 3]
 
 
 @pytest.mark.parametrize(
-    "segmenter",
+    ("segmenter", "settings_", "message"),
     [
-        lambda: Pivot(tau=-1.0),
-        lambda: Pivot(tau="often"),
-        lambda: Pivot(k=0.0),
-        lambda: Schmitt(delta=float("inf")),
-        lambda: Schmitt(delta="wide"),
-        lambda: Schmitt(baseline=float("nan")),
-        lambda: Schmitt(sigma=-1.0),
-        lambda: Step(np.array([True])),
-        lambda: Step(np.array([0, 1])),
+        (Pivot, {"tau": -1.0}, 'Pivot.tau is -1.0: expected a finite number >= 0 or "auto"'),
+        (Pivot, {"tau": "often"}, "Pivot.tau is 'often': expected a finite number >= 0 or \"auto\""),
+        (Pivot, {"k": 0.0}, "Pivot.k is 0.0: expected a finite number > 0"),
+        (Pivot, {"delta": 1}, "Pivot.delta is not a setting; allowed are kind, tau, k"),
+        (Schmitt, {"delta": float("inf")}, "Schmitt.delta is inf"),
+        (Schmitt, {"delta": np.ones(2)}, "Schmitt.delta is array"),
+        (Optimal, {"penalty": "aic"}, 'Optimal.penalty is \'aic\': expected a finite number >= 0, "paper" or "bic"'),
+        (Optimal, {"penalty": float("nan")}, "Optimal.penalty is nan"),
+        (Optimal, {"boundary": {"word": 0}}, "Optimal.boundary.word is 0: expected a finite number > 0"),
     ],
 )
-def test_wrong_settings(segmenter):
-    with pytest.raises(ConfigError):
-        split([0.0, 1.0], [0, 2], segmenter())
+def test_wrong_settings(segmenter, settings_, message):
+    with pytest.raises(ConfigError) as raised:
+        segmenter(**settings_)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "known", "message"),
+    [
+        (Schmitt(), SplitContext(baseline=float("nan")), "baseline: must be finite, got nan"),
+        (Schmitt(), SplitContext(sigma=-1.0), "sigma: must be finite and at least 0"),
+        (Optimal(), SplitContext(sigma=np.ones(3)), "sigma must be one number or one per row"),
+        (Optimal(penalty=1.0), SplitContext(boundary=np.zeros(3, dtype=np.int8)), "boundary must have shape"),
+        (Step(), SplitContext(), "step_start must be bool of shape \\(2,\\), got nothing"),
+        (Step(), SplitContext(step_start=np.array([True])), "step_start must be bool"),
+        (Step(), SplitContext(step_start=np.array([0, 1])), "step_start must be bool"),
+    ],
+)
+def test_a_context_that_does_not_fit(segmenter, known, message):
+    with pytest.raises(ConfigError, match=message):
+        split([0.0, 1.0], [0, 2], segmenter, known)
 
 
 def test_no_rows_and_no_tokens():
-    for segmenter in segmenters(np.empty(0, dtype=np.float32)):
-        assert split(np.empty(0, dtype=np.float32), [0], segmenter).size == 0
-        assert split(np.empty(0, dtype=np.float32), [0, 0, 0], segmenter).size == 0
+    nothing = np.empty(0, dtype=np.float32)
+    for segmenter in SEGMENTERS:
+        assert split(nothing, [0], segmenter, context(nothing)).size == 0
+        assert split(nothing, [0, 0, 0], segmenter, context(nothing)).size == 0

@@ -13,8 +13,10 @@ SPECIALS: Final[dict[str, tuple[str, str | None, list[str]]]] = {
     "llama31": (
         "<|eot_id|>",
         "<|begin_of_text|>",
-        ["<|begin_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"]
-        + ["<|start_header_id|>", "<|end_header_id|>"],
+        [
+            *("<|begin_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
+            *("<|start_header_id|>", "<|end_header_id|>"),
+        ],
     ),
     "mistral": (
         "</s>",

@@ -17,6 +17,8 @@ from asr_data.training.config import SourceConfig, TrainingConfig, sources_of_ol
         ("owner/name:test,split=validation", {"input": "owner/name", "part": "test", "split": "validation"}),
         ("a.csv:prompt=q,chosen=a.b", {"input": "a.csv", "columns": {"prompt": "q", "chosen": "a.b"}}),
         ("a:scale=-1..2.5,group=doc", {"input": "a", "scale": (-1.0, 2.5), "group": "doc"}),
+        ("a:criteria=helpfulness+coherence", {"input": "a", "criteria": {"helpfulness": 1.0, "coherence": 1.0}}),
+        ("a:criteria=correctness-0.5*verbosity", {"input": "a", "criteria": {"correctness": 1.0, "verbosity": -0.5}}),
         (r"C:\data\a.jsonl", {"input": r"C:\data\a.jsonl"}),
         (r"C:\data\a.jsonl:test", {"input": r"C:\data\a.jsonl", "part": "test"}),
         ("s3://bucket/a.jsonl", {"input": "s3://bucket/a.jsonl"}),
@@ -44,6 +46,9 @@ def test_a_file_of_that_very_name_comes_first(tmp_path: Path, monkeypatch: pytes
         ("a.jsonl:train,test", "train and test exclude each other"),
         ("a.jsonl:scale=4..0", "the first number must be the lower one"),
         ("a.jsonl:scale=4", "scale"),
+        ("a.jsonl:criteria=beauty", "beauty"),
+        ("a.jsonl:criteria=0*coherence", "at least one weight must not be 0"),
+        ("a.jsonl:criteria=helpfulness;coherence", "write criteria with"),
     ],
 )
 def test_words_that_cannot_be_right(typed: str, message: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.training.config import SourceConfig
 from asr_data.training.encode import encode_examples
-from asr_data.training.examples import Example, examples_of
+from asr_data.training.examples import TrainingExample, examples_of
 from asr_data.types import Completion, Label, Row, Text
 
 USER = [{"role": "user", "content": "How much?"}]
@@ -18,13 +18,13 @@ def says(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def labelled(text: str, *labels: Label) -> Example:
+def labelled(text: str, *labels: Label) -> TrainingExample:
     row = Row(0, {}, USER, (Completion("completion", says(text), True, labels),))
     (example,) = examples_of(row, SourceConfig(input="x"), verdicts=False)
     return example
 
 
-def pair(chosen: Text, rejected: Text, prompt: Text = USER) -> Example:
+def pair(chosen: Text, rejected: Text, prompt: Text = USER) -> TrainingExample:
     completions = (Completion("chosen", chosen, True), Completion("rejected", rejected, False))
     (example,) = examples_of(Row(0, {}, prompt, completions), SourceConfig(input="x"), verdicts=False)
     return example

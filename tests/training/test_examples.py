@@ -7,7 +7,7 @@ import pytest
 
 from asr_data.errors import RowRejected
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import Example, examples_of, group_of
+from asr_data.training.examples import TrainingExample, examples_of, group_of
 from asr_data.types import Completion, Label, Row, Text
 
 USER = [{"role": "user", "content": "How much?"}]
@@ -28,7 +28,7 @@ def single(*labels: Label, preferred: bool = True) -> Row:
     return row(Completion("completion", "It is ok.", preferred, labels))
 
 
-def learnt(given: Row, words: str = "", *, verdicts: bool = False) -> list[Example]:
+def learnt(given: Row, words: str = "", *, verdicts: bool = False) -> list[TrainingExample]:
     config = SourceConfig.model_validate(f"x:{words}" if words else "x")
     return examples_of(given, config, verdicts=verdicts)
 
@@ -39,7 +39,7 @@ def refused(given: Row, words: str = "", *, verdicts: bool = False) -> str:
     return caught.value.code
 
 
-def goals(examples: list[Example]) -> list[tuple[str, tuple[str, ...]]]:
+def goals(examples: list[TrainingExample]) -> list[tuple[str, tuple[str, ...]]]:
     return [(one.goal, tuple(c.side for c in one.row.completions)) for one in examples]
 
 
@@ -118,3 +118,11 @@ def test_a_column_can_say_what_belongs_together() -> None:
 
     assert group(1, "Q") == group(1, "R") != group(2, "Q")
     assert refused(pair(None, None, source={"document": None}), "group=document") == "missing_column"
+
+
+def test_criteria_can_be_weighed() -> None:
+    scored = Label(0, 3, 0.5, "4,2,0,4,3", (1.0, 0.5, 0.0, 1.0, 0.75))
+    (example,) = learnt(single(scored), "criteria=helpfulness-verbosity")
+    assert example.targets is not None
+    assert example.targets.span_reward[0] == 0.625  # (1 + (1 − 0.75)) / 2
+    assert refused(single(GOOD), "criteria=helpfulness") == "label_mismatch"

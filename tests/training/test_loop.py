@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
@@ -125,6 +126,21 @@ def test_a_source_is_used_up_before_it_is_repeated() -> None:
     for source in ("demo pairs", "spans"):
         counts = [seen[i] for i, unit in enumerate(UNITS) if unit.source == source]
         assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("mixing", [0.0, 1.0])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_epochs_use_every_unit_so_often(epochs: int, mixing: float) -> None:
+    steps = plan_steps(UNITS, TrainingConfig(sources=["x"], epochs=epochs, batch_tokens=64, mixing=mixing))
+    used = Counter(i for step in steps for batch in step.micro_batches for i in batch)
+    assert used == dict.fromkeys(range(len(UNITS)), epochs)
+    assert sum(step.tokens for step in steps) == epochs * sum(unit.tokens for unit in UNITS)
+    assert all(step.tokens >= 64 for step in steps[:-1])
+
+
+def test_a_training_ends_by_tokens_or_by_epochs() -> None:
+    with pytest.raises(ValidationError, match="give one of them"):
+        TrainingConfig(sources=["x"], epochs=2, max_tokens=100)
 
 
 @pytest.mark.parametrize("mixing", [0.0, 0.5, 1.0])

@@ -12,7 +12,7 @@ from asr_data.errors import ConfigError, InputError
 from asr_data.response import response_text
 from asr_data.rows import Row, detect, first_records, open_source, read_rows
 from asr_data.training.config import SourceConfig
-from asr_data.training.examples import Example, examples_of
+from asr_data.training.examples import TrainingExample, examples_of
 from asr_data.training.sources import SourceData, read_source, read_sources
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -29,7 +29,7 @@ def read(tmp_path: Path, rows: list[Any], words: str = "") -> SourceData:
     return read_source(SourceConfig.model_validate(f"{path}:{words}" if words else str(path)))
 
 
-def said(example: Example) -> list[tuple[str, float]]:
+def said(example: TrainingExample) -> list[tuple[str, float]]:
     """The known targets of an example with the text that their bytes hold."""
     (completion,) = example.row.completions
     text, position, out = response_text(completion.content).encode(), 0, []
@@ -41,7 +41,7 @@ def said(example: Example) -> list[tuple[str, float]]:
     return out
 
 
-def labelled(data: SourceData) -> list[Example]:
+def labelled(data: SourceData) -> list[TrainingExample]:
     return [example for example in data.examples if example.goal == "labels"]
 
 

@@ -99,6 +99,9 @@ def pairs(pair_rows: list[dict[str, Any]]) -> Any:
 @pytest.fixture
 def common(tmp_path: Path) -> dict[str, Any]:
     """Settings of every trainer here."""
+    from transformers import TrainingArguments
+
+    renamed = hasattr(TrainingArguments, "activation_checkpointing")  # by transformers 5.23
     return {
         "output_dir": str(tmp_path / "out"),
         "use_cpu": True,
@@ -111,7 +114,7 @@ def common(tmp_path: Path) -> dict[str, Any]:
         "per_device_eval_batch_size": 5,
         "max_steps": 2,
         "learning_rate": 1e-2,
-        "activation_checkpointing": False,
+        "activation_checkpointing" if renamed else "gradient_checkpointing": False,
         "dataloader_pin_memory": False,
     }
 

@@ -31,6 +31,10 @@ STEPS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 if not hasattr(trl.trainer.dpo_trainer, "add_fused_lm_head"):
     del STEPS["dpo-shared"]  # needs TRL 1.16
+# The name in transformers 5.23, and the one before.
+CHECKPOINTING = (
+    "activation_checkpointing" if hasattr(trl.DPOConfig, "activation_checkpointing") else "gradient_checkpointing"
+)
 PROMPT = [{"role": "user", "content": "Name a colour."}]
 
 
@@ -49,7 +53,7 @@ def settings(folder: Path) -> dict[str, Any]:
         "lr_scheduler_type": "constant",
         "optim": "sgd",
         "max_grad_norm": 0.0,
-        "activation_checkpointing": False,
+        CHECKPOINTING: False,
         "dataloader_pin_memory": False,
     }
 

@@ -12,10 +12,10 @@ from asr_data.config import (
     MaskConfig,
     PairBaseline,
     RunningBaseline,
-    SchmittConfig,
+    Schmitt,
     SegmenterConfig,
     SequenceBaseline,
-    TokenConfig,
+    Token,
 )
 from asr_data.view.decisions import Decision, decisions
 from asr_data.view.reading import first_rows, rows_by_index
@@ -35,7 +35,7 @@ from asr_data.view.reading import first_rows, rows_by_index
 )
 def test_the_baseline_explains_every_stored_decision(annotate: Any, baseline: BaselineConfig, prefix: str) -> None:
     """Eq. 8 again, from the columns: what is found must be what the masks were made with."""
-    annotated = annotate(mask=MaskConfig(baseline=baseline, segmenter=TokenConfig()), prefix=prefix, shard_rows=2)
+    annotated = annotate(mask=MaskConfig(baseline=baseline, segmenter=Token()), prefix=prefix, shard_rows=2)
     rows = first_rows(annotated, 9)
     compared = 0
     for one, decided in zip(rows, decisions(annotated, rows), strict=True):
@@ -67,7 +67,7 @@ def test_the_midpoint_of_a_pair_by_hand(annotate: Any) -> None:
 
 
 def test_what_other_rows_decided_is_not_guessed_where_some_were_dropped(annotate: Any) -> None:
-    mask = MaskConfig(baseline=DatasetBaseline(statistic=1.0), on_empty="drop", segmenter=TokenConfig())
+    mask = MaskConfig(baseline=DatasetBaseline(statistic=1.0), on_empty="drop", segmenter=Token())
     annotated = annotate(mask=mask)
     assert annotated.manifest.counts.rejects["empty_mask"] > 0
     rows = first_rows(annotated, 9)
@@ -77,10 +77,10 @@ def test_what_other_rows_decided_is_not_guessed_where_some_were_dropped(annotate
 @pytest.mark.parametrize(
     ("segmenter", "noise", "expected"),
     [
-        (SchmittConfig(delta=0.25), "dataset", 0.25),
-        (SchmittConfig(), "dataset", "sigma"),
-        (SchmittConfig(), "response", "own"),
-        (TokenConfig(), "dataset", None),
+        (Schmitt(delta=0.25), "dataset", 0.25),
+        (Schmitt(), "dataset", "sigma"),
+        (Schmitt(), "response", "own"),
+        (Token(), "dataset", None),
     ],
 )
 def test_dead_band(annotate: Any, segmenter: SegmenterConfig, noise: Any, expected: Any) -> None:
@@ -97,7 +97,7 @@ def test_dead_band(annotate: Any, segmenter: SegmenterConfig, noise: Any, expect
 
 def test_baseline_and_band_explain_every_cut(annotate: Any) -> None:
     """Eq. 15 again, token by token, from the columns and what was found for them."""
-    annotated = annotate(mask=MaskConfig(segmenter=SchmittConfig(k=0.75)))
+    annotated = annotate(mask=MaskConfig(segmenter=Schmitt(k=0.75)))
     rows = first_rows(annotated, 9)
     cuts = 0
     for one, decided in zip(rows, decisions(annotated, rows), strict=True):

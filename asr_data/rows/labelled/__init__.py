@@ -18,7 +18,7 @@ from asr_data.rows.labelled.math_aps import MATH_APS, MATH_APS_TREE
 from asr_data.rows.labelled.plus_minus import MATH_SHEPHERD, RLHFLOW
 from asr_data.rows.labelled.prm800k import PRM800K
 from asr_data.rows.labelled.prmbench import PRMBENCH, PRMBENCH_PAIRS
-from asr_data.rows.labelled.scores import COMPLETION_SCORES, HELPSTEER, SENTENCE_SCORES
+from asr_data.rows.labelled.scores import COMPLETION_SCORES, CRITERIA_PAIRS, HELPSTEER, SENTENCE_SCORES
 from asr_data.rows.labelled.steps import BIG_BENCH_MISTAKE, FIRST_ERROR, PROCESS_BENCH, TRL_STEPWISE
 
 __all__ = ["FORMATS", "Format", "match", "read"]
@@ -41,6 +41,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "ragtruth": RAGTRUTH,
     "helpsteer": HELPSTEER,
     "sentence_scores": SENTENCE_SCORES,
+    "criteria_pairs": CRITERIA_PAIRS,
     "completion_scores": COMPLETION_SCORES,
 }
 """Every format by its name, in the order in which the documentation shows them."""

@@ -1,16 +1,18 @@
-"""Scores from 0 to 4 by five criteria: of a whole response (HelpSteer), or of each of its sentences."""
+"""Scores by criteria: of a whole response (HelpSteer), or of each of its sentences."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
+from asr_data.errors import RowRejected
 from asr_data.response import response_text
 from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import column_type, is_number, item_type
+from asr_data.rows.labelled.criteria import HIGHEST, QUALITY, labels_with_scores, sentence_labels
 from asr_data.rows.labelled.format import (
     Format,
     ReadRow,
@@ -22,18 +24,18 @@ from asr_data.rows.labelled.format import (
     single,
     user,
 )
-from asr_data.rows.labelled.spans import LabelledSpan, byte_labels
+from asr_data.rows.labelled.spans import LabelledSpan
 from asr_data.rows.labelled.values import conversation, fraction, items, mismatch, text, value
-from asr_data.types import Completion, Label, Message
+from asr_data.types import CRITERIA, Completion, Message
 
-_QUALITY: Final = ("helpfulness", "correctness", "coherence")
-_CRITERIA: Final = (*_QUALITY, "complexity", "verbosity")
-_HIGHEST: Final = 4.0
 _TURN: Final = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")
+_PROMPTS: Final = ("prompt", "instruction", "Instruction")
+_PAIRS: Final = (("chosen", "rejected"), ("Chosen", "Rejected"))
+_SCORES: Final = ("{} scores", "{}_scores")
 
 
 def _has_attributes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
-    return has(schema, "prompt", "response") and has_numbers(schema, *_CRITERIA)
+    return has(schema, "prompt", "response") and has_numbers(schema, *CRITERIA)
 
 
 def read_attributes(record: Record) -> ReadRow:
@@ -43,17 +45,21 @@ def read_attributes(record: Record) -> ReadRow:
     response and do not judge it. Prompts of several turns, with ``<extra_id_1>`` between them, become messages.
     """
     response = text(record, "response")
-    scores = [fraction(value(record, column), repr(column), _HIGHEST) for column in _QUALITY]
+    needed = {column: value(record, column) for column in QUALITY}
+    given = {column: record.get(column) for column in CRITERIA}
+    scores = {column: fraction(one, repr(column), HIGHEST) for column, one in given.items() if one is not None}
     whole: LabelledSpan = (
         0,
         len(response),
-        sum(scores) / len(scores),
-        ",".join(str(record[column]) for column in _QUALITY),
+        sum(scores[column] for column in QUALITY) / len(QUALITY),
+        ",".join(map(str, needed.values())),
     )
-    return single(_turns(text(record, "prompt")), (response, byte_labels(response, [whole])))
+    five = tuple(scores.values()) if len(scores) == len(CRITERIA) else ()
+    return single(_turns(text(record, "prompt")), (response, labels_with_scores(response, [(whole, five)])))
 
 
 def _turns(prompt: str) -> str | list[Message]:
+    """HelpSteer's prompts: several turns are one text, with a mark before each but the first."""
     first, *rest = _TURN.split(prompt)
     if not rest:
         return prompt
@@ -62,19 +68,62 @@ def _turns(prompt: str) -> str | list[Message]:
 
 
 def _has_sentence_scores(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
-    return has(schema, "prompt", "response") and has_number_lists(schema, *_CRITERIA)
+    return has(schema, "prompt", "response") and has_number_lists(schema, *CRITERIA)
 
 
 def read_sentence_scores(record: Record) -> ReadRow:
-    """Read a list of scores per criterion, one score per sentence (ASR, appendix A).
+    """Read a list of scores per criterion, one score per sentence.
 
-    A sentence's reward is the mean over the five criteria, divided by 4; with a null among its scores it is unknown.
-    Sentences are those of :func:`asr_data.boundaries.sentence_spans`, without the white space after them; where the
-    counts differ the row is rejected. HelpSteer2's ``disagreements`` look alike, but list a score per annotator.
+    A sentence's reward is the mean of helpfulness, correctness and coherence, divided by 4; with a null among its
+    scores it is unknown. Sentences are those of :func:`asr_data.boundaries.sentence_spans`, without the white space
+    after them; where the counts differ the row is rejected. HelpSteer2's ``disagreements`` look alike, but list a
+    score per annotator.
     """
     response = text(record, "response")
-    lists = [items(record, column) for column in _CRITERIA]
-    return single(_turns(text(record, "prompt")), (response, _sentence_labels(response, lists, 0.0, _HIGHEST)))
+    lists = [items(record, column) for column in CRITERIA]
+    return single(_turns(text(record, "prompt")), (response, sentence_labels(response, lists, ", ".join(CRITERIA))))
+
+
+def _pair_columns(there: Sequence[str]) -> tuple[str, str, str, str, str] | None:
+    """The columns of prompt, responses and their scores, by the first spelling that is there."""
+    for chosen, rejected in _PAIRS:
+        for form in _SCORES:
+            scores = form.format("chosen"), form.format("rejected")
+            prompt = next((name for name in _PROMPTS if name in there), None)
+            if prompt is not None and {chosen, rejected, *scores} <= set(there):
+                return prompt, chosen, rejected, *scores
+    return None
+
+
+def _has_criteria_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+    columns = _pair_columns(schema.names)
+    if columns is None:
+        return False
+    inner = [item_type(item_type(schema.field(column).type) or pa.null()) for column in columns[3:]]
+    return all(kind is not None and is_number(kind) for kind in inner)
+
+
+def read_criteria_pairs(record: Record) -> ReadRow:
+    """Read the paper's own data (appendix A.2): two responses, and for each a matrix of criteria × sentences.
+
+    Columns are ``Instruction``, ``instruction`` or ``prompt``, ``chosen`` and ``rejected`` (also with a capital
+    letter), ``chosen scores`` and ``rejected scores`` (also with an underscore). The five criteria stand in the order
+    of ``CRITERIA``, scored from 0 to 4. Sentences and their rewards are those of :func:`read_sentence_scores`. A side
+    whose scores are null is unknown.
+    """
+    columns = _pair_columns(list(record))
+    if columns is None:
+        raise RowRejected("missing_column", "the columns of prompt, responses and scores are not all there")
+    prompt, *sides = columns
+    completions = []
+    for column, scores, preferred in zip(sides[:2], sides[2:], (True, False), strict=True):
+        response = text(record, column)
+        lists = record[scores]
+        if lists is not None and len(items(record, scores)) != len(CRITERIA):
+            mismatch(f"{scores!r} holds {len(lists)} lists; there are {len(CRITERIA)} criteria: {', '.join(CRITERIA)}")
+        labels = () if lists is None else sentence_labels(response, lists, repr(scores))
+        completions.append(Completion("chosen" if preferred else "rejected", assistant(response), preferred, labels))
+    return user(_turns(text(record, prompt))), tuple(completions)
 
 
 def _has_completion_scores(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature
@@ -87,46 +136,22 @@ def _has_completion_scores(schema: pa.Schema, records: Sequence[Record]) -> bool
 def read_completion_scores(record: Record) -> ReadRow:
     """Read ``prompt``, ``completion`` and ``scores``: one score per sentence, or a list of them per criterion.
 
-    A sentence's reward is the mean over the criteria, from 0 to 4, or from ``score_min`` to ``score_max`` where the
-    row has these; with a null among its scores it is unknown. Sentences are those of ``sentence_scores``.
+    Scores are from 0 to 4, or from ``score_min`` to ``score_max`` where the row has these. A sentence's reward is its
+    score; of five lists, that of :func:`read_sentence_scores`; of any other number of lists, their mean. With a null
+    among its scores it is unknown. Sentences are those of :func:`read_sentence_scores`.
     """
     content = conversation(record, "completion")
     low, high = (
-        float(finite_number(record[name], repr(name))) if record.get(name) is not None else default
-        for name, default in (("score_min", 0.0), ("score_max", _HIGHEST))
+        finite_number(record[name], repr(name)) if record.get(name) is not None else default
+        for name, default in (("score_min", 0.0), ("score_max", HIGHEST))
     )
     if not low < high:
         mismatch(f"'score_min' is {low:g} and 'score_max' {high:g}")
     scores = items(record, "scores")
-    nested = bool(scores) and all(isinstance(one, list | tuple) for one in scores)
-    labels = _sentence_labels(response_text(content), scores if nested else [scores], low, high)
+    lists = scores if any(isinstance(one, list | tuple) for one in scores) else [scores]
+    labels = sentence_labels(response_text(content), lists, "'scores'", low, high)
     messages = assistant(content) if isinstance(content, str) else content
     return user(conversation(record, "prompt")), (Completion("completion", messages, True, labels),)
-
-
-def _sentence_labels(response: str, lists: Sequence[Sequence[Any]], low: float, high: float) -> tuple[Label, ...]:
-    """One label per sentence, without the white space after it: the mean of its scores, from 0 at ``low`` to 1."""
-    from asr_data.boundaries import sentence_spans  # compiled code: not for every command
-
-    sentences = sentence_spans(response)
-    if any(len(scores) != len(sentences) for scores in lists):
-        mismatch(f"{len(sentences)} sentences, but {', '.join(str(len(scores)) for scores in lists)} scores")
-    spans: list[LabelledSpan] = []
-    for (start, end), scores in zip(sentences, zip(*lists, strict=True), strict=True):
-        sentence = response[start:end]
-        start += len(sentence) - len(sentence.lstrip())
-        reward = _mean(scores, low, high)
-        spans.append((start, start + len(sentence.strip()), reward, ",".join(map(str, scores))))
-    return byte_labels(response, spans)
-
-
-def _mean(scores: Sequence[Any], low: float, high: float) -> float | None:
-    if None in scores:
-        return None
-    for score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not low <= score <= high:
-            mismatch(f"a score is {score!r}, not a number from {low:g} to {high:g}")
-    return (sum(scores) / len(scores) - low) / (high - low)
 
 
 HELPSTEER: Final = Format(
@@ -144,6 +169,14 @@ SENTENCE_SCORES: Final = Format(
     ("completion",),
     _has_sentence_scores,
     read_sentence_scores,
+)
+CRITERIA_PAIRS: Final = Format(
+    "criteria_pairs",
+    "pairs with scores by five criteria for each sentence of both sides",
+    "https://arxiv.org/abs/2411.00809",
+    ("chosen", "rejected"),
+    _has_criteria_pairs,
+    read_criteria_pairs,
 )
 COMPLETION_SCORES: Final = Format(
     "completion_scores",

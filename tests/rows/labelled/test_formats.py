@@ -174,6 +174,13 @@ SENTENCES = {
 }
 FIRST_ERROR = {"prompt": "1+1?", "completions": ["One.", "Two.", "Three."], "first_error_step": 2}
 COMPLETION_SCORES = {"prompt": "Who?", "completion": "Ich bin da.  Und du? Nein.", "scores": [4, 1, None]}
+CRITERIA_PAIRS = {
+    "instruction": "Hi\n<extra_id_1>Assistant\nHello\n<extra_id_1>User\nWho?",
+    "chosen": "Ich bin da. Und du?",
+    "rejected": "1. Nein.",
+    "chosen scores": [[4, 0], [4, 1], [4, 2], [0, 4], [0, 4]],
+    "rejected scores": [[2], [1], [0], [4], [4]],
+}
 RECORDS: dict[str, dict[str, Any]] = {
     "prm800k": PHASE_1,
     "math_shepherd": SHEPHERD,
@@ -192,6 +199,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "ragtruth": RAGTRUTH,
     "helpsteer": HELPSTEER,
     "sentence_scores": SENTENCES,
+    "criteria_pairs": CRITERIA_PAIRS,
     "completion_scores": COMPLETION_SCORES,
 }
 
@@ -568,7 +576,10 @@ def test_helpsteer() -> None:
 def test_sentence_scores() -> None:
     prompt, text, labels = completion("sentence_scores", SENTENCES)
     assert (prompt, text) == (asked("Who?"), SENTENCES["response"])
-    assert labels == [("Ich bin da.", 1.0, "4,4,4,4,4"), ("Und du?", 0.5, "0,1,2,3,4")]  # 2 / 4; the third is unknown
+    assert labels == [
+        ("Ich bin da.", 1.0, "4,4,4,4,4"),
+        ("Und du?", 0.25, "0,1,2,3,4"),
+    ]  # (0 + 1 + 2) / 3 / 4; the third is unknown
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 4]})[0] == "label_mismatch"
     assert rejected("sentence_scores", SENTENCES | {"verbosity": [4, 5, 4]})[0] == "label_mismatch"
 
@@ -606,3 +617,62 @@ def test_completion_scores() -> None:
 )
 def test_completion_scores_that_do_not_fit(change: dict[str, Any], code: str) -> None:
     assert rejected("completion_scores", COMPLETION_SCORES | change)[0] == code
+
+
+def test_criteria_pairs() -> None:
+    prompt, (chosen, rejected_) = read("criteria_pairs", CRITERIA_PAIRS)
+    assert [(turn["role"], turn["content"]) for turn in prompt] == [  # type: ignore[index]
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "Who?"),
+    ]
+    assert (chosen.preferred, rejected_.preferred) == (True, False)
+    # (4 + 4 + 4) / 3 / 4 and (0 + 1 + 2) / 3 / 4: complexity and verbosity do not count
+    assert pieces(chosen) == [("Ich bin da.", 1.0, "4,4,4,0,0"), ("Und du?", 0.25, "0,1,2,4,4")]
+    assert pieces(rejected_) == [("1. Nein.", 0.25, "2,1,0,4,4")]
+    assert chosen.labels is not None
+    assert [label.scores for label in chosen.labels] == [(1, 1, 1, 0, 0), (0, 0.25, 0.5, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"instruction": "Instruction", "chosen": "Chosen", "rejected": "Rejected"},
+        {"instruction": "prompt", "chosen scores": "chosen_scores", "rejected scores": "rejected_scores"},
+    ],
+)
+def test_criteria_pairs_in_other_spellings(names: dict[str, str]) -> None:
+    assert read("criteria_pairs", {names.get(key, key): one for key, one in CRITERIA_PAIRS.items()}) == read(
+        "criteria_pairs", CRITERIA_PAIRS
+    )
+
+
+def test_a_side_without_scores_is_unknown() -> None:
+    _, (chosen, rejected_) = read("criteria_pairs", CRITERIA_PAIRS | {"chosen scores": None})
+    assert (chosen.labels, pieces(rejected_)) == ((), [("1. Nein.", 0.25, "2,1,0,4,4")])
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([[4], [4], [4], [4]], "holds 4 lists; there are 5 criteria: helpfulness"),
+        ([[4, 1]] * 5, "'rejected scores': 2, 2, 2, 2, 2 scores for 1 sentences"),
+        ([[4]] * 4 + [[4, 4]], "1, 1, 1, 1, 2 scores for 1 sentences"),
+        ([[4]] * 4 + [[5]], "a score is 5, not a number from 0 to 4"),
+        ([[4]] * 4 + [[-1]], "a score is -1"),
+        ([[4]] * 4 + [[True]], "a score is True"),
+        ([[4]] * 4 + [["4"]], "a score is '4'"),
+        ([[4]] * 4 + [[float("nan")]], "a score is nan"),
+        ([4, 4, 4, 4, 4], "not a list of scores"),
+        ([[None]] * 5, "no label"),
+    ],
+)
+def test_criteria_pairs_that_do_not_fit(scores: list[Any], said: str) -> None:
+    code, message = rejected("criteria_pairs", CRITERIA_PAIRS | {"rejected scores": scores})
+    assert code == "label_mismatch"
+    assert said in message
+
+
+def test_five_lists_are_the_criteria_and_other_numbers_have_no_names() -> None:
+    five = COMPLETION_SCORES | {"scores": [[4, 0, 4], [4, 0, 4], [4, 0, 4], [0, 4, 0], [0, 4, 0]]}
+    assert [reward for _, reward, _ in completion("completion_scores", five)[2]] == [1.0, 0.0, 1.0]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asr_data.config import MaskConfig, TokenConfig
+from asr_data.config import MaskConfig, Token
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
@@ -78,7 +78,7 @@ def test_dropped_text_is_struck_through_and_kept_text_is_not(open_page: Any, rep
 
 
 def test_tints_are_blue_above_the_baseline_and_orange_below(open_page: Any, make_report: Any) -> None:
-    path = make_report(annotation={"mask": MaskConfig(segmenter=TokenConfig())})
+    path = make_report(annotation={"mask": MaskConfig(segmenter=Token())})
     page = open_page(path)
     side = data_of(path)["rows"][0]["sides"][0]
     units = row(page, 0).locator(".response").first.locator(".unit")
@@ -164,7 +164,7 @@ def test_values_by_pointer_in_the_text_and_in_the_curve(open_page: Any, report: 
 
 
 def test_filters(open_page: Any, make_report: Any) -> None:
-    mask = MaskConfig(baseline={"kind": "fixed", "value": 0.5}, segmenter=TokenConfig())
+    mask = MaskConfig(baseline={"kind": "fixed", "value": 0.5}, segmenter=Token())
     path = make_report(annotation={"mask": mask})
     rows = data_of(path)["rows"]
     page = open_page(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from asr_data.config import MaskConfig, SequenceConfig, TokenConfig
+from asr_data.config import MaskConfig, Sequence, Token
 from asr_data.view.report.figures import RewardCounts, figures_of, reward_bins, segment_bins, share_bins
 
 
@@ -49,7 +49,7 @@ def test_totals_are_those_of_the_files(annotate: Any, prefix: str) -> None:
 
 def test_shares_and_numbers_of_segments(annotate: Any) -> None:
     """One segment each, kept whole: all shares are 100 %, which belong into the last bin."""
-    figures = figures_of(annotate(mask=MaskConfig(segmenter=SequenceConfig())))
+    figures = figures_of(annotate(mask=MaskConfig(segmenter=Sequence())))
     kept = [point for point in share_bins(figures.sides) if point["share"]]
     assert {(point["side"], point["x"]) for point in kept} == {
         (side, x) for side in ("chosen", "rejected") for x in (0.95, 1.0)
@@ -58,7 +58,7 @@ def test_shares_and_numbers_of_segments(annotate: Any) -> None:
     assert bins == [(0.0, 0.0), (1.0, 1.0), (2.0, 1.0)]
 
 
-@pytest.mark.parametrize("segmenter", [TokenConfig(), SequenceConfig(), None])
+@pytest.mark.parametrize("segmenter", [Token(), Sequence(), None])
 def test_errors_are_those_of_the_paper(annotate: Any, segmenter: Any) -> None:
     """Eq. 12 to 14, response by response, from the columns."""
     mask = MaskConfig() if segmenter is None else MaskConfig(segmenter=segmenter)

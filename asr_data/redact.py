@@ -1,0 +1,75 @@
+"""Removes secrets from text that is shown or written: servers echo keys, and libraries quote URLs with passwords."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.request import getproxies
+
+MASK: Final = "***"
+
+_SHORTEST: Final = 4
+"""Shorter values, such as ``x``, are placeholders for servers without keys; masking them would damage ordinary text."""
+_ANYWHERE: Final = 8
+"""Secrets from this length on are masked inside of words, too."""
+
+
+class Redactor:
+    """Replaces secrets in text, also where they are quoted for JSON or a URL, or encoded in base64.
+
+    Args:
+        secrets: keys, tokens and passwords; empty ones are ignored.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        patterns = [
+            re.escape(form) if len(form) >= _ANYWHERE else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in sorted(forms, key=len, reverse=True)
+        ]
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def __call__(self, text: str) -> str:
+        """The text with every secret replaced by ``***``."""
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+
+def url_secrets(url: str) -> Iterator[str]:
+    """The password in a URL, or a user name without one, and both as an Authorization header has them."""
+    try:
+        parts = urlsplit(url)
+        user, password = parts.username or "", parts.password or ""
+    except ValueError:
+        return
+    secret = password or user
+    if secret:
+        yield from {secret, unquote(secret)}
+        yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+
+
+def proxy_secrets() -> Iterator[str]:
+    """The secrets in the URLs of proxies that the environment names."""
+    for url in getproxies().values():
+        yield from url_secrets(url)
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password, query and fragment: signatures and keys stand there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an invalid URL"
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
+    yield json.dumps(secret)[1:-1]
+    yield base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")

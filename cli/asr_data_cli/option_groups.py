@@ -1,0 +1,265 @@
+"""Options that come together, declared once for all commands that take them.
+
+A command names a group as one parameter; :func:`with_options` gives Typer the group's options in its place. The options
+of segments and masks are made from the fields of ``MaskConfig``, of the segmenters and of the baselines.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
+
+import typer
+from pydantic import BaseModel
+
+from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig
+from asr_data.settings import models
+from asr_data_cli import options as opt
+from asr_data_cli import settings
+from asr_data_cli.setting_text import (
+    baseline_text,
+    is_number,
+    kind_of,
+    metavar,
+    option,
+    option_fields,
+    segmenter_kinds,
+    summary,
+    value_text,
+)
+from asr_data_cli.settings import Checks
+
+
+@runtime_checkable
+class OptionGroup(Protocol):
+    """A type whose options are computed; it is made from what the user typed, by parameter name."""
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """The options, as keyword-only parameters with Typer's annotations."""
+        ...
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of its groups in place of each group: dataclasses and ``OptionGroup`` types."""
+    kinds = get_type_hints(command, include_extras=True)
+    plain: dict[str, inspect.Parameter] = {}
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        found = _group_parameters(kinds[name])
+        if found is None:
+            found = [parameter.replace(annotation=kinds[name], kind=inspect.Parameter.KEYWORD_ONLY)]
+        else:
+            groups[name] = (kinds[name], [one.name for one in found])
+        plain |= {one.name: one for one in found}
+
+    def flat(**typed: Any) -> None:
+        given = {name: _made(kind, {one: typed.pop(one) for one in own}) for name, (kind, own) in groups.items()}
+        command(**given, **typed)
+
+    flat.__name__, flat.__doc__, flat.__annotations__ = command.__name__, command.__doc__, {}
+    flat.__signature__ = inspect.Signature(list(plain.values()))  # type: ignore[attr-defined] # read by inspect
+    return flat
+
+
+def _group_parameters(kind: Any) -> list[inspect.Parameter] | None:
+    if isinstance(kind, OptionGroup):
+        return kind.parameters()
+    if not is_dataclass(kind):
+        return None
+    kinds = get_type_hints(kind, include_extras=True)
+    return [_parameter(field.name, kinds[field.name], field.default) for field in fields(kind)]
+
+
+def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    default = inspect.Parameter.empty if default is MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
+    return kind(**typed) if is_dataclass(kind) else kind(typed)
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """Where the rows are and how to read them."""
+
+    location: opt.InputArgument
+    split: opt.Split = None
+    name: opt.Name = None
+    revision: opt.Revision = None
+    columns: opt.Columns = None
+
+    def roles(self, checks: Checks) -> dict[str, str]:
+        """Columns by role."""
+        found: dict[str, str] = checks.attempt(lambda: settings.columns(self.columns or ()), {})
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """The reward model, and the reference whose log-probabilities are written too."""
+
+    model: opt.Model = "builtin"
+    kind: opt.Kind = "auto"
+    preset: opt.Preset = None
+    scorer_config: opt.ScorerSettings = None
+    reference: opt.Reference = None
+    allow_pickle: opt.AllowPickle = False
+    logprobs: opt.Logprobs = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """How the models are run."""
+
+    dtype: opt.Dtype = "auto"
+    device: opt.Device = "auto"
+    batch_tokens: opt.BatchTokens = "auto"
+    max_length: opt.MaxLength = None
+
+    def config(self, checks: Checks) -> ScoringConfig:
+        """The settings; errors go to ``checks``."""
+        batch: int | Literal["auto"] = checks.attempt(lambda: settings.batch_tokens(self.batch_tokens), "auto")
+        return ScoringConfig(dtype=self.dtype, device=self.device, batch_tokens=batch, max_length=self.max_length)
+
+
+class MaskOptions:
+    """Segments and masks: ``--segmenter`` and its settings, ``--baseline``, and the rest of ``MaskConfig``."""
+
+    def __init__(self, typed: Mapping[str, Any]) -> None:
+        self._typed = typed
+
+    def config(self, checks: Checks) -> MaskConfig:
+        """The settings; errors go to ``checks``."""
+        return settings.mask_config(self._typed, checks)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """The options, made from the fields."""
+        default = MaskConfig()
+        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline")}
+        kinds = Literal[segmenter_kinds()]  # type: ignore[valid-type] # a choice made here
+        made: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+            "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked["segmenter"], SegmenterConfig)})
+        }
+        for name, owners in settings.segmenter_options().items():
+            made[name] = (str | None, None, _setting(name, owners))
+        shape = "|".join(_baseline_shapes())
+        made["baseline"] = (
+            str,
+            baseline_text(default.baseline),
+            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
+        )
+        for name, field in MaskConfig.model_fields.items():
+            if name not in made:
+                made[name] = (field.annotation, field.default, {"help": field.description})
+        ordered = sorted(made, key=lambda name: name in _MASKS)
+        return [
+            _parameter(name, Annotated[kind, typer.Option(option(name), rich_help_panel=_panel(name), **more)], default)
+            for name in ordered
+            for kind, default, more in [made[name]]
+        ]
+
+
+_MASKS = ("baseline", "on_empty", "end_token")
+"""Settings of the panel Masks; the others are those of Segments."""
+
+
+def _panel(name: str) -> str:
+    return opt.MASKS if name in _MASKS else opt.SEGMENTS
+
+
+def _setting(name: str, owners: list[type[BaseModel]]) -> dict[str, Any]:
+    """Help, shape and default of a segmenter's setting."""
+    helps = [f"{kind_of(one)}: {one.model_fields[name].description}" for one in owners]
+    defaults = dict.fromkeys(value_text(one(), name) for one in owners)
+    return {
+        "help": " ".join(helps),
+        "metavar": "|".join(dict.fromkeys(metavar(one, name) for one in owners)),
+        "show_default": " or ".join(defaults),
+    }
+
+
+def _each(asked: str | None, union: Any) -> str:
+    """A line on each member of a union, after what it is for."""
+    return " ".join(
+        [str(asked), *(f"{'X' if is_number(one) else kind_of(one)}: {summary(one)}" for one in models(union))]
+    )
+
+
+def _baseline_shapes() -> list[str]:
+    """``pair``, ``dataset[:mean|median|X]``, … and ``X`` for a number."""
+    found: list[str] = []
+    for one in models(BaselineConfig):
+        shapes = [metavar(one, name) for name in option_fields(one)]
+        found += shapes if is_number(one) else ["".join([kind_of(one), *(f"[:{shape}]" for shape in shapes)])]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class WritingOptions:
+    """How the output is written."""
+
+    shard_rows: opt.ShardRows = 10_000
+    prefix: opt.Prefix = ""
+
+    def config(self) -> OutputConfig:
+        """The settings."""
+        return OutputConfig(shard_rows=self.shard_rows, prefix=self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class EndOptions:
+    """What to do with an output that is there, and with rejected rows."""
+
+    resume: opt.Resume = False
+    overwrite: opt.Overwrite = False
+    strict: opt.Strict = False
+
+    def check(self, checks: Checks) -> None:
+        """Refuse the two answers to an existing output given together."""
+        checks.attempt(lambda: settings.write_over(resume=self.resume, overwrite=self.overwrite), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """What chat templates are told."""
+
+    template_date: opt.TemplateDate = None
+
+    def day(self, checks: Checks) -> date | None:
+        """The date for templates that ask for one; None for today's."""
+        return checks.attempt(lambda: settings.template_date(self.template_date), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """The cluster that does the work, and how many workers."""
+
+    address: str
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """How the work is shared among jobs or among the workers of a cluster."""
+
+    num_shards: opt.NumShards = None
+    shard_index: opt.ShardIndex = None
+    ray: opt.Ray = None
+    ray_workers: opt.RayWorkers = None
+
+    def part(self, checks: Checks) -> Part | None:
+        """Which share this job does; None for all of it."""
+        return checks.attempt(lambda: settings.part(self.num_shards, self.shard_index), None)
+
+    def cluster(self, checks: Checks) -> RayOptions | None:
+        """The Ray cluster, if one was named."""
+        if self.ray is None:
+            if self.ray_workers is not None:
+                checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
+            return None
+        return RayOptions(self.ray, self.ray_workers)
