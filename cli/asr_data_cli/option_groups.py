@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import date
 from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
 
 import typer
