@@ -98,9 +98,9 @@ def has_only_content(content: Text) -> bool:
     )
 
 
-def recorded_text(content: Text, plan: Mapping[str, Any]) -> str:
-    """The response text as it was for the run with this plan."""
-    return response_text(content) if plan.get("response_text") == RESPONSE_TEXT else contents_text(content)
+def recorded_text(content: Text, recorded: str | None) -> str:
+    """The response text as it was for a run whose plan says ``recorded`` of it."""
+    return response_text(content) if recorded == RESPONSE_TEXT else contents_text(content)
 
 
 def contents_text(content: Text) -> str:

@@ -70,8 +70,8 @@ def test_calls_of_the_message_alone_and_arguments_as_text() -> None:
 
 
 def test_earlier_outputs_keep_their_text() -> None:
-    assert recorded_text(MESSAGES, {}) == "Look.É."
-    assert recorded_text(MESSAGES, {"response_text": RESPONSE_TEXT}) == TEXT
+    assert recorded_text(MESSAGES, None) == "Look.É."
+    assert recorded_text(MESSAGES, RESPONSE_TEXT) == TEXT
 
 
 def test_labels_of_contents_move_and_are_cut_where_something_else_stands() -> None:

@@ -36,12 +36,11 @@ class Gold:
     read: GoldReader
 
 
-def find_gold(annotated: AnnotatedDirectory, layout: Layout, gold: str | None) -> Gold | None:
+def find_gold(annotated: AnnotatedDirectory, gold: str | None) -> Gold | None:
     """What ``gold`` names.
 
     Args:
         annotated: the directory that is evaluated.
-        layout: how its rows are read.
         gold: a column, ``SIDE=COLUMN,…``, ``format=NAME``, a directory; None for the labels that its layout knows.
 
     Returns:
@@ -51,6 +50,7 @@ def find_gold(annotated: AnnotatedDirectory, layout: Layout, gold: str | None) -
         ConfigError: no such column or side.
         InputError: a column that holds no labels, or that of one side where there are two.
     """
+    layout = annotated.manifest.plan.layout
     if gold is None:
         has_labels = layout.format is not None or bool(layout.label_units)
         return Gold("the labels of the input", _own_labels) if has_labels else None
@@ -147,7 +147,7 @@ def _second_directory(other: AnnotatedDirectory) -> Gold:
 
 def _annotations(other: AnnotatedDirectory) -> Iterator[tuple[Row, Mapping[Side, Labels]]]:
     prefix = other.manifest.prefix
-    layout = Layout.model_validate(other.manifest.plan["layout"])
+    layout = other.manifest.plan.layout
     for batch in other.data_batches():
         for record in batch.to_pylist():
             row = normalise(record[f"{prefix}asr_row"], record, layout)

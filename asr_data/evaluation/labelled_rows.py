@@ -25,7 +25,6 @@ from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.text import AlignedResponse, Tokenizer, align, project
-from asr_data.text.clock import recorded_date
 from asr_data.types import Bool, ByteRewards, Float32, Int64, Row, Side
 
 _STORED: Final = ("ids", "mask", "token_reward", "seg_start", "seg_reward", "seg_keep", "reward")
@@ -99,10 +98,10 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
         InputError: no such row, or the tokenizer makes other tokens than the directory has.
         ConfigError: gold, group or tokenizer cannot be right.
     """
-    layout = Layout.model_validate(annotated.manifest.plan["layout"])
+    layout = annotated.manifest.plan.layout
     if options.group is not None and column_type(annotated.schema(), options.group) is None:
         raise ConfigError(f"--group {options.group}: no such column")
-    gold = find_gold(annotated, layout, options.gold)
+    gold = find_gold(annotated, options.gold)
     reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
     for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
         reader.read(data, scores)
@@ -122,7 +121,7 @@ class _Reader:
     ) -> None:
         self._manifest, self._path = annotated.manifest, annotated.path
         self._layout, self._tokenizer, self._gold, self._options = layout, tokenizer, gold, options
-        tokenizer.date = recorded_date(annotated.manifest.plan)
+        tokenizer.date = annotated.manifest.plan.template_date
         added = set(self._manifest.added_columns())
         self._input = [name for name in annotated.schema().names if name not in added]
         self._records: list[AlignedRecord] = []

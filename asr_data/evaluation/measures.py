@@ -12,6 +12,7 @@ from asr_data.ragged import row_sums
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.rewards import segment_rewards
 from asr_data.statistics.bootstrap import Measure
+from asr_data.statistics.ranking import auroc_by_group
 from asr_data.types import Bool, Float32, Float64, Int64
 
 TITLES: Final[dict[str, str]] = {
@@ -38,7 +39,7 @@ NEEDS_GOLD: Final = frozenset(list(TITLES)[:8])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class LabelledResponses:
     """Annotated responses and the gold labels of their tokens; N tokens, R responses, K segments.
 
     Attributes:
@@ -70,7 +71,9 @@ class Judged:
     known: Bool
 
 
-def measure(judged: Judged, sigma: float, *, tolerance: int = 2, step_reward: str = "mean") -> dict[str, Measure]:
+def measure(
+    judged: LabelledResponses, sigma: float, *, tolerance: int = 2, step_reward: str = "mean"
+) -> dict[str, Measure]:
     """Every measure of ``TITLES``, by response.
 
     Args:
@@ -81,8 +84,8 @@ def measure(judged: Judged, sigma: float, *, tolerance: int = 2, step_reward: st
     """
     spread = np.repeat(judged.segment_reward, np.diff(judged.starts, append=judged.rewards.size))
     found = {
-        "token_auroc": _mean(within_auroc(judged, judged.rewards)),
-        "segment_auroc": _mean(within_auroc(judged, spread)),
+        "token_auroc": Measure.mean_of(within_auroc(judged, judged.rewards)),
+        "segment_auroc": Measure.mean_of(within_auroc(judged, spread)),
         **_detection(judged),
         "boundary_f1": _boundary_f1(judged, tolerance),
         "purity": _purity(judged),
@@ -96,7 +99,7 @@ def measure(judged: Judged, sigma: float, *, tolerance: int = 2, step_reward: st
     return found
 
 
-def within_auroc(judged: Judged, scores: Float32) -> Float64:
+def within_auroc(judged: LabelledResponses, scores: Float32) -> Float64:
     """Per response the chance that a faulty token has a lower score than a sound one (ties half), float64 ``[R]``.
 
     NaN where tokens of both classes with a known score are not there. All responses are ranked in one sort.
@@ -104,25 +107,10 @@ def within_auroc(judged: Judged, scores: Float32) -> Float64:
     use = judged.known & ~np.isnan(scores)
     row = np.repeat(np.arange(judged.reward.size), np.diff(judged.row_offsets))[use]
     value, faulty = scores[use].astype(np.float64), judged.faulty[use]
-    order = np.lexsort((value, row))
-    row, value, faulty = row[order], value[order], faulty[order]
-    new = np.ones(row.size, dtype=np.bool_)
-    new[1:] = (row[1:] != row[:-1]) | (value[1:] != value[:-1])
-    tie = np.cumsum(new) - 1
-    counts = np.bincount(tie, minlength=int(tie[-1]) + 1 if tie.size else 0)
-    # Equal scores share the mean of the ranks that they occupy, counted within the response.
-    last = np.cumsum(counts)
-    mean_rank = (last - (counts - 1) / 2)[tie] - np.searchsorted(row, row)
-    rows = judged.reward.size
-    positives = np.bincount(row, weights=faulty, minlength=rows)
-    negatives = np.bincount(row, weights=~faulty, minlength=rows)
-    rank_sum = np.bincount(row, weights=np.where(faulty, mean_rank, 0.0), minlength=rows)
-    higher = rank_sum - positives * (positives + 1) / 2
-    pairs = positives * negatives
-    return 1.0 - np.divide(higher, pairs, out=np.full(rows, np.nan), where=pairs > 0)
+    return 1.0 - auroc_by_group(value, faulty, row, judged.reward.size)
 
 
-def _detection(judged: Judged) -> dict[str, Measure]:
+def _detection(judged: LabelledResponses) -> dict[str, Measure]:
     """A token is called faulty where it is dropped from a preferred response, or kept in another.
 
     Precision, recall and F1 are over all labelled tokens. There the verdict alone tells much: where only rejected
@@ -141,16 +129,16 @@ def _detection(judged: Judged) -> dict[str, Measure]:
         "precision": Measure(hits, hits + alarms),
         "recall": Measure(hits, faults),
         "f1": Measure(2 * hits, hits + alarms + faults),
-        "balanced_accuracy": _mean(np.where(both, rates / 2, np.nan)),
+        "balanced_accuracy": Measure.mean_of(np.where(both, rates / 2, np.nan)),
     }
 
 
-def _boundary_f1(judged: Judged, tolerance: int) -> Measure:
+def _boundary_f1(judged: LabelledResponses, tolerance: int) -> Measure:
     """Segment starts against the tokens at which gold changes between sound and faulty, each matched once.
 
     The start of a response is no border. Starts where gold says nothing do not count.
     """
-    gold = gold_borders(judged)
+    gold = gold_boundaries(judged)
     first = np.zeros(judged.rewards.size, dtype=np.bool_)
     first[judged.row_offsets[:-1]] = True
     made = judged.starts[judged.known[judged.starts] & ~first[judged.starts]]
@@ -162,7 +150,7 @@ def _boundary_f1(judged: Judged, tolerance: int) -> Measure:
     return Measure(2.0 * matched, np.asarray(whole, dtype=np.float64))
 
 
-def gold_borders(judged: Judged) -> Int64:
+def gold_boundaries(judged: LabelledResponses) -> Int64:
     """The tokens whose gold label differs from that of the known token before them in the response, int64."""
     known = np.flatnonzero(judged.known)
     row = np.searchsorted(judged.row_offsets, known, side="right")
@@ -170,7 +158,7 @@ def gold_borders(judged: Judged) -> Int64:
     return known[1:][(faulty[1:] != faulty[:-1]) & (row[1:] == row[:-1])]
 
 
-def _purity(judged: Judged) -> Measure:
+def _purity(judged: LabelledResponses) -> Measure:
     """Share of labelled tokens that have the label of most of their segment."""
     faulty = np.add.reduceat(judged.known & judged.faulty, judged.starts, dtype=np.int64)
     known = np.add.reduceat(judged.known, judged.starts, dtype=np.int64)
@@ -179,7 +167,7 @@ def _purity(judged: Judged) -> Measure:
     return Measure(most.astype(np.float64), _count(judged, judged.known))
 
 
-def _pairs(judged: Judged, step_reward: str) -> dict[str, Measure]:
+def _pairs(judged: LabelledResponses, step_reward: str) -> dict[str, Measure]:
     """Pairs whose preferred response has the higher reward, ties half; pairs of which one is unknown do not enter."""
     steps = judged.step_start.copy()
     steps[judged.row_offsets[:-1]] = True
@@ -195,7 +183,7 @@ def _pairs(judged: Judged, step_reward: str) -> dict[str, Measure]:
     return {f"pairs_{name}": _pairs_right(judged, rewards) for name, rewards in by.items()}
 
 
-def _pairs_right(judged: Judged, rewards: Float64) -> Measure:
+def _pairs_right(judged: LabelledResponses, rewards: Float64) -> Measure:
     paired = np.zeros(rewards.size, dtype=np.bool_)
     paired[:-1] = (judged.group[1:] == judged.group[:-1]) & judged.preferred[:-1] & ~judged.preferred[1:]
     other = np.roll(rewards, -1)
@@ -204,7 +192,7 @@ def _pairs_right(judged: Judged, rewards: Float64) -> Measure:
     return Measure(np.where(paired, wins, 0.0), paired.astype(np.float64))
 
 
-def _errors(judged: Judged, sigma: float) -> dict[str, Measure]:
+def _errors(judged: LabelledResponses, sigma: float) -> dict[str, Measure]:
     """Eq. 12–14 per token, over the known rewards."""
     known = ~np.isnan(judged.rewards)
     errors = np.zeros((judged.reward.size, 3))
@@ -222,16 +210,11 @@ def _errors(judged: Judged, sigma: float) -> dict[str, Measure]:
     return {name: Measure(errors[:, column], lengths) for column, name in enumerate(names)}
 
 
-def _mean(values: Float64) -> Measure:
-    known = ~np.isnan(values)
-    return Measure(np.where(known, values, 0.0), known.astype(np.float64))
-
-
-def _share(judged: Judged, part: Bool, whole: Bool) -> Measure:
+def _share(judged: LabelledResponses, part: Bool, whole: Bool) -> Measure:
     return Measure(_count(judged, part), _count(judged, whole))
 
 
-def _count(judged: Judged, flags: Bool) -> Float64:
+def _count(judged: LabelledResponses, flags: Bool) -> Float64:
     """True tokens of each response, float64 ``[R]``."""
     return row_sums(flags, judged.row_offsets).astype(np.float64)
 

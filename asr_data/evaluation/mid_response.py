@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from asr_data.pipeline.aligned_rows import byte_rewards
-from asr_data.statistics.ranking import bootstrap_interval, pair_wins
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
+from asr_data.statistics.ranking import pair_wins
 from asr_data.storage import open_output
 from asr_data.types import ByteRewards
 
@@ -26,25 +27,22 @@ class MidResponse:
     Attributes:
         pairs: how many were compared.
         at_end: by the sequence scores, which are read where the head was trained.
-        in_middle: by the reward of the span that holds the middle byte of each response.
-        low, high: 95 % bootstrap interval of ``in_middle``.
+        in_middle: by the reward of the span that holds the middle byte of each response; with a 95 % interval.
     """
 
     pairs: int
     at_end: float
-    in_middle: float
-    low: float
-    high: float
+    in_middle: Estimate
 
     @property
     def warning(self) -> str | None:
         """What a user should know, where the middle is no better than chance."""
-        if self.low > 0.5:
+        value, low, high = self.in_middle.value, self.in_middle.low, self.in_middle.high
+        if low is None or low > 0.5:
             return None
         return (
-            f"in mid-response this head ranks {self.in_middle:.0%} of the pairs right ({self.low:.0%} to "
-            f"{self.high:.0%}; chance is 50%), at the end {self.at_end:.0%}: segments made from it are noise; read it "
-            "with branches (read: branch)"
+            f"in mid-response this head ranks {value:.0%} of the pairs correctly ({low:.0%} to {high:.0%}; chance is "
+            f"50%), at the end {self.at_end:.0%}: segments made from it are noise; read it with branches (read: branch)"
         )
 
 
@@ -81,8 +79,8 @@ def mid_response(pairs: Iterable[Sequence[ByteRewards]]) -> MidResponse | None:
     if not ends:
         return None
     wins = pair_wins(*np.array(middles).T)
-    low, high = bootstrap_interval(wins, range(len(wins)))
-    return MidResponse(len(ends), float(pair_wins(*np.array(ends).T).mean()), float(wins.mean()), low, high)
+    in_middle = GroupBootstrap(range(len(wins))).estimate(Measure.mean_of(wins))
+    return MidResponse(len(ends), float(pair_wins(*np.array(ends).T).mean()), in_middle)
 
 
 def _middle(rewards: ByteRewards) -> float:

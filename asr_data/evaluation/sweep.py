@@ -12,9 +12,9 @@ import numpy as np
 
 from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
 from asr_data.errors import ConfigError
-from asr_data.evaluation.measures import Judged, measure
+from asr_data.evaluation.measures import LabelledResponses, measure
 from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
-from asr_data.masks.apply import response_rewards, token_rewards
+from asr_data.masks.apply import response_rewards, span_rewards, token_rewards
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.settings import swept
 from asr_data.statistics.bootstrap import Measure
@@ -26,17 +26,17 @@ BASELINES: Final[tuple[BaselineConfig, ...]] = swept(BaselineConfig)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """Scored responses with gold labels; the arrays are as in ``Judged``."""
+    """Scored responses with gold labels; the arrays are as in ``LabelledResponses``."""
 
     batch: TokenBatch
     faulty: Bool
     known: Bool
 
-    def judged(self, masked: MaskedBatch) -> Judged:
+    def judged(self, masked: MaskedBatch) -> LabelledResponses:
         """The responses with these segments and masks."""
         batch = self.batch
         row = np.repeat(np.arange(batch.preferred.size), np.diff(masked.segment_offsets))
-        return Judged(
+        return LabelledResponses(
             rewards=masked.token_reward,
             row_offsets=batch.row_offsets,
             starts=batch.row_offsets[row] + masked.segment_start,
@@ -94,7 +94,8 @@ def try_settings(labelled: Labelled, settings: Iterator[MaskConfig], *, toleranc
         if kind not in known:
             rewards = token_rewards(batch, config.reward)
             known[kind] = RewardStatistics()
-            known[kind].add(rewards, batch.row_offsets, response_rewards(batch, rewards, config.sequence_reward))
+            own = response_rewards(batch, rewards, config.sequence_reward)
+            known[kind].add(*span_rewards(batch, config.reward), own)
         masked, _ = segment_and_mask(batch, config, known[kind])
         judged = labelled.judged(masked)
         yield Setting(

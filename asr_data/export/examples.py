@@ -11,7 +11,7 @@ import numpy as np
 from asr_data.errors import CorruptFileError, InputError
 from asr_data.export.notes import Notes
 from asr_data.ragged import Ragged
-from asr_data.rows import Layout, normalise, recorded_layout
+from asr_data.rows import Layout, normalise
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Bool, Int32, Int64, Side
 
@@ -122,7 +122,7 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
     """
     require_masks(annotated)
     manifest = annotated.manifest
-    layout = recorded_layout(manifest.plan, manifest.sides)
+    layout = manifest.plan.layout
     judged = list(manifest.input.column_types) if layout.kind == "unpaired" else []
     names = [f"{manifest.prefix}{name}" for name in ("asr_row", "prompt_ids")]
     names += [f"{manifest.prefix}{side}_{name}" for side in manifest.sides for name in ("ids", "mask")]

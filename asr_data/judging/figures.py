@@ -12,8 +12,7 @@ from asr_data.judging.config import Judge
 from asr_data.judging.journal import Verdict
 from asr_data.judging.verdict import CRITERIA, Pick
 from asr_data.judging.votes import Outcome
-from asr_data.statistics.bootstrap import Estimate
-from asr_data.statistics.ranking import bootstrap_interval
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
 """What a pair contributes to the win rate of the first column; ties and undecided pairs count half."""
@@ -168,5 +167,4 @@ def _estimate(items: Iterable[tuple[float, str]]) -> Estimate:
     if not pairs:
         return Estimate(None, None, None, 0)
     values, prompts = zip(*pairs, strict=True)
-    low, high = bootstrap_interval(values, prompts)
-    return Estimate(sum(values) / len(values), low, high, len(values))
+    return GroupBootstrap(prompts).estimate(Measure.mean_of(values))

@@ -17,7 +17,7 @@ from asr_data.config import (
     SegmenterConfig,
     SequenceBaseline,
 )
-from asr_data.losses.online_segments import FlatTokens, segment_starts
+from asr_data.losses.online_segments import FlatTokens, segment_starts, sigma_of
 from asr_data.losses.tensors import check_mask, check_values
 
 
@@ -29,6 +29,7 @@ def adaptive_mask(
     *,
     segmenter: SegmenterConfig | str = "schmitt",
     baseline: BaselineConfig | float | Tensor | str = "sequence",
+    sigma: float | Tensor | None = None,
     group: Tensor | None = None,
     step_start: Tensor | None = None,
     boundary: Tensor | None = None,
@@ -41,8 +42,12 @@ def adaptive_mask(
 ) -> Tensor:
     """Cut responses into segments and keep those that agree with the verdict (paper eq. 8, 14, 15).
 
-    Equals the ``S_mask`` column that ``asr-annotate`` writes for the same rewards and settings, with ``--noise
-    response`` where the noise decides. Rewards are rounded to bfloat16 first, as in the columns.
+    Equals the ``S_mask`` column that ``asr-annotate`` writes for the same rewards and settings. Rewards are rounded to
+    bfloat16 first, as in the columns.
+
+    The noise σ is estimated for each response from its tokens with text, not rounded. The columns take it from the
+    scorer's own spans, by default over the data set: this is ``--noise response`` where the policy's tokens are spans.
+    Otherwise give ``sigma``, such as the one that ``asr.json`` has for scored data (``statistics``).
 
     The settings are those of ``asr_data.MaskConfig``, with two other defaults: ``schmitt`` and not ``optimal``, whose
     default prices are by what stands in the text, which is not seen here; and the baseline ``sequence`` and not
@@ -55,14 +60,15 @@ def adaptive_mask(
         segmenter: a segmenter such as ``asr_data.Schmitt(delta=0.1)``, or the name of one for its defaults.
         baseline: a baseline, its name, a number or float ``[batch]``. ``PairBaseline`` is the mean r_s of the responses
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
+        sigma: the noise σ, a number or float ``[batch]``, at least 0, for segmenters at ``auto``, ``paper`` or ``bic``.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
         boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
             at each token. None where the text is not known, and then a cut costs the same everywhere.
         written: bool ``[batch, time]``, false at valid tokens that the assistant did not write (tool results): they are
             never trained on.
-        end: bool ``[batch, time]``, the assistant's end-of-turn tokens: they follow ``end_token`` and do not count as
-            something kept.
+        end: bool ``[batch, time]``, the assistant's end-of-turn tokens: they follow ``end_token``, have no text, and do
+            not count as something kept.
         sequence_reward: r_s.
         segment_reward: r_k.
         on_empty: what a response gets that keeps nothing; ``drop`` masks all of it.
@@ -86,22 +92,24 @@ def adaptive_mask(
     _check(rewards, valid, preferred, config, step_start=step_start, boundary=boundary)
     closing = torch.zeros_like(valid) if end is None else end & valid
     flat = rewards[valid].to(torch.bfloat16).double()
+    own = valid if written is None else written & valid
+    text = (own & ~closing)[valid]
     row = valid.nonzero()[:, 0]
     lengths = valid.sum(dim=1)
     begins = lengths.cumsum(0) - lengths
-    sequence = _means(flat, row, lengths, begins, config.sequence_reward)
+    sequence = _means(flat, row, lengths, begins, config.sequence_reward, text)
     b = _baseline(baseline if isinstance(baseline, Tensor) else config.baseline, sequence, group)
+    noise = _noise(rewards[valid], lengths, text, sigma) if config.segmenter.needs_sigma else None
     flags = {"step_start": step_start, "boundary": boundary}
     known = {name: None if given is None else given[valid] for name, given in flags.items()}
-    starts = segment_starts(config.segmenter, FlatTokens(flat, row, begins, lengths, b, **known))
+    starts = segment_starts(config.segmenter, FlatTokens(flat, row, begins, lengths, b, noise, **known))
     segment = starts.cumsum(0) - 1
     segment_row = row[starts]
     sizes = torch.bincount(segment)
-    reward = _means(flat, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward)
+    reward = _means(flat, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
     keep = torch.where(preferred[segment_row], reward > b[segment_row], reward <= b[segment_row])
-    own = valid if written is None else written & valid
     content = torch.zeros_like(keep)
-    content[segment[(own & ~closing)[valid]]] = True
+    content[segment[text]] = True
     empty = torch.ones_like(preferred)
     empty[segment_row[keep & content]] = False
     keep = _refilled(keep, reward, content, segment_row, empty, preferred, config.on_empty)
@@ -144,12 +152,27 @@ def _check(
         raise ValueError("boundary must be from 0 (inside a word) to 4 (a line)")
 
 
-def _means(values: Tensor, part: Tensor, sizes: Tensor, begins: Tensor, how: str) -> Tensor:
-    """Mean, last or sum of each part, rounded to float32 as the columns are; float64."""
+def _means(values: Tensor, part: Tensor, sizes: Tensor, begins: Tensor, how: str, text: Tensor) -> Tensor:
+    """Mean, sum or last token with text of each part, rounded to float32 as the columns are; float64."""
     if how == "last":
-        return values[begins + sizes - 1]
+        ends = begins + sizes - 1
+        last = torch.where(text, torch.arange(len(text), device=text.device), -1).cummax(0).values[ends]
+        return values[torch.where(last >= begins, last, ends)]
     sums = values.new_zeros(len(sizes)).index_add_(0, part, values)
     return (sums if how == "sum" else sums / sizes).float().double()
+
+
+def _noise(rewards: Tensor, lengths: Tensor, text: Tensor, sigma: float | Tensor | None) -> Tensor:
+    """σ of each response, float64 ``[R]``: the one given, or from the changes between its tokens with text."""
+    like = lengths.double()
+    if sigma is None:
+        ends = lengths.cumsum(0)
+        parts = [slice(*span) for span in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+        return like.new_tensor([sigma_of(rewards[part][text[part]]) for part in parts])
+    given = _per_row("sigma", torch.as_tensor(sigma), like)
+    if bool((given < 0).any()):
+        raise ValueError("sigma must be at least 0")
+    return given
 
 
 def _baseline(baseline: BaselineConfig | Tensor, sequence: Tensor, group: Tensor | None) -> Tensor:

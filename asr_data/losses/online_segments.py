@@ -21,6 +21,7 @@ class FlatTokens:
         begins: int64 ``[R]``, the first token of each response.
         lengths: int64 ``[R]``, at least 1.
         baseline: float64 ``[R]``, b.
+        sigma: float64 ``[R]``, the noise σ; None where the segmenter does not need it.
         step_start: bool ``[N]``, or None.
         boundary: integers ``[N]`` of ``asr_data.boundaries.BoundaryKind``, or None where the text is not known.
     """
@@ -30,13 +31,13 @@ class FlatTokens:
     begins: Tensor
     lengths: Tensor
     baseline: Tensor
+    sigma: Tensor | None = None
     step_start: Tensor | None = None
     boundary: Tensor | None = None
 
     def sigmas(self) -> Tensor:
         """The noise σ of each response, float64 ``[R]``."""
-        spans = zip(self.begins.tolist(), self.lengths.tolist(), strict=True)
-        return self.values.new_tensor([_sigma(self.values[begin : begin + length]) for begin, length in spans])
+        return torch.zeros_like(self.baseline) if self.sigma is None else self.sigma
 
 
 def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
@@ -67,13 +68,19 @@ def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
             return _optimal(segmenter, tokens)
 
 
-def _sigma(values: Tensor) -> float:
-    """The noise of one response, from the median absolute deviation of its first differences."""
-    differences = values.diff().float()
-    if len(differences) < 2:
+def sigma_of(values: Tensor) -> float:
+    """The noise σ of one response from its changes; ``values`` are the rewards of its tokens with text.
+
+    As ``asr_data.segments.noise`` has it: the median absolute deviation of the first differences that are not zero.
+    """
+    differences = values.float().diff()
+    differences = differences[differences != 0]
+    if len(differences) == 0:
         return 0.0
-    deviations = (differences - differences.quantile(0.5)).abs()
-    return 1.4826 * float(deviations.quantile(0.5)) / math.sqrt(2)
+    spread = (differences - differences.quantile(0.5)).abs().quantile(0.5)
+    if spread == 0:
+        spread = differences.abs().quantile(0.5)
+    return 1.4826 * float(spread) / math.sqrt(2)
 
 
 def _jumps(segmenter: Pivot, tokens: FlatTokens) -> Tensor:

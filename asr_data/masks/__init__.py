@@ -21,15 +21,16 @@ from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
 
 if TYPE_CHECKING:
-    from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
+    from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, span_rewards, token_rewards
 
-_COMPILED = ("segment_and_mask", "token_rewards", "response_rewards", "needs_statistics")
+_COMPILED = ("segment_and_mask", "token_rewards", "span_rewards", "response_rewards", "needs_statistics")
 
 __all__ = [
     "TokenBatch",
     "MaskedBatch",
     "segment_and_mask",
     "token_rewards",
+    "span_rewards",
     "response_rewards",
     "needs_statistics",
     "keep_segments",

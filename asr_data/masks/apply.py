@@ -13,7 +13,7 @@ from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
 from asr_data.masks.unknown import known_runs
 from asr_data.segments import SplitContext, split
-from asr_data.segments.noise import estimate_sigma_per_row
+from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.types import Bool, Float32, Float64, Int64
@@ -24,6 +24,7 @@ __all__ = [
     "needs_statistics",
     "response_rewards",
     "segment_and_mask",
+    "span_rewards",
     "token_rewards",
 ]
 
@@ -55,7 +56,7 @@ def segment_and_mask(
     starts = _starts(batch, config, rewards, baseline, statistics)
     segment_offsets = np.searchsorted(starts, batch.row_offsets).astype(np.int64)
     segment_row = np.repeat(np.arange(reward.size), np.diff(segment_offsets))
-    segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward)
+    segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward, batch.with_text)
     keep = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
     lengths = np.diff(starts, append=rewards.size)
     keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths)
@@ -78,13 +79,27 @@ def token_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> Float
     """
     if reward == "value":
         return batch.values
-    return round_bfloat16(increments(batch.values, batch.row_offsets, batch.initial))
+    return round_bfloat16(increments(batch.values, batch.row_offsets, batch.initial, batch.with_text))
+
+
+def span_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> tuple[Float32, Int64]:
+    """Return what σ is estimated from: the rewards of the scorer's own spans, or their increments, and row offsets.
+
+    They depend neither on the policy's tokenizer nor on rounding. Where no spans are given, tokens with text are.
+    """
+    if batch.span_reward is None or batch.span_offsets is None:
+        text = batch.with_text
+        offsets = np.concatenate(([0], np.cumsum(text)))[batch.row_offsets]
+        return token_rewards(batch, reward)[text], offsets
+    if reward == "value":
+        return batch.span_reward, batch.span_offsets
+    return increments(batch.span_reward, batch.span_offsets, batch.initial), batch.span_offsets
 
 
 def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
     """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError)."""
     if how != "scorer":
-        return sequence_rewards(rewards, batch.row_offsets, how)
+        return sequence_rewards(rewards, batch.row_offsets, how, batch.with_text)
     missing = np.flatnonzero(np.isnan(batch.scorer_reward))
     if missing.size:
         row = int(batch.group[missing[0]])
@@ -124,14 +139,50 @@ def _starts(
 def _sigma(
     batch: TokenBatch, config: MaskConfig, rewards: Float32, statistics: RewardStatistics | None
 ) -> float | Float64:
-    if config.noise == "response":
-        return estimate_sigma_per_row(rewards, batch.row_offsets)
-    if statistics is None:
-        raise ConfigError(
-            f'the segmenter "{config.segmenter.kind}" with noise "dataset" needs statistics over the whole '
-            'data set first; or use noise "response"'
-        )
-    return statistics.sigma()
+    """Return the noise σ, of the data set or of each response.
+
+    Raises:
+        ConfigError: σ is 0, and there is something to cut.
+    """
+    setting = config.segmenter.sigma_setting
+    instead = f"give a number as {setting} (--{setting} X), or choose the segmenter step or sequence"
+    if config.noise == "dataset":
+        if statistics is None:
+            raise ConfigError(
+                f'the segmenter "{config.segmenter.kind}" with noise "dataset" needs statistics over the whole '
+                'data set first; or use noise "response"'
+            )
+        sigma = statistics.sigma()
+        if sigma == 0.0 and _might_be_cut(rewards, batch):
+            raise ConfigError(
+                "the noise σ of the rewards is 0, for they change within no response: "
+                f"{setting} cannot follow from it; {instead}"
+            )
+        return sigma
+    own = estimate_sigma_per_row(*span_rewards(batch, config.reward))
+    for row in np.flatnonzero(own == 0.0).tolist():
+        part = slice(batch.row_offsets[row], batch.row_offsets[row + 1])
+        tokens = rewards[part][batch.with_text[part]]
+        if estimate_sigma(tokens, np.array([0, tokens.size])) > 0.0:
+            own[row] = 0.0 if statistics is None else statistics.sigma()
+            if own[row] == 0.0:
+                raise ConfigError(
+                    f"input row {int(batch.group[row])}: the noise σ of this response is 0, for the scorer's rewards "
+                    f'do not change within it; {instead}, or noise "dataset"'
+                )
+    return own
+
+
+def _might_be_cut(rewards: Float32, batch: TokenBatch) -> bool:
+    """Whether a segmenter has anything to decide: a reward that changes, or a response known from end to end.
+
+    Where labels leave gaps and are constant between them, the gaps alone cut, at any setting.
+    """
+    text = batch.with_text
+    offsets = np.concatenate(([0], np.cumsum(text)))[batch.row_offsets]
+    gaps = np.concatenate(([0], np.cumsum(np.isnan(rewards[text]))))
+    whole = (np.diff(gaps[offsets]) == 0) & (np.diff(offsets) > 1)
+    return bool(whole.any()) or estimate_sigma(rewards[text], offsets) > 0.0
 
 
 def _refill_empty(

@@ -25,8 +25,10 @@ class TokenBatch:
         step_start: bool ``[N]``, true where a step of the ``step`` segmenter starts.
         initial: float32 ``[R]``, the value at the end of the prompt; NaN where the scorer gave none.
         scorer_reward: float32 ``[R]``, the scorer's own sequence score; NaN where it gave none.
-        text: bool ``[N]``, true where the token carries text of the response, false for a template's own; None where
-            it is not known.
+        text: bool ``[N]``, true where the token holds text of the response; None where that is ``written & ~end``.
+        span_reward: float32 ``[S]``, rewards of the scorer's own spans, in order and not rounded, without the one for
+            the prompt; None where the tokens with text are the spans.
+        span_offsets: int64 ``[R + 1]`` of the spans.
     """
 
     values: Float32
@@ -40,6 +42,13 @@ class TokenBatch:
     initial: Float32
     scorer_reward: Float32
     text: Bool | None = None
+    span_reward: Float32 | None = None
+    span_offsets: Int64 | None = None
+
+    @property
+    def with_text(self) -> Bool:
+        """Bool ``[N]``, true where the token holds text of the response."""
+        return self.written & ~self.end if self.text is None else self.text
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from asr_data.masks.batch import TokenBatch
 from asr_data.ragged import Ragged, interleaved, list_column
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Side
 
-_WRITTEN, _CLOSING, _STEP, _BOUNDARY_SHIFT, _BOUNDARY, _TEXT = 1, 2, 4, 3, 7, 64
+_WRITTEN, _CLOSING, _STEP, _TEXT, _BOUNDARY_SHIFT = 1, 2, 4, 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class AlignedSide:
         ids: int32 ``[n]``, token ids.
         text_start: int32 ``[n]``, code point of the response text where each token starts.
         values: float32 ``[n]``, the scorer's rewards rounded to bfloat16; NaN where unknown.
+        spans: float32, the rewards of the scorer's own spans, not rounded, without the one for the prompt.
         flags: int32 ``[n]``, made by :func:`token_flags`.
         initial: the value at the end of the prompt; NaN where the scorer gave none.
         reward: the scorer's own sequence score; NaN where it gave none.
@@ -33,6 +34,7 @@ class AlignedSide:
     ids: Int32
     text_start: Int32
     values: Float32
+    spans: Float32
     flags: Int32
     initial: float
     reward: float
@@ -56,15 +58,15 @@ class AlignedRecord:
     notes: Sequence[str]
 
 
-def token_flags(*, written: Bool, closing: Bool, step_start: Bool, boundary: Any, text: Bool) -> Int32:
+def token_flags(*, written: Bool, closing: Bool, step_start: Bool, text: Bool, boundary: Any) -> Int32:
     """The facts about a token that ``align`` stores in one int32 ``[n]``; :func:`token_batch` reads them.
 
     Args:
         written: bool ``[n]``, the assistant wrote it.
         closing: bool ``[n]``, it ends a turn of the assistant's.
         step_start: bool ``[n]``, a step starts with it.
+        text: bool ``[n]``, it holds text of the response.
         boundary: int8 ``[n]`` of ``asr_data.boundaries.BoundaryKind``.
-        text: bool ``[n]``, it carries text of the response.
     """
     flags: Int32 = (written * _WRITTEN + closing * _CLOSING + step_start * _STEP + text * _TEXT).astype(np.int32)
     return flags + (boundary.astype(np.int32) << _BOUNDARY_SHIFT)
@@ -92,6 +94,7 @@ def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
             pa.field(f"{side}_ids", pa.list_(pa.int32())),
             pa.field(f"{side}_text_start", pa.list_(pa.int32())),
             pa.field(f"{side}_values", pa.list_(pa.float32())),
+            pa.field(f"{side}_spans", pa.list_(pa.float32())),
             pa.field(f"{side}_flags", pa.list_(pa.int32())),
             pa.field(f"{side}_initial", pa.float32()),
             pa.field(f"{side}_reward", pa.float32()),
@@ -113,6 +116,7 @@ def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Ta
             list_column([s.ids for s in mine], pa.int32()),
             list_column([s.text_start for s in mine], pa.int32()),
             list_column([s.values for s in mine], pa.float32()),
+            list_column([s.spans for s in mine], pa.float32()),
             list_column([s.flags for s in mine], pa.int32()),
             pa.array([s.initial for s in mine], type=pa.float32()),
             pa.array([s.reward for s in mine], type=pa.float32()),
@@ -125,6 +129,7 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
     """An ``align`` batch as flat arrays, the responses of a row adjacent."""
     values, row_offsets = interleaved([batch.column(f"{side}_values") for side in sides])
     flags, _ = interleaved([batch.column(f"{side}_flags") for side in sides])
+    spans, span_offsets = interleaved([batch.column(f"{side}_spans") for side in sides])
     return TokenBatch(
         values=values,
         row_offsets=row_offsets,
@@ -132,11 +137,13 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
         end=(flags & _CLOSING) > 0,
         preferred=response_scalars(batch, sides, "preferred"),
         group=np.repeat(batch.column("asr_row").to_numpy(), len(sides)),
-        boundary=((flags >> _BOUNDARY_SHIFT) & _BOUNDARY).astype(np.int8),
-        text=(flags & _TEXT) > 0,
+        boundary=(flags >> _BOUNDARY_SHIFT).astype(np.int8),
         step_start=(flags & _STEP) > 0,
         initial=response_scalars(batch, sides, "initial"),
         scorer_reward=response_scalars(batch, sides, "reward"),
+        text=(flags & _TEXT) > 0,
+        span_reward=spans,
+        span_offsets=span_offsets,
     )
 
 

@@ -27,6 +27,7 @@ from asr_data.rows import Layout, normalise
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, AlignedRow, Tokenizer, align, initial_value, project
+from asr_data.text.clock import NOTE
 from asr_data.types import Bool, ByteRewards, RejectedRow, RewardForm, Row
 
 STAGE = "align"
@@ -103,7 +104,7 @@ class AlignStage:
         if any(not has_only_content(one.content) and np.isnan(side.values).any() for one, side in pairs):
             notes.append("unscored_text")
         if self._tokenizer.date is not None and not isinstance(row.prompt, str):
-            notes.append(f"template_date:{self._tokenizer.date.isoformat()}")
+            notes.append(f"{NOTE}:{self._tokenizer.date.isoformat()}")
         return notes
 
 
@@ -123,8 +124,13 @@ def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardFo
         ids=np.array(response.ids, dtype=np.int32),
         text_start=text_start,
         values=values,
+        spans=rewards.span_reward[rewards.span_end > 0].astype(np.float32),
         flags=token_flags(
-            written=response.written, closing=response.closing, step_start=steps, boundary=kinds, text=response.covers
+            written=response.written,
+            closing=response.closing,
+            step_start=steps,
+            text=response.covers,
+            boundary=kinds,
         ),
         initial=initial_value(rewards),
         reward=float("nan") if rewards.reward is None else rewards.reward,

@@ -13,28 +13,28 @@ import pyarrow as pa
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.errors import ConfigError, StorageError
-from asr_data.pipeline import logprobs
 from asr_data.pipeline.aligning import AlignStage
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
-from asr_data.pipeline.logprobs import LogProbabilities
+from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.merging import part_summary
-from asr_data.pipeline.plan import mask_plan, part_record, scoring_plan
+from asr_data.pipeline.plan import scoring_plan, tokenizer_record
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
 from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
-from asr_data.rows import Layout, Source, normalise, read_rows, recorded_layout
+from asr_data.rows import Layout, Source, normalise, read_rows
 from asr_data.rows.schema import storable
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
-from asr_data.storage.manifest import MANIFEST_NAME, ReferenceRecord, run_id
+from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.plan import ReferenceRecord
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.storage.work import WorkState
-from asr_data.text.clock import recorded_date, settle_date
+from asr_data.text.clock import settle_date
 from asr_data.text.probe import FIRST_ROWS, check_template
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm, Row
@@ -59,8 +59,8 @@ def score(
     """Score a data set and write its rows with rewards over bytes; :func:`mask` does the rest.
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
-    the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: does the shards elsewhere; ``scorer`` and
-    ``reference`` then only say who they are. ``template_date``: what chat templates that ask for the date are told;
+    the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
+    ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
     default today, or the date with which the output was begun.
 
     Raises:
@@ -72,12 +72,16 @@ def score(
     _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
     day = _settle_date(output, scorer, reference, None, template_date, overwrite=overwrite)
     _check_template(source, layout, None, reference)
-    plan = scoring_plan(
-        source, layout, scorer, scoring, writing, None if reference is None else _record(reference), day
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
+    return _annotate(
+        ShardJob(source, plan, None),
+        output,
+        pool or LocalPool(scorer, reference),
+        part,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
     )
-    job = ShardJob(source, layout, None, writing, run_id(plan), scorer.info.form, reference is not None, day)
-    workers = pool or LocalPool(scorer, reference)
-    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
 
 
 def run(
@@ -102,7 +106,8 @@ def run(
 
     ``reference``: a model whose log-probabilities become the columns ``S_ref_logp``; its tokenizer must be the
     policy's. ``part``: do only this share of the shards, up to the masks; :func:`asr_data.pipeline.merge` joins the
-    parts and masks them. ``pool``: does the shards elsewhere; ``scorer`` and ``reference`` then only say who they are.
+    parts and masks them. ``pool``: processes that do the work; ``scorer`` and ``reference`` then only describe the
+    models.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -112,19 +117,23 @@ def run(
     _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
-    record = None if reference is None else _record(reference)
     day = _settle_date(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
     _check_template(source, layout, tokenizer, reference)
-    plan = mask_plan(scoring_plan(source, layout, scorer, scoring, writing, record), tokenizer, mask, day)
-    job = ShardJob(source, layout, tokenizer, writing, run_id(plan), scorer.info.form, reference is not None, day)
-    workers = pool or LocalPool(scorer, reference)
-    return _annotate(job, output, plan, workers, part, resume=resume, overwrite=overwrite, progress=progress)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
+    return _annotate(
+        ShardJob(source, plan.masked(tokenizer_record(tokenizer), mask), tokenizer),
+        output,
+        pool or LocalPool(scorer, reference),
+        part,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _annotate(
     job: ShardJob,
     output: Path,
-    plan: dict[str, Any],
     pool: ShardPool,
     part: Part | None,
     *,
@@ -132,21 +141,20 @@ def _annotate(
     overwrite: bool,
     progress: Progress,
 ) -> Summary:
-    started = time.monotonic()
-    record = None if part is None else part_record(plan, part)
-    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=record)
+    started, plan = time.monotonic(), job.plan
+    directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite, part=part)
     report_state(directory, progress)
     if part is not None:
-        shards = part.files(job.shards)
+        shards = part.files(plan.shards)
         rows = job.rows(shards)
         pool.work(job, directory, shards, PartProgress(progress, rows))
         return part_summary(directory, shards, len(rows), time.monotonic() - started, pool.tokens)
     if not directory.is_finished:
-        pool.work(job, directory, range(job.shards), progress)
-        if job.policy is not None:
-            mask_and_finish(directory, plan, job.source.schema, job.scored(directory), progress)
+        pool.work(job, directory, range(plan.shards), progress)
+        if plan.mask is None:
+            finish_scored(directory, job.source.schema)
         else:
-            finish_scored(directory, plan, job.source.schema, job.shards)
+            mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
 
 
@@ -167,6 +175,7 @@ def mask(
         scored: made by :func:`score`, :func:`run` or this function; not changed.
         output: another directory.
         tokenizer: the policy's; default the one that ``scored`` was made with.
+        template_date: what a chat template that asks for the date is told, if ``scored`` has none; default today.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -174,41 +183,33 @@ def mask(
     started, progress = time.monotonic(), progress or Silent()
     before = open_output(scored)
     if output.resolve() == scored.resolve():
-        raise StorageError(f"{output} is the directory to read; give another one with -o")
+        raise StorageError(f"{output} is the input; name another directory with -o")
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
-    told = recorded_date(manifest.plan)
-    day = settle_date((policy,), told or template_date or _date_of_output(output, overwrite=overwrite)) or told
+    told = manifest.plan.template_date
+    day = settle_date((policy,), told or template_date or _date_of_output(output, overwrite=overwrite))
     if told is not None and template_date not in (None, told):
         progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
-    # The manifest's own records keep the order of columns, which its canonical plan does not.
-    recorded = ("input", "scorer", "scoring", "output", "reference")
-    records = {name: value.model_dump(mode="json") for name in recorded if (value := getattr(manifest, name))}
-    layout = recorded_layout(manifest.plan, manifest.sides)
-    records["layout"] = layout.model_dump(mode="json")
-    plan = mask_plan({**manifest.plan, **records, "versions": manifest.versions}, policy, mask, day)
-    if manifest.reference is None:
-        plan.pop("reference", None)
-    elif manifest.reference.tokenizer.fingerprint != policy.fingerprint:
+    plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
+    if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
-            f"the reference's log-probabilities are over tokens of {manifest.reference.tokenizer.name}: left out"
+            f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
-        plan.pop("reference")
-    check_template(policy, _first_annotated(before, layout))
+        plan = plan.model_copy(update={"reference": None})
+    check_template(policy, _first_annotated(before, plan.layout))
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
-        columns = storable(pa.schema([schema.field(name) for name in manifest.input.column_types]))
-        added = asr_data_schemas.data_schema(manifest.sides, manifest.prefix, reference="reference" in plan)
+        columns = storable(pa.schema([schema.field(name) for name in plan.input.column_types]))
+        added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
-        index_column = f"{manifest.prefix}asr_row"
-        between = ShardNames.intermediate(directory, manifest.output.split)
-        align = AlignStage(shards, layout, policy, manifest.scorer.form, index_column=index_column)
-        align.work(directory, between, range(shards.shards), manifest.input.rows, progress)
-        mask_and_finish(directory, plan, columns, shards, progress, before)
+        between = ShardNames.intermediate(directory, plan.output.split)
+        align = AlignStage(shards, plan.layout, policy, plan.scorer.form, index_column=plan.index_column)
+        align.work(directory, between, range(shards.shards), plan.input.rows, progress)
+        mask_and_finish(directory, mask, columns, shards, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
 
 
@@ -257,19 +258,21 @@ def _date_of_output(output: Path, *, overwrite: bool) -> date | None:
     plan = WorkState(output).plan()
     if plan is None and (output / MANIFEST_NAME).is_file():
         plan = open_output(output, verify=False).manifest.plan
-    return None if plan is None else recorded_date(plan)
+    return None if plan is None else plan.template_date
 
 
 def _check_apart(source: Source, output: Path) -> None:
-    """Refuse to write where the input lies: overwriting would remove it before it is read."""
+    """Refuse an output directory that contains the input: overwriting would remove it before it is read."""
     for reader in source.readers:
         path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
         if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise StorageError(f"{path}: the input lies in the output directory {output}; give another one with -o")
+            raise StorageError(
+                f"{path}: the input is inside the output directory {output}; name another directory with -o"
+            )
 
 
-def _record(reference: LogProbabilities) -> ReferenceRecord:
-    return logprobs.reference_record(reference)
+def _record(reference: LogProbabilities | None) -> ReferenceRecord | None:
+    return None if reference is None else reference_record(reference)
 
 
 def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: LogProbabilities | None) -> None:
@@ -281,7 +284,7 @@ def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> N
     if reference is not None and reference.tokenizer.fingerprint != policy.fingerprint:
         raise ConfigError(
             f"the reference {reference.name} has another tokenizer than the policy ({policy.name}): its "
-            "log-probabilities would be of other tokens"
+            "log-probabilities would be those of other tokens"
         )
 
 

@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from asr_data.config import MaskConfig
-from asr_data.masks.apply import needs_statistics, response_rewards, segment_and_mask, token_rewards
+from asr_data.masks.apply import (
+    needs_statistics,
+    response_rewards,
+    segment_and_mask,
+    span_rewards,
+    token_rewards,
+)
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
@@ -66,9 +72,9 @@ class MaskStage:
                     tokens = token_batch(batch, self._sides)
                     rewards = token_rewards(tokens, self._config.reward)
                     own = response_rewards(tokens, rewards, self._config.sequence_reward)
-                    self.statistics.add(rewards, tokens.row_offsets, own)
+                    self.statistics.add(*span_rewards(tokens, self._config.reward), own)
         if needs_statistics(self._config):
-            progress.message(f"noise of the token rewards: σ = {self.statistics.sigma():.4g}")
+            progress.message(f"noise of the rewards: σ = {self.statistics.sigma():.4g}")
 
     def work(self, output: OutputDirectory, names: ShardNames, final: ShardNames, total: int, told: Progress) -> None:
         """Mask every shard that is not committed yet."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from asr_data.errors import ConfigError
 from asr_data.storage.manifest import Manifest
-from asr_data.text.clock import recorded_date
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -25,5 +24,5 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
         tokenizer = load_tokenizer(record.name)
     if tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
-    tokenizer.date = recorded_date(manifest.plan)
+    tokenizer.date = manifest.plan.template_date
     return tokenizer

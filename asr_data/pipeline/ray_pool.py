@@ -1,7 +1,8 @@
-"""Shards on Ray: actors that load the models once, each committing shards to the one output directory.
+"""Shards on Ray: actors that load the models once and commit shards to the one output directory.
 
-Ray only schedules. What is done stands in the directory, as for a run in one process: a shard whose worker dies is
-given to another one, and a driver that dies is started again. All processes see the same files under the same paths.
+Ray only schedules. What is done is recorded in the directory, as for a run in one process: a shard whose worker dies
+is given to another one, and a driver that dies can be started again. All processes see the same files under the same
+paths.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32, Row
 
 _ATTEMPTS: Final = 3
-"""Workers that a shard may cost before the run fails."""
+"""Workers that may die over one shard before the run fails."""
 _PATIENCE: Final = 30.0
-"""Seconds after which a run without any worker says what it waits for."""
+"""Seconds without any worker after which a run says what it is waiting for."""
 _OBJECT_STORE_BYTES: Final = 128 * 2**20
-"""Of a Ray of our own: jobs and counts go through it, no rows."""
+"""Of a local Ray: jobs and counts go through it, no rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteScorer:
-    """Who the workers' scorer is; the model is with them."""
+    """Describes the scorer that the workers have loaded."""
 
     info: ScorerInfo
     tokenizer: Tokenizer | None
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
-        """Not here."""
+        """Not in this process."""
         del rows, on_tokens
-        raise ScorerError(f"the model {self.info.name} is with Ray's workers")
+        raise ScorerError(f"the model {self.info.name} is loaded in Ray's workers, not here")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteReference:
-    """Who the workers' reference is; the model is with them."""
+    """Describes the reference that the workers have loaded."""
 
     name: str
     fingerprint: str
@@ -62,9 +63,9 @@ class RemoteReference:
     def log_probabilities(
         self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
     ) -> list[list[Float32] | None]:
-        """Not here."""
+        """Not in this process."""
         del rows, on_tokens
-        raise ScorerError(f"the model {self.name} is with Ray's workers")
+        raise ScorerError(f"the model {self.name} is loaded in Ray's workers, not here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,13 @@ class Loaders:
 
 
 class _Worker:
-    """One process with the models loaded, once: by the first call of :meth:`models`."""
+    """One process, whose models the first call of :meth:`models` loads."""
 
     def __init__(self, loaders: Loaders, folder: str) -> None:
         self._loaders, self._folder = loaders, folder
 
     def models(self) -> tuple[RemoteScorer, RemoteReference | None]:
-        """Load them, and say who they are."""
+        """Load and describe them."""
         if not Path(self._folder).is_dir():
             raise ConfigError(f"host {socket.gethostname()} has no {self._folder}, where the run was started")
         os.chdir(self._folder)  # relative paths mean the same here as there
@@ -95,27 +96,29 @@ class _Worker:
             return who, None
         return who, RemoteReference(reference.name, reference.fingerprint, reference.tokenizer, reference.dtype)
 
-    def shard(self, job: ShardJob, output: str, plan: dict[str, Any], owner: dict[str, Any], index: int) -> int:
+    def shard(self, job: ShardJob, output: str, owner: dict[str, Any], index: int) -> int:
         """Do one shard; the number of tokens scored."""
         before = self._pool.tokens
-        directory = OutputDirectory.join(Path(output), plan, owner)
+        directory = OutputDirectory.join(Path(output), job.plan, owner)
         with directory.holding(index):
             self._pool.work(job, directory, [index], Silent())
         return self._pool.tokens - before
 
 
 class RayPool:
-    """Workers on a Ray cluster. Used as a context manager; :attr:`scorer` and :attr:`reference` say who they are.
+    """Workers on a Ray cluster. Used as a context manager; :attr:`scorer` and :attr:`reference` describe the
+    models.
 
     Args:
-        address: of a running cluster (``auto``, ``HOST:PORT``), or ``local`` for one of our own that ends with us.
+        address: of a running cluster (``auto``, ``HOST:PORT``), or ``local`` for one that is started here and ends with
+            this process.
         loaders: how a worker loads its models.
         workers: how many; default one per GPU, or per CPU where GPUs are not used.
         gpus: per worker; default one where the cluster has any.
-        tell: called with a message when workers are long in coming.
+        tell: called with a message when workers take long to start.
 
     Attributes:
-        tokens: scored so far.
+        tokens: prompt and response tokens scored so far.
     """
 
     scorer: RemoteScorer
@@ -169,14 +172,14 @@ class RayPool:
         """See :class:`asr_data.pipeline.shard_jobs.ShardPool`. After an error the pool can only be closed.
 
         Raises:
-            StorageError: a shard cost several workers.
+            StorageError: several workers died over one shard.
             ConfigError: a worker's models are not those of the first.
             AsrDataError: what a worker's shard raised.
         """
         missing = [index for index in shards if not _is_done(job, directory, index)]
         done = sum(len(job.rows(range(index, index + 1))) for index in set(shards) - set(missing))
-        first = shards[0] * job.writing.shard_rows if shards else 0
-        task = self._ray.put(job), str(directory.path.resolve()), directory.plan, directory.owner
+        first = shards[0] * job.plan.output.shard_rows if shards else 0
+        task = self._ray.put(job), str(directory.path.resolve()), directory.owner
         at_work: dict[Any, int] = {}
         lost: Counter[int] = Counter()
         while missing or at_work:
@@ -204,11 +207,11 @@ class RayPool:
                 _require_done(job, directory, shard)
                 self.tokens += answer
                 done += len(job.rows(range(shard, shard + 1)))
-                progress.update("scoring", first + done, job.source.rows, self.tokens)
+                progress.update("scoring", first + done, job.plan.input.rows, self.tokens)
             self._idle.append(worker)
 
     def _start(self) -> None:
-        """Ask for all workers, and wait for the first."""
+        """Ask for all workers; wait for the first."""
         resources = self._ray.cluster_resources()
         gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
         if self._gpus is None:
@@ -239,15 +242,15 @@ class RayPool:
     def _count_lost(self, error: Exception) -> None:
         self._lost += 1
         if self._lost == _ATTEMPTS:
-            raise ScorerError(f"{_ATTEMPTS} workers died while they loaded their models: {error}") from error
+            raise ScorerError(f"{_ATTEMPTS} workers died while loading their models: {error}") from error
 
     def _next(self) -> tuple[Any, Any]:
-        """The next reply that is there, and its worker."""
+        """The next reply to arrive, and its worker."""
         [reply], _ = self._ray.wait(list(self._asked), num_returns=1)
         return reply, self._asked.pop(reply)
 
     def _answer(self, reply: Any) -> Any:
-        """What a worker replied; its own errors as if they were raised here."""
+        """A worker's reply; its errors are raised as if they were from here."""
         try:
             return self._ray.get(reply)
         except self._ray.exceptions.RayTaskError as error:
@@ -266,10 +269,10 @@ _HERE: Final = "127.0.0.1"
 
 
 def _begin(ray: Any, address: str) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that this ran
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report this run to nobody
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        # By loopback: nobody outside of this machine can reach it.
+        # On loopback, so that other machines cannot reach it.
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": _HERE}
     try:
         ray.init(**options)
@@ -284,8 +287,8 @@ def _is_done(job: ShardJob, directory: OutputDirectory, index: int) -> bool:
 def _require_done(job: ShardJob, directory: OutputDirectory, index: int) -> None:
     if not _is_done(job, directory, index):
         raise StorageError(
-            f"{directory.path}: a worker has done shard {index}, but it is not to be seen from here; the output must "
-            "lie on a file system that all nodes share"
+            f"{directory.path}: a worker has committed shard {index}, but its files cannot be seen from here; the "
+            "output must be on a file system that all nodes share"
         )
 
 
@@ -295,7 +298,7 @@ def _require_same_models(
     mine, theirs = _who(*first), _who(*other)
     different = [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
     if different:
-        raise ConfigError("workers do not have the same models or settings:\n  " + "\n  ".join(different))
+        raise ConfigError("the workers have different models or settings:\n  " + "\n  ".join(different))
 
 
 def _who(scorer: RemoteScorer, reference: RemoteReference | None) -> dict[str, Any]:

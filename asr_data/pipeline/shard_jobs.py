@@ -1,90 +1,73 @@
-"""What is done to a shard without a look at any other: scores, the reference's log-probabilities, policy tokens.
+"""What is done to one shard without the others: scores, the reference's log-probabilities, policy tokens.
 
-So any number of processes can share a data set's shards, and each shard's files are the same whoever makes them.
+Any number of processes can share the shards of a data set: a shard's files are the same whoever makes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Protocol
 
-from asr_data.config import OutputConfig
 from asr_data.pipeline import aligning, logprobs, scoring
 from asr_data.pipeline.aligning import AlignStage
 from asr_data.pipeline.logprobs import LogProbabilities, LogprobStage
 from asr_data.pipeline.scoring import ScoreStage
 from asr_data.pipeline.shard_files import ShardNames, WorkShards
 from asr_data.progress import Progress
-from asr_data.rows import Layout, Source
+from asr_data.rows import Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.plan import Plan
 from asr_data.text.clock import settle_date
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.types import RewardForm
 
 
 @dataclass(frozen=True, slots=True)
 class ShardJob:
-    """What is to be done, without the models that do it; another process can be given it.
+    """What to do with each shard of a data set. Holds no model, so that it can be sent to other processes.
 
     Attributes:
         source: the input.
-        layout: how its rows are read.
-        policy: the tokenizer to align to; None where masks are not wanted, and the shards' files are final.
-        writing: how they are written.
-        run: the value of ``asr_run``.
-        form: what the scorer gives.
-        reference: whether the reference's log-probabilities are wanted.
-        template_date: what chat templates that ask for the date are told.
+        plan: of the output.
+        policy: the tokenizer to align to; None where no masks are asked for, and the shards' files are final.
     """
 
     source: Source
-    layout: Layout
+    plan: Plan
     policy: Tokenizer | None
-    writing: OutputConfig
-    run: str
-    form: RewardForm
-    reference: bool
-    template_date: date | None = None
-
-    @property
-    def shards(self) -> int:
-        """How many there are."""
-        return -(-self.source.rows // self.writing.shard_rows)
 
     @property
     def stages(self) -> list[str]:
         """The stages that each shard goes through, in order."""
-        return stages_apart(reference=self.reference, masked=self.policy is not None)
+        return stages_of_shard(self.plan)
 
     def rows(self, shards: range) -> range:
         """The input rows of consecutive shards."""
-        size = self.writing.shard_rows
-        return range(shards.start * size, max(shards.start * size, min(shards.stop * size, self.source.rows)))
+        size, total = self.plan.output.shard_rows, self.plan.input.rows
+        return range(shards.start * size, max(shards.start * size, min(shards.stop * size, total)))
 
     def names(self, directory: OutputDirectory) -> ShardNames:
         """Where the shards' files lie."""
-        split = self.writing.split
+        split = self.plan.output.split
         return ShardNames(split) if self.policy is None else ShardNames.intermediate(directory, split)
 
     def scored(self, directory: OutputDirectory) -> WorkShards:
         """The scored shards in the directory."""
-        return WorkShards(directory, self.names(directory), self.shards)
+        return WorkShards(directory, self.names(directory), self.plan.shards)
 
 
 class ShardPool(Protocol):
-    """Who does shards.
+    """Processes that work on shards.
 
     Attributes:
-        tokens: scored so far.
+        tokens: prompt and response tokens scored so far.
     """
 
     tokens: int
 
     def work(self, job: ShardJob, directory: OutputDirectory, shards: Sequence[int], progress: Progress) -> None:
-        """Do what is not committed yet of these shards; returns when all are."""
+        """Do those of the shards that are not committed yet; returns when all of them are."""
 
 
 class LocalPool:
@@ -101,25 +84,30 @@ class LocalPool:
 
     def work(self, job: ShardJob, directory: OutputDirectory, shards: Sequence[int], progress: Progress) -> None:
         """See :class:`ShardPool`."""
-        if job.template_date is not None:
+        plan, names, scored = job.plan, job.names(directory), job.scored(directory)
+        if plan.template_date is not None:
             reference = None if self._reference is None else self._reference.tokenizer
-            settle_date((self._scorer.tokenizer, reference, job.policy), job.template_date)
-        names, total, writing = job.names(directory), job.source.rows, job.writing
-        index_column = f"{writing.prefix}asr_row"
-        scored = job.scored(directory)
+            settle_date((self._scorer.tokenizer, reference, job.policy), plan.template_date)
+        layout, total = plan.layout, plan.input.rows
         score = ScoreStage(
-            job.source, job.layout, self._scorer, prefix=writing.prefix, run=job.run, shard_rows=writing.shard_rows
+            job.source,
+            layout,
+            self._scorer,
+            prefix=plan.output.prefix,
+            run=plan.run_id,
+            shard_rows=plan.output.shard_rows,
         )
         score.work(directory, names, shards, progress)
         self.tokens += score.tokens
         if self._reference is not None:
-            stage = LogprobStage(scored, job.layout, self._reference, index_column=index_column)
+            stage = LogprobStage(scored, layout, self._reference, index_column=plan.index_column)
             stage.work(directory, names, shards, total, progress)
         if job.policy is not None:
-            align = AlignStage(scored, job.layout, job.policy, job.form, index_column=index_column)
+            align = AlignStage(scored, layout, job.policy, plan.scorer.form, index_column=plan.index_column)
             align.work(directory, names, shards, total, progress)
 
 
-def stages_apart(*, reference: bool, masked: bool) -> list[str]:
-    """The stages that a pool commits, in order."""
-    return [scoring.STAGE, *([logprobs.STAGE] if reference else []), *([aligning.STAGE] if masked else [])]
+def stages_of_shard(plan: Plan) -> list[str]:
+    """The stages that a pool commits for each shard, in order."""
+    reference = [] if plan.reference is None else [logprobs.STAGE]
+    return [scoring.STAGE, *reference, *([] if plan.mask is None else [aligning.STAGE])]

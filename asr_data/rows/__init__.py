@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asr_data.errors import RowRejected
-from asr_data.rows.layouts import Layout, detect, recorded_layout
+from asr_data.rows.layouts import Layout, detect
 from asr_data.rows.normalise import normalise
 from asr_data.rows.schema import to_arrow
 from asr_data.rows.source import ALLOWED_SUFFIXES, Source, first_records, open_source
@@ -19,7 +19,6 @@ __all__ = [
     "first_records",
     "Layout",
     "detect",
-    "recorded_layout",
     "normalise",
     "read_rows",
     "to_arrow",

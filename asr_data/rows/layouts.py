@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from asr_data.errors import CorruptFileError, InputError
+from asr_data.errors import InputError
 from asr_data.rows import labelled
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
 from asr_data.rows.json_messages import holds_json_messages
@@ -66,6 +66,19 @@ class Layout(BaseModel):
     label_units: dict[Role, LabelUnit] = {}
     json_roles: tuple[Role, ...] = ()
 
+    @model_validator(mode="after")
+    def _columns_fit_the_kind(self) -> Self:
+        """A layout can come from a manifest, which anybody can have written."""
+        if self.format is not None:
+            if self.format not in labelled.FORMATS:
+                raise ValueError(f"no such format: {self.format!r}; allowed are {', '.join(labelled.FORMATS)}")
+            return self
+        kind = KIND_OF_ROLES.get(needed_roles(self.columns))
+        if self.kind != kind and (self.kind, kind) != ("transcripts", "preference_implicit_prompt"):
+            roles = ", ".join(self.columns) or "none"
+            raise ValueError(f"kind is {self.kind}, but the roles ({roles}) are those of {kind or 'no layout'}")
+        return self
+
     @property
     def sides(self) -> tuple[Side, ...]:
         """The output's column prefixes, in order."""
@@ -79,28 +92,6 @@ class Layout(BaseModel):
             return f"{labelled.FORMATS[self.format].title} (format={self.format})"
         mapping = ", ".join(f"{role}={self.columns[role]}" for role in ROLES if role in self.columns)
         return f"{_MEANING[self.kind]} ({mapping})"
-
-
-def recorded_layout(plan: Mapping[str, Any], sides: Sequence[Side]) -> Layout:
-    """The layout in a manifest's plan, which anybody can have written.
-
-    Args:
-        plan: what was asked for, as JSON values.
-        sides: those of the rows.
-
-    Raises:
-        CorruptFileError: the plan has no layout, or one that cannot be of these rows.
-    """
-    try:
-        layout = Layout.model_validate(plan.get("layout"))
-    except ValidationError as error:
-        raise CorruptFileError(f"the manifest's plan.layout is no layout: {error.errors()[0]['msg']}") from error
-    kind = KIND_OF_ROLES.get(needed_roles(layout.columns))
-    kinds = {kind, "transcripts"} if kind == "preference_implicit_prompt" else {kind}
-    known = layout.kind in kinds if layout.format is None else layout.format in labelled.FORMATS
-    if not known or layout.sides != tuple(sides):
-        raise CorruptFileError(f"the manifest's plan.layout does not fit its rows: {layout.model_dump_json()[:200]}")
-    return layout
 
 
 def detect(

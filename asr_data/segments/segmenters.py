@@ -8,7 +8,7 @@ training, are in ``asr_data.losses.online_segments``.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,13 @@ Positive: TypeAlias = Annotated[float, Field(gt=0)]
 class SegmenterSettings(Settings):
     """Base of the segmenters: settings and a rule."""
 
+    sigma_setting: ClassVar[str] = ""
+    """The setting that may follow from the noise σ, where it is a word and not a number."""
+
     @property
     def needs_sigma(self) -> bool:
         """Whether the noise σ decides, at these settings."""
-        return False
+        return isinstance(getattr(self, self.sigma_setting, None), str)
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""
@@ -108,17 +111,14 @@ class Pivot(SegmenterSettings):
         asr_data.split([0.0, 0.1, 0.9], [0, 3], asr_data.Pivot(tau=0.5))  # [0, 2]
     """
 
+    sigma_setting: ClassVar[str] = "tau"
+
     kind: Literal["pivot"] = "pivot"
     tau: Annotated[
         NotNegative | Literal["auto"],
         Field(description="Threshold τ of a jump; auto:K is K robust standard deviations of the jumps, K √2 σ."),
     ] = "auto"
     k: Annotated[Positive, Field(description="The factor of auto."), MultipleOf("tau"), Sweep(3.0, 5.0)] = 3.0
-
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return self.tau == "auto"
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""
@@ -140,6 +140,8 @@ class Schmitt(SegmenterSettings):
         asr_data.split([0.9, 0.55, 0.1, 0.2], [0, 4], asr_data.Schmitt(delta=0.1), b)  # [0, 2]
     """
 
+    sigma_setting: ClassVar[str] = "delta"
+
     kind: Literal["schmitt"] = "schmitt"
     delta: Annotated[
         NotNegative | Literal["auto"],
@@ -148,11 +150,6 @@ class Schmitt(SegmenterSettings):
     k: Annotated[
         Positive, Field(description="The factor of auto."), MultipleOf("delta"), Sweep(0.5, 1.0, 2.0, 4.0, 8.0)
     ] = 1.0
-
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return self.delta == "auto"
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""
@@ -195,6 +192,8 @@ class Optimal(SegmenterSettings):
         asr_data.split([1, 1, 1, 5, 5], [0, 5], asr_data.Optimal(penalty=0.5))  # [0, 3]
     """
 
+    sigma_setting: ClassVar[str] = "penalty"
+
     kind: Literal["optimal"] = "optimal"
     penalty: Annotated[
         NotNegative | Literal["paper", "bic"],
@@ -210,11 +209,6 @@ class Optimal(SegmenterSettings):
         Sweep(BoundaryWeights(), _GRADED, _AT_SENTENCES),
     ] = _AT_SENTENCES
     """None, as a factor of 1 everywhere, lets segments start at any token."""
-
-    @property
-    def needs_sigma(self) -> bool:
-        """Whether the noise σ decides, at these settings."""
-        return isinstance(self.penalty, str)
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         """Return the flat segment starts, int64; see ``asr_data.split``."""

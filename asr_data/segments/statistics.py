@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from asr_data.errors import InputError
-from asr_data.segments.noise import first_differences, sigma_of_differences
+from asr_data.segments.noise import changes, sigma_of_changes
 from asr_data.types import Float32, Int64
 
 SAMPLE_LIMIT = 2**20
@@ -15,33 +15,39 @@ SAMPLE_LIMIT = 2**20
 
 
 class RewardStatistics:
-    """Streaming statistics of token and sequence rewards, in bounded memory.
+    """Streaming statistics of span and sequence rewards, in bounded memory.
 
-    Up to ``SAMPLE_LIMIT`` first differences and sequence rewards are kept all. Beyond, every 2nd, 4th, 8th,
+    Up to ``SAMPLE_LIMIT`` changes of rewards and sequence rewards are kept all. Beyond, every 2nd, 4th, 8th,
     … is, counted over the whole stream: what is kept depends on the order of the rows alone, not on how they
     were handed in, so a resumed run gets the same figures. The mean is of all sequence rewards, kept or not.
     Rewards that are not known (NaN) do not enter.
     """
 
     def __init__(self, limit: int = SAMPLE_LIMIT) -> None:
-        self._differences = _Sample(limit)
+        self._changes = _Sample(limit)
         self._sequences = _Sample(limit)
         self._sum = 0.0
         self._sigma: float | None = None  # asked for with every batch, and a median of all
 
     def add(self, values: Float32, row_offsets: Int64, sequence_rewards: Float32) -> None:
-        """Take in rows: token rewards float32 ``[N]``, offsets int64 ``[R + 1]``, r_s ``[R]``."""
+        """Take in rows.
+
+        Args:
+            values: float32 ``[N]``, rewards of the scorer's own spans, from which σ is estimated.
+            row_offsets: int64 ``[R + 1]`` of them.
+            sequence_rewards: float32 ``[R]``, r_s.
+        """
         self._sigma = None
-        self._differences.add(first_differences(values, row_offsets))
+        self._changes.add(changes(values, row_offsets))
         sequence_rewards = sequence_rewards[~np.isnan(sequence_rewards)]
         self._sequences.add(sequence_rewards)
         # In stream order, one by one: the sum must not depend on the batches either.
         self._sum = float(np.cumsum(np.concatenate(([self._sum], sequence_rewards)), dtype=np.float64)[-1])
 
     def sigma(self) -> float:
-        """Return the noise σ of the token rewards, as ``asr_data.segments.noise`` defines it."""
+        """Return the noise σ of the rewards, as ``asr_data.segments.noise`` defines it."""
         if self._sigma is None:
-            self._sigma = sigma_of_differences(self._differences.values())
+            self._sigma = sigma_of_changes(self._changes.values())
         return self._sigma
 
     def baseline(self, statistic: Literal["mean", "median"] | float) -> float:

@@ -6,15 +6,8 @@ What is exported here reads them. What writes them is in the modules: ``output``
 from __future__ import annotations
 
 from asr_data.storage.commit import FileRecord
-from asr_data.storage.manifest import (
-    Counts,
-    InputRecord,
-    Manifest,
-    ReferenceRecord,
-    ScorerRecord,
-    TokenizerRecord,
-    load_manifest,
-)
+from asr_data.storage.manifest import Counts, Manifest, load_manifest
+from asr_data.storage.plan import InputRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.storage.reader import AnnotatedDirectory, open_output
 from asr_data.storage.validate import Problem, validate
 
@@ -23,6 +16,7 @@ __all__ = [
     "AnnotatedDirectory",
     "load_manifest",
     "Manifest",
+    "Plan",
     "InputRecord",
     "ScorerRecord",
     "ReferenceRecord",

@@ -53,7 +53,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
 def may_be_unknown(manifest: Manifest) -> bool:
     """Whether rewards may be null: the scorer may leave any out, or did where there are reasoning and tool calls."""
     noted = "unscored_text" in manifest.counts.notes if manifest.stage == "masked" else True
-    return manifest.scorer.partial or ("response_text" in manifest.plan and noted)
+    return manifest.scorer.partial or (manifest.plan.response_text is not None and noted)
 
 
 def _side_findings(batch: pa.RecordBatch, side: str) -> Iterator[Finding]:

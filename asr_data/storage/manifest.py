@@ -2,116 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-import pyarrow as pa
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
-from asr_data.errors import ConfigError, CorruptFileError
+from asr_data.errors import CorruptFileError
 from asr_data.storage.commit import FileRecord
+from asr_data.storage.plan import (
+    Count,
+    InputRecord,
+    Plan,
+    ReferenceRecord,
+    ScorerRecord,
+    TokenizerRecord,
+    plain_json,
+    type_name,
+)
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
-from asr_data.types import RewardForm, Side
+from asr_data.types import Side
 from asr_data_schemas import CONTRACT_VERSION, REJECTS_SCHEMA, data_schema, logprobs_schema, row_schema, scores_schema
 
 MANIFEST_NAME: Final = "asr.json"
 CARD_NAME: Final = "README.md"
 
-_LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
+_OF_PLAN: Final = ("input", "scorer", "scoring", "output", "reference", "mask", "versions")
+"""What the manifest says on its own, and its plan, too."""
 
 
-def type_name(kind: pa.DataType | str) -> str:
-    """An Arrow type as text. Values of lists are always named ``item``: Parquet renames them ``element``."""
-    return _LIST_ITEM.sub(r"\1item: ", str(kind))
-
-
-Count = Annotated[int, Field(ge=0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputRecord(_Part):
-    """The data set that was read.
-
-    Attributes:
-        description: what the user asked for, such as a path or a Hub id with its split.
-        fingerprint: hash of the content.
-        rows: number of rows, rejected ones included.
-        layout: the layout that was detected or asked for.
-        columns: role to column, such as ``{"prompt": "question"}``.
-        column_types: every input column and its Arrow type, in order.
-        license: the data set's licence identifier, where it is known.
-    """
-
-    description: str
-    fingerprint: str
-    rows: Count
-    layout: str
-    columns: dict[str, str]
-    column_types: dict[str, Annotated[str, AfterValidator(type_name)]]
-    license: str | None = None
-
-
-class ScorerRecord(_Part):
-    """The reward model.
-
-    Attributes:
-        name: what the user asked for.
-        kind: such as ``token_head``.
-        form: whether it gives values or increments.
-        fingerprint: hash of weights and settings.
-        settings: how it was read.
-        partial: whether it may leave rewards unknown; only then may reward columns hold nulls.
-    """
-
-    name: str
-    kind: str
-    form: RewardForm
-    fingerprint: str
-    settings: dict[str, JsonValue] = {}
-    partial: bool = False
-
-
-class TokenizerRecord(_Part):
-    """The policy tokenizer that the masks are for."""
-
-    name: str
-    fingerprint: str
-
-
-class ReferenceRecord(_Part):
-    """The reference model whose log-probabilities are written.
-
-    Attributes:
-        name: what the user asked for.
-        fingerprint: hash of its weights.
-        tokenizer: its tokenizer; log-probabilities are over its tokens.
-        dtype: number format that it ran in.
-    """
-
-    name: str
-    fingerprint: str
-    tokenizer: TokenizerRecord
-    dtype: str
-
-
-class Counts(_Part):
+class Counts(BaseModel):
     """Rows in and rows out; ``rows = annotated + rejected``.
 
     Attributes:
@@ -122,6 +43,8 @@ class Counts(_Part):
         rejects: how many rejected rows carry each reason code.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     rows: Count
     annotated: Count
     rejected: Count
@@ -129,7 +52,7 @@ class Counts(_Part):
     rejects: dict[str, Count] = {}
 
 
-class Manifest(_Part):
+class Manifest(BaseModel):
     """Content of ``asr.json``. Holds no time, place or machine, so that equal runs give equal files.
 
     Attributes:
@@ -153,6 +76,8 @@ class Manifest(_Part):
         plan: what was asked for; resuming compares it.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     contract_version: Literal[1] = CONTRACT_VERSION
     asr_data_version: str
     stage: Literal["scored", "masked"]
@@ -170,13 +95,67 @@ class Manifest(_Part):
     files: tuple[FileRecord, ...]
     versions: dict[str, str] = {}
     card_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    plan: dict[str, JsonValue] = {}
+    plan: Plan
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plan_in_order(cls, content: Any) -> Any:
+        """A file has the plan's keys sorted; the manifest's own records keep the order of the input's columns."""
+        plan = content.get("plan") if isinstance(content, dict) else None
+        if not isinstance(plan, dict):
+            return content
+        ordered = {name: content[name] for name in _OF_PLAN if name in plan and plan[name] == content.get(name)}
+        return {**content, "plan": {**plan, **ordered}}
 
     @model_validator(mode="after")
-    def _masks_have_settings(self) -> Manifest:
+    def _is_consistent(self) -> Self:
         if self.stage == "masked" and self.mask is None:
             raise ValueError("stage is masked, and mask says nothing of how")
+        of_layout = self.plan.layout.sides
+        if self.sides != of_layout:
+            raise ValueError(f"sides are {', '.join(self.sides)}, but those of plan.layout {', '.join(of_layout)}")
+        for name in _OF_PLAN:
+            if getattr(self, name) != getattr(self.plan, name):
+                raise ValueError(f"plan.{name} is not what {name} says")
         return self
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        *,
+        asr_data_version: str,
+        counts: Counts,
+        files: Sequence[FileRecord],
+        statistics: Mapping[str, float],
+    ) -> Self:
+        """The manifest of what a plan asked for.
+
+        Args:
+            plan: what was asked for.
+            asr_data_version: version of this package.
+            counts: rows in and out.
+            files: every Parquet file.
+            statistics: what was measured over the data set.
+        """
+        return cls(
+            asr_data_version=asr_data_version,
+            stage="scored" if plan.mask is None else "masked",
+            run_id=plan.run_id,
+            input=plan.input,
+            scorer=plan.scorer,
+            tokenizer=plan.tokenizer or plan.scorer_tokenizer,
+            reference=plan.reference,
+            scoring=plan.scoring,
+            mask=plan.mask,
+            output=plan.output,
+            sides=plan.layout.sides,
+            statistics=dict(statistics),
+            counts=counts,
+            files=tuple(sorted(files, key=lambda file: file.path)),
+            versions=plan.versions,
+            plan=plan,
+        )
 
     @property
     def prefix(self) -> str:
@@ -204,7 +183,8 @@ class Manifest(_Part):
 
     def to_bytes(self) -> bytes:
         """The content of ``asr.json``."""
-        return sealed_json(self.model_dump(mode="json"))
+        # Sorted, as every file of this contract version has it: equal runs of other versions give equal bytes.
+        return sealed_json({**self.model_dump(mode="json"), "plan": plain_json(self.plan.to_json())})
 
 
 def load_manifest(directory: Path) -> Manifest:
@@ -230,24 +210,3 @@ def load_manifest(directory: Path) -> Manifest:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise CorruptFileError(f"{path}: {problems}") from error
-
-
-def canonical_json(value: Mapping[str, Any]) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, ASCII.
-
-    Raises:
-        ConfigError: the value has no JSON form, or holds a number that is not finite.
-    """
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"settings have no JSON form: {error}") from error
-
-
-def run_id(parts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that tie files to what they were made from.
-
-    Args:
-        parts: everything that can change a byte of the output, as JSON values.
-    """
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 from pydantic import JsonValue
 
+from asr_data.config import Part
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
 from asr_data.storage.commit import (
     check_file,
@@ -23,8 +24,8 @@ from asr_data.storage.commit import (
     reached,
 )
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
-from asr_data.storage.plan import plain_plan, plan_differences
-from asr_data.storage.work import WORK_NAME, PartRecord, ShardRecord, WorkState
+from asr_data.storage.plan import Plan, canonical_json, plain_json, plan_differences
+from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
 
 _FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
@@ -37,16 +38,14 @@ class OutputDirectory:
 
     Attributes:
         path: the directory.
-        plan: what was asked for, as JSON values.
+        plan: what was asked for.
         is_finished: the output was complete already when it was opened; there is nothing to do.
         is_continued: an earlier run had begun it.
     """
 
-    def __init__(
-        self, path: Path, plan: Mapping[str, JsonValue], work: WorkState, *, is_finished: bool, is_continued: bool
-    ) -> None:
+    def __init__(self, path: Path, plan: Plan, work: WorkState, *, is_finished: bool, is_continued: bool) -> None:
         self.path = path
-        self.plan = dict(plan)
+        self.plan = plan
         self.is_finished, self.is_continued = is_finished, is_continued
         self._work = work
 
@@ -54,11 +53,11 @@ class OutputDirectory:
     def create(
         cls,
         path: Path,
-        plan: Mapping[str, Any],
+        plan: Plan,
         *,
         resume: bool = False,
         overwrite: bool = False,
-        part: PartRecord | None = None,
+        part: Part | None = None,
     ) -> OutputDirectory:
         """Opens ``path`` for writing and creates it if needed.
 
@@ -67,7 +66,7 @@ class OutputDirectory:
 
         Args:
             path: the directory: new, empty, or started with the same plan, unless ``overwrite`` is given.
-            plan: everything that can change the output, as JSON values; resuming compares it.
+            plan: everything that can change the output; resuming compares it.
             resume: states the intent to resume; an unfinished output is resumed without it, too.
             overwrite: remove an earlier output first; files that are not ours stay.
             part: only this part of the shards will be committed here.
@@ -80,33 +79,33 @@ class OutputDirectory:
         """
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
-        asked = plain_plan(plan)
+        canonical_json(plan.to_json())  # raises now, not when it is compared
         _refuse_links(path)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
-            return cls._reopen(path, asked, part)
+            return cls._reopen(path, plan, part)
         work = WorkState(path)
         work.lock()
         found = _inspect(path)  # again: until now others could write
         if found == "finished" and not overwrite:
             work.remove()  # killed between the manifest and the clean-up
-            return cls._reopen(path, asked, part)
+            return cls._reopen(path, plan, part)
         work.finish_discard()  # of a run that was killed while it removed an older output
         if found != "new" and overwrite:
             work.begin_discard(_removable(path))
             work.finish_discard()
         before = work.plan()
         if before is None:
-            work.begin(asked, part)
+            work.begin(plan, part)
         else:
-            _require_same_plan(path, _with_part(before, work.part()), _with_part(asked, part))
-        return cls(path, asked, work, is_finished=False, is_continued=before is not None)
+            _require_same_plan(path, _with_part(before, work.part()), _with_part(plan, part))
+        return cls(path, plan, work, is_finished=False, is_continued=before is not None)
 
     @classmethod
-    def _reopen(cls, path: Path, asked: dict[str, JsonValue], part: PartRecord | None) -> OutputDirectory:
+    def _reopen(cls, path: Path, plan: Plan, part: Part | None) -> OutputDirectory:
         manifest = load_manifest(path)
-        _require_same_plan(path, manifest.plan, _with_part(asked, part))
+        _require_same_plan(path, manifest.plan.to_json(), _with_part(plan, part))
         _check_finished(path, manifest)
-        return cls(path, asked, WorkState(path), is_finished=True, is_continued=True)
+        return cls(path, plan, WorkState(path), is_finished=True, is_continued=True)
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -114,7 +113,7 @@ class OutputDirectory:
         return self._work.owner
 
     @classmethod
-    def join(cls, path: Path, plan: Mapping[str, JsonValue], owner: dict[str, Any]) -> OutputDirectory:
+    def join(cls, path: Path, plan: Plan, owner: dict[str, Any]) -> OutputDirectory:
         """Opens an output that ``owner`` has begun and holds, to commit shards of it on its behalf."""
         work = WorkState(path)
         work.owner = owner
@@ -159,7 +158,7 @@ class OutputDirectory:
             commit_parquet(self.path / name, batches, schema, root=self.path)
             for name, (schema, batches) in tables.items()
         )
-        shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_plan(extra or {}))
+        shard = ShardRecord(stage=stage, index=index, files=files, extra=plain_json(extra or {}))
         self._work.record(shard)
         return shard
 
@@ -186,7 +185,7 @@ class OutputDirectory:
         """Writes the card, then the manifest, then removes the work state.
 
         Args:
-            manifest: describes every Parquet file of the directory; its ``plan`` is filled in here.
+            manifest: describes every Parquet file of the directory.
             card: text of ``README.md``.
 
         Returns:
@@ -201,7 +200,7 @@ class OutputDirectory:
             if not (self.path / record.path).is_file():
                 raise CorruptFileError(f"{self.path / record.path}: listed in the manifest, but missing")
         described = card.encode()
-        manifest = manifest.model_copy(update={"plan": self.plan, "card_sha256": hashlib.sha256(described).hexdigest()})
+        manifest = manifest.model_copy(update={"card_sha256": hashlib.sha256(described).hexdigest()})
         self._work.claim([CARD_NAME])
         commit_bytes(self.path / CARD_NAME, described)
         reached("described", self.path / CARD_NAME)
@@ -262,8 +261,8 @@ def _removable(path: Path) -> list[str]:
     return [MANIFEST_NAME, CARD_NAME, *files]
 
 
-def _with_part(plan: Mapping[str, JsonValue], part: PartRecord | None) -> dict[str, JsonValue]:
-    return {**plan, **({} if part is None else part.part.model_dump())}
+def _with_part(plan: Plan, part: Part | None) -> dict[str, JsonValue]:
+    return {**plan.to_json(), **({} if part is None else part.model_dump())}
 
 
 def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:

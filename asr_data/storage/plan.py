@@ -1,25 +1,191 @@
-"""What a run was asked for, and how two such plans differ."""
+"""What a run was asked for: equal plans give equal bytes, and resuming compares them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from datetime import date
+from typing import Annotated, Any, Final, Self
 
-from pydantic import JsonValue
+import pyarrow as pa
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from asr_data.storage.manifest import canonical_json
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.errors import ConfigError
+from asr_data.response import RESPONSE_TEXT
+from asr_data.rows.layouts import Layout
+from asr_data.types import RewardForm
 
 _ABSENT: Final = "nothing"
+_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date")
+_LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
 
-def plain_plan(plan: Mapping[str, Any]) -> dict[str, JsonValue]:
-    """The plan as it will be read back from JSON (tuples become lists).
+def type_name(kind: pa.DataType | str) -> str:
+    """An Arrow type as text. Values of lists are always named ``item``: Parquet renames them ``element``."""
+    return _LIST_ITEM.sub(r"\1item: ", str(kind))
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputRecord(_Part):
+    """The data set that was read.
+
+    Attributes:
+        description: what the user asked for, such as a path or a Hub id with its split.
+        fingerprint: hash of the content.
+        rows: number of rows, rejected ones included.
+        layout: the layout that was detected or asked for.
+        columns: role to column, such as ``{"prompt": "question"}``.
+        column_types: every input column and its Arrow type, in order.
+        license: the data set's licence identifier, where it is known.
+    """
+
+    description: str
+    fingerprint: str
+    rows: Count
+    layout: str
+    columns: dict[str, str]
+    column_types: dict[str, Annotated[str, AfterValidator(type_name)]]
+    license: str | None = None
+
+
+class ScorerRecord(_Part):
+    """The reward model.
+
+    Attributes:
+        name: what the user asked for.
+        kind: such as ``token_head``.
+        form: whether it gives values or increments.
+        fingerprint: hash of weights and settings.
+        settings: how it was read.
+        partial: whether it may leave rewards unknown; only then may reward columns hold nulls.
+    """
+
+    name: str
+    kind: str
+    form: RewardForm
+    fingerprint: str
+    settings: dict[str, JsonValue] = {}
+    partial: bool = False
+
+
+class TokenizerRecord(_Part):
+    """The policy tokenizer that the masks are for."""
+
+    name: str
+    fingerprint: str
+
+
+class ReferenceRecord(_Part):
+    """The reference model whose log-probabilities are written.
+
+    Attributes:
+        name: what the user asked for.
+        fingerprint: hash of its weights.
+        tokenizer: its tokenizer; log-probabilities are over its tokens.
+        dtype: number format that it ran in.
+    """
+
+    name: str
+    fingerprint: str
+    tokenizer: TokenizerRecord
+    dtype: str
+
+
+class Plan(_Part):
+    """Everything that can change a byte of the output.
+
+    Attributes:
+        input: the data set.
+        layout: how its rows are read.
+        scorer: the reward model.
+        scorer_tokenizer: its own tokenizer, where it has one.
+        scoring: how the model is run.
+        output: how the files are written.
+        reference: the reference model, where log-probabilities are asked for.
+        versions: package to version, of all that can change bytes.
+        tokenizer: the policy tokenizer; None where masks are not asked for.
+        mask: how segments and masks are made; None where they are not asked for.
+        response_text: what response texts are, :data:`asr_data.response.RESPONSE_TEXT`; None: the contents alone, as in
+            outputs of earlier versions.
+        template_date: what chat templates that ask for the date are told; None where none asks.
+    """
+
+    input: InputRecord
+    layout: Layout
+    scorer: ScorerRecord
+    scorer_tokenizer: TokenizerRecord | None
+    scoring: ScoringConfig
+    output: OutputConfig
+    reference: ReferenceRecord | None = None
+    versions: dict[str, str]
+    tokenizer: TokenizerRecord | None = None
+    mask: MaskConfig | None = None
+    response_text: str | None = None
+    template_date: date | None = None
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of the whole data set."""
+        return -(-self.input.rows // self.output.shard_rows)
+
+    @property
+    def index_column(self) -> str:
+        """The column that holds the index of the input row."""
+        return f"{self.output.prefix}asr_row"
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits that tie files to what they were made from; the value of every ``asr_run``.
+
+        Raises:
+            ConfigError: see :func:`canonical_json`.
+        """
+        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values, in order; what was not asked for is left out."""
+        absent = {name for name in _OPTIONAL if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent)
+
+    def masked(self, tokenizer: TokenizerRecord, mask: MaskConfig, template_date: date | None = None) -> Self:
+        """The same plan with these segments and masks; ``template_date``: if it has none yet."""
+        day = self.template_date or template_date
+        now = {"tokenizer": tokenizer, "mask": mask, "response_text": RESPONSE_TEXT, "template_date": day}
+        return self.model_copy(update=now)
+
+    def differences(self, other: Plan) -> list[str]:
+        """See :func:`plan_differences`."""
+        return plan_differences(self.to_json(), other.to_json())
+
+
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """The one JSON text of a value: keys sorted, no spaces, ASCII.
 
     Raises:
-        ConfigError: a value without a JSON form.
+        ConfigError: the value has no JSON form, or holds a number that is not finite.
     """
-    result: dict[str, JsonValue] = json.loads(canonical_json(plan))
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"settings have no JSON form: {error}") from error
+
+
+def plain_json(value: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """The value as it is read back from its canonical JSON: keys sorted, tuples as lists.
+
+    Raises:
+        ConfigError: see :func:`canonical_json`.
+    """
+    result: dict[str, JsonValue] = json.loads(canonical_json(value))
     return result
 
 

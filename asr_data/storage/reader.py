@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
 from asr_data.storage.commit import FileRecord, check_file
-from asr_data.storage.manifest import Manifest, load_manifest, type_name
+from asr_data.storage.manifest import Manifest, load_manifest
+from asr_data.storage.plan import type_name
 from asr_data.types import RejectedRow
 
 

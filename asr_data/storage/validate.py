@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from asr_data.errors import CorruptFileError
 from asr_data.storage.checks import Finding, data_findings, logprob_findings, may_be_unknown, score_findings
 from asr_data.storage.commit import FileRecord, check_file, file_sha256
-from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest, type_name
+from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.plan import type_name
 from asr_data.storage.reader import read_batches
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64

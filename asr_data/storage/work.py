@@ -16,10 +16,10 @@ import json
 import logging
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
@@ -28,10 +28,12 @@ from asr_data.config import Part
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.storage.commit import FileRecord, check_file, commit_bytes, explained, flush_directory, reached
 from asr_data.storage.lock import owner, shard_lock, take_lock
-from asr_data.storage.manifest import InputRecord, ScorerRecord
+from asr_data.storage.plan import Plan
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
 
 WORK_NAME: Final = ".asr-work"
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 logger = logging.getLogger(__name__)
 
@@ -55,22 +57,6 @@ class ShardRecord(BaseModel):
     index: int
     files: tuple[FileRecord, ...]
     extra: dict[str, JsonValue] = {}
-
-
-class PartRecord(BaseModel):
-    """Which share of a data set's shards a directory holds, and what a plan alone does not say.
-
-    Attributes:
-        part: which of how many.
-        input: the data set, its columns in order.
-        scorer: the reward model, its settings in order.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    part: Part
-    input: InputRecord
-    scorer: ScorerRecord
 
 
 class WorkState:
@@ -118,27 +104,34 @@ class WorkState:
                 raise StorageError(f"{self.directory}: another run took over from this worker's")
             yield
 
-    def plan(self) -> dict[str, JsonValue] | None:
-        """The plan of the unfinished run; None where none was written yet."""
+    def plan(self) -> Plan | None:
+        """The plan of the unfinished run; None where none was written yet.
+
+        Raises:
+            CorruptFileError: it is not what was written.
+        """
         path = self.path / "plan.json"
+        if path.is_file() and not (self.path / "part.json").is_file():
+            content = parse_json(path, path.read_bytes())
+            if isinstance(content, dict) and "sha256" not in content:  # begun before plans were sealed
+                return _validated(path, Plan, content)
+        return self._read("plan.json", Plan)
+
+    def part(self) -> Part | None:
+        """Which part of the shards is done here; None for all.
+
+        Raises:
+            CorruptFileError: it is not what was written.
+        """
+        return self._read("part.json", Part)
+
+    def _read(self, name: str, kind: type[_Model]) -> _Model | None:
+        path = self.path / name
         if not path.is_file():
             return None
-        content = _read_json(path)
-        if not isinstance(content, dict):
-            raise CorruptFileError(f"{path}: is not a JSON object")
-        return content
+        return _validated(path, kind, unsealed(path, path.read_bytes()))
 
-    def part(self) -> PartRecord | None:
-        """Which part of the shards is done here; None for all."""
-        path = self.path / "part.json"
-        if not path.is_file():
-            return None
-        try:
-            return PartRecord.model_validate(unsealed(path, path.read_bytes()))
-        except ValidationError as error:
-            raise CorruptFileError(f"{path}: does not describe a part: {error}") from error
-
-    def begin(self, plan: Mapping[str, JsonValue], part: PartRecord | None) -> None:
+    def begin(self, plan: Plan, part: Part | None) -> None:
         """Records what was asked for; from here on the directory can be resumed."""
         with explained(self.path):
             (self.path / "shards").mkdir(exist_ok=True)
@@ -146,9 +139,8 @@ class WorkState:
         if part is None:
             path.unlink(missing_ok=True)
         else:
-            # In its own order: columns have one.
-            commit_bytes(path, sealed_json(part.model_dump(mode="json")))
-        commit_bytes(self.path / "plan.json", _json_bytes(dict(plan)))
+            commit_bytes(path, sealed_json(part.model_dump()))
+        commit_bytes(self.path / "plan.json", sealed_json(plan.to_json()))
 
     def claim(self, paths: Iterable[str]) -> None:
         """Notes, before they exist, that these files are ours to overwrite and to remove."""
@@ -230,6 +222,13 @@ class WorkState:
 
     def _shard_path(self, stage: str, index: int) -> Path:
         return self.path / "shards" / f"{stage}-{index:05d}.json"
+
+
+def _validated(path: Path, kind: type[_Model], content: dict[str, Any]) -> _Model:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise CorruptFileError(f"{path}: is not what was written: {error}") from error
 
 
 def _discardable(directory: Path, names: JsonValue) -> Iterator[Path]:

@@ -11,7 +11,7 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import date, datetime
 from types import TracebackType
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SECONDS: Final = 30.0
 """How long a template may take over one conversation."""
 
-PLAN_KEY: Final = "template_date"
-"""Where the plan of a run has the date."""
+NOTE: Final = "template_date"
+"""The note of a row that holds the date, after a colon."""
 _ROUND: Final = 0.2
 _IDLE_ROUNDS: Final = 10
 _FUNCTION: Final = "strftime_now"
@@ -65,19 +65,17 @@ def settle_date(tokenizers: Iterable[Tokenizer | None], day: date | None) -> dat
     return settled
 
 
-def recorded_date(plan: Mapping[str, Any]) -> date | None:
-    """The date in the plan of a run, which anybody can have written; None where there is none.
+def noted_date(notes: Iterable[str]) -> date | None:
+    """The date in a row's notes; None where there is none.
 
     Raises:
         CorruptFileError: what stands there is no date.
     """
-    value = plan.get(PLAN_KEY)
-    if value is None:
-        return None
+    values = [note.partition(":")[2] for note in notes if note.startswith(f"{NOTE}:")]
     try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise CorruptFileError(f"the plan's {PLAN_KEY} is {value!r}, not a date like 2026-01-31") from error
+        return date.fromisoformat(values[0]) if values else None
+    except ValueError as error:
+        raise CorruptFileError(f"the note {NOTE}:{values[0]} holds no date like 2026-01-31") from error
 
 
 def fixed_clock(hf: Any, template: Any = None) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from asr_data.statistics.ranking import auroc, bootstrap_interval, pair_wins
+from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
+from asr_data.statistics.ranking import auroc, pair_wins
 from asr_data.training.encode import Unit
 from asr_data.training.report import Figure
 from asr_data.types import Float32
@@ -35,14 +37,14 @@ def _pairs_right(source: str, pairs: Sequence[tuple[Unit, Sequence[Float32]]], s
     means = np.array([[v.mean() for v in values] for _, values in pairs])
     wins = pair_wins(means[:, 0], means[:, 1])
     groups = [unit.group for unit, _ in pairs]
-    low, high = bootstrap_interval(wins, groups, seed=seed)
+    found = _mean(wins, groups, seed)
     lengths = np.array([[len(v) for v in values] for _, values in pairs], dtype=float)
     shorter = float(pair_wins(-lengths[:, 0], -lengths[:, 1]).mean())
     return Figure(
         name=f"{source}: pairs right",
         value=float(wins.mean()),
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         chance=0.5,
         length_baseline=max(shorter, 1 - shorter),
         items=len(pairs),
@@ -55,12 +57,12 @@ def _verdicts_right(source: str, responses: Sequence[tuple[Unit, Float32]], seed
     good = np.array([unit.preferred for unit, _ in responses])
     right = np.array([v.mean() > 0 for _, v in responses]) == good
     groups = [unit.group for unit, _ in responses]
-    low, high = bootstrap_interval(right.astype(float), groups, seed=seed)
+    found = _mean(right, groups, seed)
     return Figure(
         name=f"{source}: verdicts right",
         value=float(right.mean()),
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         chance=float(max(good.mean(), 1 - good.mean())),
         length_baseline=None,
         items=len(responses),
@@ -82,16 +84,20 @@ def _token_auroc(source: str, responses: Sequence[tuple[Unit, Float32]], seed: i
             groups.append(unit.group)
     if not scores:
         return []
-    low, high = bootstrap_interval(scores, groups, seed=seed)
+    found = _mean(scores, groups, seed)
     return [
         Figure(
             name=f"{source}: mean AUROC of token values within a response",
             value=float(np.mean(scores)),
-            low=low,
-            high=high,
+            low=found.low,
+            high=found.high,
             chance=0.5,
             length_baseline=float(np.mean(by_position)),
             items=len(scores),
             groups=len(set(groups)),
         )
     ]
+
+
+def _mean(values: ArrayLike, groups: Sequence[str], seed: int) -> Estimate:
+    return GroupBootstrap(groups, seed=seed).estimate(Measure.mean_of(values))

@@ -14,7 +14,7 @@ from datasets import Dataset, IterableDataset
 
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect, normalise
-from asr_data.text.clock import PLAN_KEY, Rendering, fixed_clock, recorded_date
+from asr_data.text.clock import Rendering, fixed_clock, noted_date
 from asr_data.trl.helpers import column_names, one_process_first, token_ids
 from asr_data.types import Row, Side, Text
 from asr_data_schemas import data_schema
@@ -107,7 +107,7 @@ class Columns:
         place = f"the {where} data set, sampled row {read.index}, {side}"
         if len(row[f"{self.prefix}{side}_mask"]) != len(ids):
             raise ConfigError(f"{place}: {len(ids)} ids and {len(row[f'{self.prefix}{side}_mask'])} mask entries")
-        made = _tokens(tokenizer, read, content, _template_date(row.get(f"{self.prefix}asr_notes") or ()))
+        made = _tokens(tokenizer, read, content, noted_date(row.get(f"{self.prefix}asr_notes") or ()))
         if made != found:
             first = next((i for i, (a, b) in enumerate(zip(made, found, strict=False)) if a != b), None)
             differ = f"{len(found)} ids, not {len(made)}" if first is None else f"id {first} is {found[first]}"
@@ -123,12 +123,6 @@ def _sample(dataset: Dataset | IterableDataset, count: int) -> list[dict[str, An
         return list(dataset.take(count))
     spread = range(0, len(dataset), max(1, len(dataset) // count))[:count]
     return list(dataset.select(spread).to_list())
-
-
-def _template_date(notes: Sequence[str]) -> date | None:
-    """The date that the chat template was told, from a row's notes."""
-    found = [note.partition(":")[2] for note in notes if note.startswith(f"{PLAN_KEY}:")]
-    return recorded_date({PLAN_KEY: found[0]}) if found else None
 
 
 def _tokens(tokenizer: Any, row: Row, content: Text, day: date | None) -> list[int]:

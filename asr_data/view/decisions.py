@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from asr_data.config import BaselineConfig, MaskConfig, Schmitt
 from asr_data.masks.baseline import Responses
-from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage import AnnotatedDirectory, Manifest
-from asr_data.types import Float32, Side
+from asr_data.types import Float32, Float64, Side
+from asr_data.view.noise import response_sigmas
 from asr_data.view.reading import AnnotatedRow
 
 
@@ -51,12 +51,13 @@ def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> li
             found = _from_all_rows(annotated, config.baseline, [one.position for one in rows])
     else:
         found = _from_own_rows(manifest, config.baseline, rows)
+    deltas = _deltas(annotated, config, [one.position for one in rows])
     return [
         {
-            side: Decision(None if np.isnan(b) else float(b), _delta(manifest, config, one.columns, side))
-            for side, b in zip(manifest.sides, of_row, strict=True)
+            side: Decision(*(None if np.isnan(value) else float(value) for value in (b, delta)))
+            for side, b, delta in zip(manifest.sides, of_row, of_row_deltas, strict=True)
         }
-        for one, of_row in zip(rows, found, strict=True)
+        for of_row, of_row_deltas in zip(found, deltas, strict=True)
     ]
 
 
@@ -106,14 +107,22 @@ def _sequence_rewards(annotated: AnnotatedDirectory) -> Any:
         yield np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1).astype(np.float32)
 
 
-def _delta(manifest: Manifest, config: MaskConfig, columns: Mapping[str, Any], side: Side) -> float | None:
+def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequence[int]) -> Float64:
+    """δ of each response of the rows at these positions, float64 ``[positions, sides]``; NaN where there is none."""
+    sides = annotated.manifest.sides
+    found = np.full((len(positions), len(sides)), np.nan)
     if not isinstance(config.segmenter, Schmitt):
-        return None
-    if not config.segmenter.needs_sigma:
-        return config.segmenter.half_width(0.0)
-    if config.noise == "dataset":
-        sigma = manifest.statistics.get("sigma")
-        return None if sigma is None else config.segmenter.half_width(sigma)
-    rewards = np.array(columns[f"{manifest.prefix}{side}_token_reward"], dtype=np.float32)
-    sigma = float(estimate_sigma_per_row(rewards, np.array([0, rewards.size], dtype=np.int64))[0])
-    return config.segmenter.half_width(sigma)
+        return found
+    sigma = annotated.manifest.statistics.get("sigma", np.nan)
+    if not config.segmenter.needs_sigma or config.noise == "dataset":
+        found[:] = config.segmenter.half_width(sigma)
+        return found
+    wanted, first = np.array(positions, dtype=np.int64), 0
+    for scores in annotated.score_batches():
+        inside = (wanted >= first) & (wanted < first + scores.num_rows)
+        for place, side in enumerate(sides):
+            own = response_sigmas(scores, side, config.reward)[wanted[inside] - first]
+            # A response whose rewards never change takes the data set's noise.
+            found[inside, place] = config.segmenter.half_width(np.where(own > 0, own, sigma))
+        first += scores.num_rows
+    return found

@@ -6,7 +6,6 @@ from typing import Final
 
 from asr_data.evaluation.gold import GoldReader, Labels, find_gold
 from asr_data.storage import AnnotatedDirectory
-from asr_data.view.reading import layout_of
 
 __all__ = ["FAULTY_BELOW", "GoldReader", "Labels", "gold_reader"]
 
@@ -28,5 +27,5 @@ def gold_reader(annotated: AnnotatedDirectory, gold: str | None = None) -> GoldR
         ConfigError: there is no such thing.
         InputError: it holds no labels.
     """
-    found = find_gold(annotated, layout_of(annotated), gold)
+    found = find_gold(annotated, gold)
     return None if found is None else found.read

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import InputError, RowRejected
-from asr_data.response import code_points, recorded_text, response_text
+from asr_data.response import RESPONSE_TEXT, code_points, recorded_text, response_text
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Completion, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
@@ -101,9 +101,9 @@ def row_views(
         InputError: see :func:`row_view`.
     """
     decided = decisions(annotated, rows)
-    prefix, plan = annotated.manifest.prefix, annotated.manifest.plan
+    prefix, text = annotated.manifest.prefix, annotated.manifest.plan.response_text
     return [
-        with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision, plan=plan), one.row, gold)
+        with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision, recorded=text), one.row, gold)
         for one, decision in zip(rows, decided, strict=True)
     ]
 
@@ -114,7 +114,7 @@ def row_view(
     *,
     prefix: str = "",
     decided: Mapping[Side, Decision] | None = None,
-    plan: Mapping[str, Any] | None = None,
+    recorded: str | None = RESPONSE_TEXT,
 ) -> RowView:
     """Join a parsed input row with its annotation columns.
 
@@ -123,13 +123,13 @@ def row_view(
         annotations: the added columns of DESIGN §2 for this row, lists as Python lists.
         prefix: what was put before every added column.
         decided: what decided over each response, where it is known.
-        plan: of the run that made the columns, which says what its response texts were; None: as they are now.
+        recorded: what the plan of the run that made the columns says of its response texts.
 
     Raises:
         InputError: columns are missing, differ in length, or cut outside the response text.
     """
     notes = annotations.get(f"{prefix}asr_notes") or ()
-    responses = tuple(_response_view(row.index, one, annotations, prefix, plan) for one in row.completions)
+    responses = tuple(_response_view(row.index, one, annotations, prefix, recorded) for one in row.completions)
     known = decided or {}
     responses = tuple(replace(one, decision=known.get(one.side, UNDECIDED)) for one in responses)
     return RowView(row.index, row.prompt, responses, tuple(notes))
@@ -201,10 +201,10 @@ def cut_segments(
 
 
 def _response_view(
-    index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str, plan: Mapping[str, Any] | None
+    index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str, recorded: str | None
 ) -> ResponseView:
     side, content = completion.side, completion.content
-    text = response_text(content) if plan is None else recorded_text(content, plan)
+    text = recorded_text(content, recorded)
 
     def column(name: str) -> Any:
         try:

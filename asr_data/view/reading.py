@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_data.errors import InputError
-from asr_data.rows import Layout, normalise, recorded_layout
+from asr_data.rows import normalise
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Row
 
@@ -26,11 +26,6 @@ class AnnotatedRow:
     position: int
     row: Row
     columns: Mapping[str, Any]
-
-
-def layout_of(annotated: AnnotatedDirectory) -> Layout:
-    """How the directory's rows were read."""
-    return recorded_layout(annotated.manifest.plan, annotated.manifest.sides)
 
 
 def require_segments(annotated: AnnotatedDirectory) -> None:
@@ -88,7 +83,7 @@ def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
 def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> list[AnnotatedRow]:
     """Rows at these positions in ``data/``, in file order; only these become Python objects."""
     require_segments(annotated)
-    layout, index = layout_of(annotated), f"{annotated.manifest.prefix}asr_row"
+    layout, index = annotated.manifest.plan.layout, f"{annotated.manifest.prefix}asr_row"
     found: list[AnnotatedRow] = []
     last, first = max(positions, default=-1), 0
     for batch in annotated.data_batches():

@@ -140,7 +140,8 @@ def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:
     found = check_mid_response(path)
     if found is None:
         return
-    value = f"{found.in_middle:.1%} ({found.low:.1%} to {found.high:.1%}) in the middle, {found.at_end:.1%} at the end"
+    middle = found.in_middle
+    value = f"{middle.value:.1%} ({middle.low:.1%} to {middle.high:.1%}) in the middle, {found.at_end:.1%} at the end"
     print_facts(console, {"pairs right": f"{value}; {found.pairs:,} pairs"})
     if found.warning is not None:
         print_warning(found.warning)

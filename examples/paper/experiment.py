@@ -26,7 +26,7 @@ from asr_data.config import (
     Token,
 )
 from asr_data.evaluation.labelled_rows import GoldOptions, load_labelled
-from asr_data.evaluation.measures import Judged
+from asr_data.evaluation.measures import LabelledResponses
 from asr_data.evaluation.sweep import Labelled, Setting, try_settings
 from asr_data.masks import segment_and_mask
 from asr_data.segments.rewards import segment_rewards
@@ -144,7 +144,7 @@ def variances(scored: Scored) -> dict[str, float]:
     return found
 
 
-def _judged(labelled: Labelled, mask: MaskConfig) -> Judged:
+def _judged(labelled: Labelled, mask: MaskConfig) -> LabelledResponses:
     batch = labelled.batch
     statistics = RewardStatistics()
     statistics.add(batch.values, batch.row_offsets, np.zeros(1, dtype=np.float32))

@@ -9,14 +9,21 @@ from typer.testing import CliRunner
 
 import asr_data.sample
 import asr_data.storage
+from asr_data.rows import Layout
 from asr_data_cli.app import build_app
 
 
 def test_demo_annotates_the_sample_shows_and_validates_it(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = {"kind": "preference", "columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}}
+    roles = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    layout = Layout.model_validate({"kind": "preference", "columns": roles})
     counts = SimpleNamespace(annotated=0)
     manifest = SimpleNamespace(
-        counts=counts, stage="masked", prefix="", mask=None, plan={"layout": layout}, sides=("chosen", "rejected")
+        counts=counts,
+        stage="masked",
+        prefix="",
+        mask=None,
+        plan=SimpleNamespace(layout=layout),
+        sides=("chosen", "rejected"),
     )
     empty = SimpleNamespace(manifest=manifest, data_batches=lambda: iter(()))
     problems: list[Any] = []

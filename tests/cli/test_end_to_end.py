@@ -225,7 +225,7 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
     assert [entry.name for entry in Path("photos").iterdir()] == ["cat.jpg"]
     assert command("run", path, "-o", "out").exit_code == 0
     again = command("run", path, "-o", "out")
-    assert (again.exit_code, "out is complete already" in again.output) == (0, True)
+    assert (again.exit_code, "out is already complete" in again.output) == (0, True)
     assert_clear_error(command("run", path, "-o", "out", "--end-token", "mask"), 1, "mask.end_token.*mask")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import asr_data.storage
+from asr_data.rows import Layout
 from asr_data.types import RejectedRow
 from asr_data_cli.app import build_app
 
@@ -41,12 +42,9 @@ class Directory:
         sides=("chosen", "rejected"),
         counts=SimpleNamespace(rows=4, annotated=3),
         mask=None,
-        plan={
-            "layout": {
-                "kind": "preference",
-                "columns": {"prompt": "question", "chosen": "chosen", "rejected": "rejected"},
-            }
-        },
+        plan=SimpleNamespace(
+            layout=Layout(kind="preference", columns={"prompt": "question", "chosen": "chosen", "rejected": "rejected"})
+        ),
     )
 
     def data_batches(self, batch_rows: int = 1_000, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

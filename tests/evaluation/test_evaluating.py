@@ -203,6 +203,6 @@ def test_the_whole_grid_on_scores_alone(bench: Bench, faulty: list[dict[str, Any
     values = [one.estimates["segment_auroc"].value or 0.0 for one in found.settings]
     assert values == sorted(values, reverse=True)
     assert {one.mask.segmenter.kind for one in found.settings} == {
-        "token", "sequence", "step", "pivot", "schmitt", "optimal",
+        "token", "sequence", "step", "fixed", "pivot", "schmitt", "optimal",
     }  # fmt: skip
     assert {one.mask.reward for one in found.settings} == {"value", "delta"}

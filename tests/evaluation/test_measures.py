@@ -12,16 +12,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from asr_data.evaluation.measures import TITLES, Judged, gold_borders, measure, within_auroc
+from asr_data.evaluation.measures import TITLES, LabelledResponses, gold_boundaries, measure, within_auroc
 from asr_data.statistics.ranking import auroc
 
 NAN = float("nan")
 
 
-def judged(rewards: list[float], mask: list[bool]) -> Judged:
+def judged(rewards: list[float], mask: list[bool]) -> LabelledResponses:
     starts = np.array([0, 2, 5, 6, 7], dtype=np.int64)
     values = np.array(rewards, dtype=np.float32)
-    return Judged(
+    return LabelledResponses(
         rewards=values,
         row_offsets=np.array([0, 6, 10], dtype=np.int64),
         starts=starts,
@@ -44,7 +44,7 @@ PERFECT = judged(
 FLAT = judged(rewards=[0.5] * 10, mask=[True] * 10)
 
 
-def values(one: Judged, **options: int) -> dict[str, float]:
+def values(one: LabelledResponses, **options: int) -> dict[str, float]:
     found = {name: one.value() for name, one in measure(one, 0.5, **options).items()}
     assert list(found) == list(TITLES)
     return {name: value for name, value in found.items() if value is not None}
@@ -97,7 +97,7 @@ def test_a_mask_that_errs_in_both_ways() -> None:
 
 
 def test_boundaries_within_the_tolerance_are_matched_once() -> None:
-    assert gold_borders(PERFECT).tolist() == [2, 4, 7, 8]
+    assert gold_boundaries(PERFECT).tolist() == [2, 4, 7, 8]
     # Segments start at 2 and 7; 5 is an end-of-turn token, of which gold says nothing.
     assert values(PERFECT, tolerance=0)["boundary_f1"] == pytest.approx(2 * 2 / (2 + 4))
     shifted = replace(PERFECT, starts=np.array([0, 3, 6, 7]), segment_reward=np.zeros(4, dtype=np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,10 @@ def test_by_hand() -> None:
     ]
     found = mid_response(pairs)
     assert found is not None
-    assert (found.pairs, found.at_end, found.in_middle) == (4, 0.75, 0.625)
-    assert found.low < 0.5 < found.high
+    assert (found.pairs, found.at_end, found.in_middle.value) == (4, 0.75, 0.625)
+    assert found.in_middle.low is not None
+    assert found.in_middle.high is not None
+    assert found.in_middle.low < 0.5 < found.in_middle.high
     assert "62%" in str(found.warning)
     assert "at the end 75%" in str(found.warning)
 
@@ -45,7 +48,7 @@ def test_by_hand() -> None:
 def test_no_warning_where_the_middle_says_something() -> None:
     found = mid_response([(rewards(0, 1, reward=1), rewards(0, 0, reward=0))] * 20)
     assert found is not None
-    assert (found.in_middle, found.low, found.warning) == (1.0, 1.0, None)
+    assert (found.in_middle.value, found.in_middle.low, found.warning) == (1.0, 1.0, None)
 
 
 def test_nothing_to_compare() -> None:
@@ -68,4 +71,5 @@ def test_check(settings: dict[str, str], asked: bool, tmp_path: Path, make_check
         return
     assert found is not None
     assert found.pairs == 5
-    assert 0 <= found.low <= found.in_middle <= found.high <= 1
+    middle: Any = found.in_middle
+    assert 0 <= middle.low <= middle.value <= middle.high <= 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_data.errors import CorruptFileError, OutputExistsError
-from asr_data.storage import load_manifest, validate
+from asr_data.storage import Plan, load_manifest, validate
 from asr_data.storage.output import OutputDirectory
 from tests.faults.killing import undisturbed
 from tests.faults.lab import Lab, Outcome, sample, timed
@@ -114,7 +114,7 @@ def _write(file: Path, content: bytes | None) -> None:
         file.write_bytes(content)
 
 
-def _resume_says(root: Path, plan: dict[str, object]) -> str:
+def _resume_says(root: Path, plan: Plan) -> str:
     try:
         OutputDirectory.create(root, plan, resume=True)
     except (CorruptFileError, OutputExistsError) as error:

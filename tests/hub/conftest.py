@@ -15,7 +15,7 @@ from asr_data.storage.card import dataset_card
 from asr_data.storage.output import OutputDirectory
 from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
 from tests.hub.server import TOKEN, HubServer
-from tests.storage.conftest import INPUT_SCHEMA, SIDES, data_row, manifest_for, score_row
+from tests.storage.conftest import INPUT_SCHEMA, SIDES, data_row, manifest_for, plan_for, score_row
 
 MakeOutput = Callable[..., Path]
 
@@ -57,7 +57,10 @@ def make_output(tmp_path: Path) -> MakeOutput:
 
     def make(name: str = "out", rows: int = 3, license_id: str | None = None, run: str = "a") -> Path:
         kept = rows - 1
-        output = OutputDirectory.create(tmp_path / name, {"model": run}, resume=False)
+        source = plan_for().input.model_copy(update={"rows": rows, "license": license_id})
+        scorer = {"name": run, "kind": "rule", "form": "value", "fingerprint": "beef"}
+        plan = plan_for(input=source, scorer=scorer)
+        output = OutputDirectory.create(tmp_path / name, plan, resume=False)
         schemas = {"data": pa.schema([*INPUT_SCHEMA, *data_schema(SIDES)]), "scores": scores_schema(SIDES)}
         files = []
         for row in range(kept):
@@ -77,10 +80,8 @@ def make_output(tmp_path: Path) -> MakeOutput:
                 )
             files += output.commit_shard("mask", row, tables).files
         manifest = manifest_for(
-            files, counts={"rows": rows, "annotated": kept, "rejected": 1, "rejects": {"empty_prompt": 1}}
+            files, plan, counts={"rows": rows, "annotated": kept, "rejected": 1, "rejects": {"empty_prompt": 1}}
         )
-        source = manifest.input.model_copy(update={"rows": rows, "license": license_id})
-        manifest = manifest.model_copy(update={"input": source})
         output.finish(manifest, dataset_card(manifest, schemas["data"]))
         return output.path
 

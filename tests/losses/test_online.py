@@ -26,9 +26,11 @@ from asr_data.config import (
 )
 from asr_data.errors import ConfigError
 from asr_data.losses import adaptive_mask
-from asr_data.masks.apply import segment_and_mask
+from asr_data.losses.online_segments import sigma_of
+from asr_data.masks.apply import segment_and_mask, span_rewards
 from asr_data.masks.batch import TokenBatch
 from asr_data.segments.rewards import round_bfloat16
+from asr_data.segments.statistics import RewardStatistics
 
 SEGMENTERS: list[SegmenterConfig] = [
     Schmitt(delta=0.3),
@@ -127,6 +129,26 @@ def test_without_a_text_a_cut_costs_the_same_everywhere() -> None:
     assert not torch.equal(adaptive_mask(**padded, boundary=known, segmenter=Optimal()), plain)
 
 
+@pytest.mark.parametrize("segmenter", [Schmitt(), Pivot(k=1.5), Optimal(penalty="bic")], ids=repr)
+def test_a_given_sigma_is_the_one_of_the_data_set(segmenter: SegmenterConfig) -> None:
+    for seed in range(4):
+        batch, padded = random_batch(seed)
+        statistics = RewardStatistics()
+        statistics.add(*span_rewards(batch, "value"), np.zeros(0, dtype=np.float32))
+        expected, _ = segment_and_mask(batch, MaskConfig(segmenter=segmenter), statistics)
+        for sigma in (statistics.sigma(), torch.full((12,), statistics.sigma(), dtype=torch.float64)):
+            mask = adaptive_mask(**padded, segmenter=segmenter, baseline="pair", sigma=sigma)
+            assert np.array_equal(mask[padded["valid"]].numpy(), expected.mask)
+
+
+def test_sigma_is_of_changes_of_rewards_that_are_not_rounded() -> None:
+    # Far from 0 all round to 9,984; each said twice, and changes of 1, −2, 1, 2: median 1, deviations 0, 3, 0, 1.
+    rewards = torch.tensor([[10000.0, 10001, 9999, 10000, 10002]]).repeat_interleave(2, dim=1)
+    assert sigma_of(rewards[0]) == pytest.approx(1.4826 * 0.5 / 2**0.5)
+    assert sigma_of(torch.tensor([1.0, 0, 0, 1, 1, 0])) == pytest.approx(1.4826 / 2**0.5)
+    assert sigma_of(torch.tensor([1.0, 1.0])) == sigma_of(torch.tensor([1.0])) == 0.0
+
+
 def test_drop_masks_all_of_an_empty_response() -> None:
     rewards = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
     valid = torch.ones(2, 2, dtype=torch.bool)
@@ -146,6 +168,8 @@ def test_drop_masks_all_of_an_empty_response() -> None:
         ({"segmenter": "step"}, "needs step_start"),
         ({"boundary": torch.ones(2, 2)}, "boundary is torch.float32"),
         ({"boundary": torch.tensor([[0, 5], [0, 0]])}, "from 0 .inside a word. to 4"),
+        ({"sigma": -1.0}, "sigma must be at least 0"),
+        ({"sigma": float("nan")}, "sigma must be finite"),
         ({"baseline": "dataset"}, 'baseline "dataset" is over other responses'),
         ({"sequence_reward": "scorer"}, "on line the allowed ones are mean, last, sum"),
         ({"baseline": torch.zeros(3)}, "one per response"),

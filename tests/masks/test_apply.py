@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asr_data.config import MaskConfig
@@ -15,6 +15,7 @@ from asr_data.masks import (
     keep_segments,
     needs_statistics,
     segment_and_mask,
+    span_rewards,
     token_rewards,
 )
 from asr_data.segments.statistics import RewardStatistics
@@ -219,6 +220,115 @@ def test_what_is_missing_is_named(settings_, message):
         segment_and_mask(PAIR, config(**settings_))
 
 
+def statistics_over(batch, reward="value"):
+    statistics = RewardStatistics()
+    statistics.add(*span_rewards(batch, reward), np.ones(1, dtype=np.float32))
+    return statistics
+
+
+AUTO = [{"kind": "schmitt"}, {"kind": "pivot"}, {"kind": "optimal", "boundary": None}]
+# Two spans of the scorer's a response, of three and two policy tokens each, and an end-of-turn token.
+FINE = replace(
+    batch_of([1, 1, 1, 3, 3, 3], [2, 2, 2, -1, -1, -1], preferred=[True, False]),
+    span_reward=np.array([1, 3, 2, -1], dtype=np.float32),
+    span_offsets=np.array([0, 2, 4]),
+)
+COARSE = replace(
+    batch_of([1, 3, 3], [2, -1, -1], preferred=[True, False]),
+    span_reward=FINE.span_reward,
+    span_offsets=FINE.span_offsets,
+)
+
+
+def test_sigma_is_that_of_the_spans_whatever_the_policy_tokenizer():
+    # Changes 2 and −3: median −0.5, deviations 2.5 and 2.5.
+    expected = 1.4826 * 2.5 / np.sqrt(2)
+    assert statistics_over(FINE).sigma() == statistics_over(COARSE).sigma() == pytest.approx(expected)
+    # As increments from 0.5 and 1: (0.5, 2) and (1, −3), whose changes are 1.5 and −4: deviations 2.75.
+    initial = np.array([0.5, 1.0], dtype=np.float32)
+    fine, coarse = replace(FINE, initial=initial), replace(COARSE, initial=initial)
+    expected = 1.4826 * 2.75 / np.sqrt(2)
+    assert statistics_over(fine, "delta").sigma() == statistics_over(coarse, "delta").sigma() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("segmenter", AUTO, ids=lambda one: one["kind"])
+@pytest.mark.parametrize("noise", ["dataset", "response"])
+def test_a_finer_tokenizer_makes_no_more_segments(segmenter, noise):
+    found = []
+    for batch in (FINE, COARSE):
+        chosen = config(segmenter, {"kind": "sequence"}, noise=noise)
+        masked, _ = segment_and_mask(batch, chosen, statistics_over(batch))
+        found.append(np.diff(masked.segment_offsets).max())
+    assert max(found) <= 2
+
+
+@pytest.mark.parametrize("segmenter", AUTO, ids=lambda one: one["kind"])
+def test_no_noise_where_it_is_needed_is_an_error_that_says_what_to_give(segmenter):
+    flat = batch_of([1, 1, 1], [2, 2, 2], preferred=[True, False])
+    chosen = config(segmenter, {"kind": "sequence"})
+    setting = chosen.segmenter.sigma_setting
+    with pytest.raises(ConfigError, match=rf"σ of the rewards is 0.*give a number as {setting} \(--{setting} X\)"):
+        segment_and_mask(flat, chosen, statistics_over(flat))
+    # A number needs no noise, and neither do responses that cannot be cut.
+    given_number = config({**segmenter, setting: 0.5}, {"kind": "sequence"})
+    assert segment_and_mask(flat, given_number)[0].segment_offsets.tolist() == [0, 1, 2]
+    short = batch_of([1, 1], [2], preferred=[True, False])
+    assert segment_and_mask(short, chosen, statistics_over(short))[0].segment_offsets.tolist() == [0, 1, 2]
+    # With noise per response, a response without a change is one segment whatever the setting.
+    assert segment_and_mask(flat, config(segmenter, {"kind": "sequence"}, noise="response"))[
+        0
+    ].segment_offsets.tolist() == [0, 1, 2]
+
+
+def test_a_response_with_one_span_takes_the_noise_of_the_data_set():
+    # --reward delta of one span: the jump is on the first of its tokens, the others add nothing.
+    one = replace(
+        batch_of([3, 3, 3], [2, 2, 5, 5], preferred=[True, False], group=[7, 8]),
+        initial=np.array([1.0, 1.0], dtype=np.float32),
+        span_reward=np.array([3, 2, 5], dtype=np.float32),
+        span_offsets=np.array([0, 1, 3]),
+    )
+    chosen = config({"kind": "pivot", "k": 1.0}, {"kind": "sequence"}, reward="delta", noise="response")
+    with pytest.raises(ConfigError, match="input row 7: the noise σ of this response is 0"):
+        segment_and_mask(one, chosen)
+    # The data set's changes: 3 − 1, so τ = √2 · 1.4826 · 2 / √2 = 2.97. No jump of the first response is larger.
+    masked, _ = segment_and_mask(one, chosen, statistics_over(one, "delta"))
+    assert masked.segment_offsets.tolist()[1] == 1
+
+
+def test_rounding_far_from_0_is_no_lack_of_noise():
+    # The tokens are all 9,984 as bfloat16; the spans are not.
+    far = batch_of([9984] * 4, [9984] * 4, preferred=[True, False])
+    far = replace(
+        far,
+        span_reward=np.array([1e4, 1e4 + 1, 1e4 - 1, 1e4, 1e4 + 2, 1e4], dtype=np.float32),
+        span_offsets=np.array([0, 3, 6]),
+    )
+    masked, _ = segment_and_mask(far, config({"kind": "schmitt"}, {"kind": "sequence"}), statistics_over(far))
+    assert masked.segment_offsets.tolist() == [0, 1, 2]
+
+
+def test_last_reads_the_last_token_with_text():
+    # Increments: the closing token has 0. Segments [0.5], [−1, 0] and [1, 0].
+    batch = batch_of([0.5, -1, 0], [1, 0], preferred=[True, False])
+    chosen = config({"kind": "pivot", "tau": 1.2}, {"kind": "sequence"}, sequence_reward="last", segment_reward="last")
+    masked, _ = segment_and_mask(batch, chosen)
+    assert masked.segment_start.tolist() == [0, 1, 0]
+    assert masked.segment_reward.tolist() == [0.5, -1.0, 1.0]
+    assert masked.reward.tolist() == [-1.0, 1.0]
+
+
+def test_the_template_s_opening_tokens_add_nothing():
+    # <think> and a line feed, three tokens of text, an end-of-turn token.
+    batch = batch_of([0.75, 0.75, 0.75, 0.5, 0.5, 0.5], preferred=[True])
+    batch = replace(
+        batch,
+        initial=np.array([0.25], dtype=np.float32),
+        text=np.array([False, False, True, True, True, False]),
+    )
+    assert token_rewards(batch, "delta").tolist() == [0.0, 0.0, 0.5, -0.25, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("settings_", "needed"),
     [
@@ -235,7 +345,7 @@ def test_needs_statistics(settings_, needed):
     assert needs_statistics(config(**settings_)) is needed
 
 
-SEGMENTERS = ["pivot", "schmitt", "optimal", "step", "token", "sequence"]
+SEGMENTERS = ["pivot", "schmitt", "optimal", "step", "fixed", "token", "sequence"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -249,8 +359,9 @@ SEGMENTERS = ["pivot", "schmitt", "optimal", "step", "token", "sequence"]
 def test_every_setting_masks_whole_segments(rows, segmenter, noise, baseline, reward):
     batch = batch_of(*rows, preferred=[i % 2 == 0 for i in range(len(rows))], group=np.arange(len(rows)) // 2)
     statistics = RewardStatistics()
-    statistics.add(batch.values, batch.row_offsets, batch.values[batch.row_offsets[1:] - 1])
+    statistics.add(*span_rewards(batch, "value"), batch.values[batch.row_offsets[1:] - 1])
     chosen = config({"kind": segmenter}, {"kind": baseline}, noise=noise, segment_reward=reward, on_empty="drop")
+    assume(noise == "response" or not chosen.segmenter.needs_sigma or statistics.sigma() > 0)
     masked, _ = segment_and_mask(batch, chosen, statistics)
     assert masked.segment_offsets[-1] == masked.segment_start.size == masked.segment_keep.size
     starts = masked.segment_start + np.repeat(batch.row_offsets[:-1], np.diff(masked.segment_offsets))

@@ -120,7 +120,6 @@ def test_packages_that_are_no_stage_are_in_no_circle() -> None:
     TopologicalSorter({**stages, **BESIDE}).prepare()
 
 
-@pytest.mark.xfail(reason="scoring: load and the scorers that it loads import each other", strict=False)
 def test_no_module_imports_itself_by_way_of_others() -> None:
     # An ``__init__`` imports its modules for those outside: within the package it is not imported.
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from asr_data.errors import CorruptFileError, OutputExistsError, StorageError
 from asr_data.pipeline import merge
 from asr_data.storage import validate
 from asr_data.storage.commit import observe
+from asr_data.storage.seal import sealed_json, unsealed
 from tests.pipeline.killing import Killed, killed_at
 
 SETTINGS = {
@@ -100,7 +100,7 @@ def test_missing_double_and_unfinished_parts_are_named(bench: Any, pairs: Any) -
     with pytest.raises(StorageError, match=r"half: part 2 is not finished, 3 of 4 steps"):
         merge([*parts[:2], bench.folder / "half"], out)
     bench.run(path, "finished", 2)
-    with pytest.raises(StorageError, match=r"finished: not a part .*is a finished output"):
+    with pytest.raises(StorageError, match=r"finished: not a part .*it holds a finished output"):
         merge([*parts[:2], bench.folder / "finished"], out)
     with pytest.raises(StorageError, match="nowhere: not a part"):
         merge([*parts[:2], bench.folder / "nowhere"], out)
@@ -113,7 +113,7 @@ def test_parts_of_another_run_are_refused_saying_what_differs(bench: Any, pairs:
 
     def other(pattern: str, part: Part, rows: Any = path, **options: Any) -> None:
         bench.run(rows, "other", 2, part=part, overwrite=True, **options)
-        with pytest.raises(StorageError, match=rf"(?s)other: is of another run than .*part0.*{pattern}"):
+        with pytest.raises(StorageError, match=rf"(?s)other: belongs to another run than .*part0.*{pattern}"):
             merge([parts[0], bench.folder / "other"], bench.folder / "joined")
 
     second = Part(num_shards=2, shard_index=1)
@@ -129,7 +129,7 @@ def test_a_part_that_was_damaged_is_named_and_made_again(bench: Any, pairs: Any)
     parts = run_parts(bench, path, 2)
     [file] = parts[1].rglob("aligned/00003.parquet")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CorruptFileError, match=r"part1: shard 3 of stage 'align' is not what was written"):
+    with pytest.raises(CorruptFileError, match=r"part1: shard 3 of stage 'align' is no longer what was written"):
         merge(parts, bench.folder / "joined")
     bench.scorer.scored.clear()
     run_parts(bench, path, 2)
@@ -142,9 +142,11 @@ def test_a_part_that_was_damaged_is_named_and_made_again(bench: Any, pairs: Any)
 def test_a_plan_that_is_not_one_is_named(bench: Any, pairs: Any, key: str) -> None:
     parts = run_parts(bench, pairs, 2)
     path = parts[1] / ".asr-work" / "plan.json"
-    plan = json.loads(path.read_text())
-    path.write_text(json.dumps({**plan, key: 7}))
+    path.write_bytes(sealed_json({**unsealed(path, path.read_bytes()), key: 7}))
     with pytest.raises(CorruptFileError, match=r"part1.*plan\.json: is not what was written"):
+        merge(parts, bench.folder / "joined")
+    path.write_bytes(path.read_bytes().replace(b"7", b"8", 1))
+    with pytest.raises(CorruptFileError, match=r"plan\.json: the file changed"):
         merge(parts, bench.folder / "joined")
 
 

@@ -368,14 +368,14 @@ def test_an_input_inside_the_output_is_refused_and_stays(bench: Any, pairs: Any)
     before = bench.files("out")
     for command in (bench.run, bench.score):
         for flags in ({}, {"overwrite": True}):
-            with pytest.raises(StorageError, match="the input lies in the output directory"):
+            with pytest.raises(StorageError, match="the input is inside the output directory"):
                 command(bench.folder / "out/data/train-00000.parquet", "out", **flags)
     assert bench.files("out") == before
 
 
 def test_mask_refuses_its_own_input_and_a_damaged_one(bench: Any, pairs: Any) -> None:
     bench.score(pairs)
-    with pytest.raises(StorageError, match="directory to read"):
+    with pytest.raises(StorageError, match="is the input; name another directory"):
         bench.mask("scored", "scored", MaskConfig())
     path = bench.folder / "scored/scores/train-00000.parquet"
     data = bytearray(path.read_bytes())

@@ -1,43 +1,42 @@
-"""The layout that a manifest has: taken as it was written, and not as somebody made it up."""
+"""A layout that stands in a manifest: taken as it was written, and not as somebody made it up."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from asr_data.errors import CorruptFileError
-from asr_data.rows import Layout, recorded_layout
+from asr_data.rows import Layout
 
-PAIR = ("chosen", "rejected")
 TRANSCRIPTS = {"kind": "transcripts", "columns": {"chosen": "a", "rejected": "b"}}
 
 
 @pytest.mark.parametrize(
-    ("layout", "sides"),
+    "layout",
     [
-        ({"kind": "preference", "columns": {"prompt": "p", "chosen": "a", "rejected": "b"}}, PAIR),
-        ({"kind": "preference", "columns": {"instruction": "i", "chosen": "a", "rejected": "b", "system": "s"}}, PAIR),
-        (TRANSCRIPTS, PAIR),
-        ({"kind": "unpaired", "columns": {"messages": "m", "label": "l"}}, ("completion",)),
-        ({"kind": "labelled", "columns": {}, "format": "prm800k"}, ("completion",)),
+        {"kind": "preference", "columns": {"prompt": "p", "chosen": "a", "rejected": "b"}},
+        {"kind": "preference", "columns": {"instruction": "i", "chosen": "a", "rejected": "b", "system": "s"}},
+        TRANSCRIPTS,
+        {"kind": "unpaired", "columns": {"messages": "m", "label": "l"}},
+        {"kind": "labelled", "columns": {}, "format": "prm800k"},
     ],
 )
-def test_as_it_was_written(layout: dict[str, Any], sides: Any) -> None:
-    assert recorded_layout({"layout": layout}, sides) == Layout.model_validate(layout)
+def test_as_it_was_written(layout: dict[str, Any]) -> None:
+    made = Layout.model_validate(layout)
+    assert Layout.model_validate_json(made.model_dump_json()) == made
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("layout", "message"),
     [
-        ({}, "is no layout"),
-        ({"layout": {**TRANSCRIPTS, "kind": "surprise"}}, "is no layout"),
-        ({"layout": {**TRANSCRIPTS, "columns": {"chosen": "a"}}}, "does not fit its rows"),
-        ({"layout": {**TRANSCRIPTS, "kind": "unpaired"}}, "does not fit its rows"),
-        ({"layout": {**TRANSCRIPTS, "format": "surprise"}}, "does not fit its rows"),
-        ({"layout": {"kind": "prompt_completion", "columns": {"messages": "m"}}}, "does not fit its rows"),
+        ({**TRANSCRIPTS, "kind": "surprise"}, "Input should be"),
+        ({**TRANSCRIPTS, "columns": {"chosen": "a"}}, r"kind is transcripts, but the roles \(chosen\) are those of no"),
+        ({**TRANSCRIPTS, "kind": "unpaired"}, "are those of preference_implicit_prompt"),
+        ({**TRANSCRIPTS, "format": "surprise"}, "no such format: 'surprise'; allowed are"),
+        ({"kind": "prompt_completion", "columns": {"messages": "m", "label": "l"}}, "kind is prompt_completion, but"),
     ],
 )
-def test_as_somebody_made_it_up(plan: dict[str, Any], message: str) -> None:
-    with pytest.raises(CorruptFileError, match=message):
-        recorded_layout(plan, PAIR)
+def test_as_somebody_made_it_up(layout: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Layout.model_validate(layout)

@@ -18,9 +18,36 @@ OFFSETS = np.array([0, 3, 5])
 def test_sigma_by_hand():
     # Differences 1, 4, 2: median 2, deviations 1, 2, 0, median 1.
     assert estimate_sigma(VALUES, OFFSETS) == pytest.approx(1.4826 / np.sqrt(2))
-    # First row: 1, 4: median 2.5, both deviations 1.5. Second row: one difference, so 0.
-    expected = [1.4826 * 1.5 / np.sqrt(2), 0.0]
+    # First row: 1, 4: median 2.5, both deviations 1.5. Second row: one difference of 2, and its deviation from 0.
+    expected = [1.4826 * 1.5 / np.sqrt(2), 1.4826 * 2 / np.sqrt(2)]
     assert estimate_sigma_per_row(VALUES, OFFSETS) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3, 7])
+def test_sigma_does_not_depend_on_how_often_a_reward_is_said(repeats):
+    rewards, offsets = np.repeat(VALUES, repeats), OFFSETS * repeats
+    assert estimate_sigma(rewards, offsets) == estimate_sigma(VALUES, OFFSETS)
+    assert estimate_sigma_per_row(rewards, offsets).tolist() == estimate_sigma_per_row(VALUES, OFFSETS).tolist()
+
+
+def test_sigma_of_equal_changes_is_their_size():
+    # Labels: 1, 0, 0, 0 and 1, 1, 0. Both changes are −1: no deviation from their median, but they are changes.
+    labels = np.array([1, 0, 0, 0, 1, 1, 0], dtype=np.float32)
+    assert estimate_sigma(labels, np.array([0, 4, 7])) == pytest.approx(1.4826 / np.sqrt(2))
+
+
+def test_sigma_is_0_only_without_a_change():
+    constant = np.array([3.0, 3.0, 5.0, 7.0], dtype=np.float32)
+    assert estimate_sigma(constant, np.array([0, 2, 3, 4])) == 0.0
+    assert estimate_sigma_per_row(constant, np.array([0, 0, 2, 3, 4])).tolist() == [0.0] * 4
+
+
+def test_sigma_far_from_0():
+    # 10,000 and multiples of 2⁻⁴ are exact in float32; as bfloat16 they would all be 9,984.
+    near = np.array([0, 1, -1, 2, 0, 3], dtype=np.float32) / 16
+    far = near + np.float32(10_000)
+    assert estimate_sigma(far, np.array([0, 6])) == estimate_sigma(near, np.array([0, 6])) > 0
+    assert np.unique(round_bfloat16(far)).tolist() == [9984.0]
 
 
 def test_sigma_finds_the_noise_below_the_steps():
@@ -42,6 +69,28 @@ def test_rewards_by_hand():
     assert sequence_rewards(VALUES, OFFSETS, "sum").tolist() == [9.0, 12.0]
     with pytest.raises(InputError, match="row 1"):
         sequence_rewards(VALUES, np.array([0, 5, 5]), "mean")
+
+
+def test_last_is_the_last_token_with_text():
+    # The closing token of a row of increments has 0. The second row's last segment holds nothing but closing tokens.
+    rewards = np.array([0.5, -1.0, 0.0, 2.0, 3.0, 0.0, 0.0], dtype=np.float32)
+    offsets, text = np.array([0, 3, 7]), np.array([1, 1, 0, 1, 1, 0, 0], dtype=bool)
+    assert sequence_rewards(rewards, offsets, "last", text).tolist() == [-1.0, 3.0]
+    assert segment_rewards(rewards, offsets, np.array([0, 1, 3, 4, 6]), "last", text).tolist() == [0.5, -1, 2, 3, 0]
+    unknown = np.array([0.5, np.nan, 0.0, np.nan, np.nan, 0.0, np.nan], dtype=np.float32)
+    # Known and with text: 0.5. The second row knows no token with text: its last known one.
+    assert sequence_rewards(unknown, offsets, "last", text).tolist() == [0.5, 0.0]
+
+
+def test_the_first_increment_is_on_the_first_token_with_text():
+    # <think> and a line feed are the template's: they have the first token's value, and add nothing.
+    values = np.array([0.75, 0.75, 0.75, 0.25, 0.25, 0.5], dtype=np.float32)
+    text = np.array([0, 0, 1, 1, 0, 1], dtype=bool)
+    found = increments(values, np.array([0, 5, 6]), np.array([0.5, 1.0], dtype=np.float32), text)
+    assert found.tolist() == [0.0, 0.0, 0.25, -0.5, 0.0, -0.5]
+    # Without text nothing is added.
+    nothing = increments(values, np.array([0, 5, 6]), np.array([0.5, 1.0], dtype=np.float32), np.zeros(6, dtype=bool))
+    assert nothing.tolist() == [0.0] * 6
 
 
 def test_increments_by_hand():

@@ -7,7 +7,6 @@ import pytest
 
 from asr_data.errors import InputError
 from asr_data.statistics.bootstrap import GroupBootstrap, Measure
-from asr_data.statistics.ranking import bootstrap_interval
 
 
 def measure(part: list[float], whole: list[float]) -> Measure:
@@ -28,13 +27,49 @@ def test_the_interval_of_two_groups_is_between_their_own_figures() -> None:
     assert (estimate.value, estimate.low, estimate.high, estimate.items) == (2 / 3, 0.0, 1.0, 3)
 
 
-def test_the_interval_agrees_with_the_plain_bootstrap_of_a_mean() -> None:
-    draw = np.random.default_rng(1)
-    values, groups = draw.normal(size=400), [str(i // 2) for i in range(400)]
-    estimate = GroupBootstrap(groups, resamples=4000).estimate(Measure(values, np.ones(400)))
-    low, high = bootstrap_interval(values, groups, resamples=4000)
-    assert estimate.low == pytest.approx(low, abs=0.01)
-    assert estimate.high == pytest.approx(high, abs=0.01)
+def test_it_matches_a_loop_that_copies_the_items_drawn() -> None:
+    values = [0.0, 1.0, 0.5, 1.0, 0.25, 0.75, 0.0]
+    groups = ["a", "a", "b", "c", "c", "c", "d"]
+    estimate = GroupBootstrap(groups, resamples=500, seed=3).estimate(Measure.mean_of(values))
+    means = []
+    for counts in np.random.default_rng(3).multinomial(4, [0.25] * 4, 500):
+        times = dict(zip("abcd", counts.tolist(), strict=True))
+        drawn = [value for value, group in zip(values, groups, strict=True) for _ in range(times[group])]
+        means.append(sum(drawn) / len(drawn))
+    assert estimate.low == pytest.approx(np.percentile(means, 2.5))
+    assert estimate.high == pytest.approx(np.percentile(means, 97.5))
+
+
+def test_the_interval_of_independent_items_is_the_normal_one() -> None:
+    # The mean of 400 values of variance 1/4 has a standard error of 1/40.
+    estimate = GroupBootstrap(range(400), resamples=4000).estimate(Measure.mean_of([0.0, 1.0] * 200))
+    assert estimate.low == pytest.approx(0.5 - 1.96 / 40, abs=0.004)
+    assert estimate.high == pytest.approx(0.5 + 1.96 / 40, abs=0.004)
+
+
+def test_items_of_one_group_do_not_narrow_the_interval() -> None:
+    values = [0.0, 1.0] * 20
+    single = GroupBootstrap(range(40)).estimate(Measure.mean_of(values))
+    # Every item ten times over, in the same group: no new information.
+    repeated = GroupBootstrap(np.repeat(range(40), 10).tolist()).estimate(Measure.mean_of(np.repeat(values, 10)))
+    assert [repeated.low, repeated.high] == pytest.approx([single.low, single.high])
+
+
+def test_blocks_of_draws_equal_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Measure.mean_of([0.1, 0.9, 0.4, 0.6])
+    whole = GroupBootstrap([0, 1, 1, 2], seed=5).estimate(one)
+    monkeypatch.setattr("asr_data.statistics.bootstrap._CELLS", 21)
+    assert GroupBootstrap([0, 1, 1, 2], seed=5).estimate(one) == whole
+
+
+def test_one_group_has_no_width() -> None:
+    estimate = GroupBootstrap(["q", "q"]).estimate(Measure.mean_of([0.0, 1.0]))
+    assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
+
+
+def test_the_mean_of_known_values() -> None:
+    one = Measure.mean_of([1.0, float("nan"), 0.0])
+    assert (one.value(), one.items) == (0.5, 2)
 
 
 def test_differences_are_paired() -> None:
@@ -55,7 +90,9 @@ def test_a_draw_without_items_does_not_enter() -> None:
 
 
 def test_settings_out_of_range() -> None:
-    with pytest.raises(InputError, match="0 responses"):
+    with pytest.raises(InputError, match="0 items"):
         GroupBootstrap([])
+    with pytest.raises(InputError, match="0 resamples"):
+        GroupBootstrap(["a"], resamples=0)
     with pytest.raises(InputError, match="level 1"):
         GroupBootstrap(["a"], level=1.0)

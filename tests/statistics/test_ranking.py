@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -10,14 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.errors import InputError
-from asr_data.statistics.ranking import (
-    auroc,
-    bootstrap_interval,
-    mean_within_response_auroc,
-    pair_accuracy,
-    pair_wins,
-    within_response_auroc,
-)
+from asr_data.statistics.ranking import auroc, auroc_by_group, pair_wins
 
 
 def auroc_by_pairs(scores: list[float], positive: list[bool]) -> float | None:
@@ -77,80 +70,19 @@ def test_auroc_refuses_what_it_cannot_rank() -> None:
         auroc([[0.0, 1.0]], [[True, False]])
 
 
-def test_faulty_tokens_are_found_by_low_rewards() -> None:
-    responses = [
-        ([0.9, 0.1, 0.8], [False, True, False]),  # the lowest reward is the faulty token: 1
-        ([0.1, 0.9, 0.5], [False, True, True]),  # both faulty tokens have higher rewards: 0
-        ([0.5, 0.5], [True, False]),  # a tie: 0.5
-        ([0.3, 0.4], [False, False]),  # nothing to find
-    ]
-    assert within_response_auroc(responses) == [1.0, 0.0, 0.5, None]
-    assert mean_within_response_auroc(responses) == 0.5
-    assert mean_within_response_auroc(responses[3:]) is None
+def test_each_group_is_ranked_on_its_own() -> None:
+    scores = np.array([0.9, 0.1, 5.0, 0.9, 6.0, 0.5, 0.5, 0.4])
+    positive = np.array([True, False, True, True, False, True, False, False])
+    group = np.array([0, 0, 1, 1, 1, 3, 3, 3])
+    # Group 1: 5 and 0.9 against 6; group 2 has no items; group 3: 0.5 ties with 0.5 and beats 0.4.
+    found = auroc_by_group(scores, positive, group, 4)
+    np.testing.assert_array_equal(found, [1.0, 0.0, np.nan, 0.75])
 
 
 def test_pairs_by_hand() -> None:
     assert pair_wins([1.0, 2.0, 3.0, 0.0], [0.0, 2.0, 4.0, -1.0]).tolist() == [1.0, 0.5, 0.0, 1.0]
-    assert pair_accuracy([1.0, 2.0, 3.0, 0.0], [0.0, 2.0, 4.0, -1.0]) == 0.625
-    assert pair_accuracy([], []) is None
+    assert pair_wins([], []).size == 0
     with pytest.raises(InputError, match="they are paired"):
         pair_wins([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="rejected rewards: item 0 is not finite"):
         pair_wins([1.0], [float("inf")])
-
-
-@pytest.mark.parametrize("statistic", ["mean", "median"])
-def test_bootstrap_matches_a_loop_that_copies_the_items_drawn(statistic: str) -> None:
-    values = [0.0, 1.0, 0.5, 1.0, 0.25, 0.75, 0.0]
-    groups = ["a", "a", "b", "c", "c", "c", "d"]
-    names = ["a", "b", "c", "d"]
-    drawn = np.random.default_rng(3).integers(0, 4, size=(500, 4))
-    reduce = mean if statistic == "mean" else median
-    statistics = [
-        reduce([v for i in row for v, g in zip(values, groups, strict=True) if g == names[i]]) for row in drawn
-    ]
-    low, high = bootstrap_interval(values, groups, statistic, resamples=500, seed=3)  # type: ignore[arg-type]
-    assert low == pytest.approx(np.percentile(statistics, 2.5))
-    assert high == pytest.approx(np.percentile(statistics, 97.5))
-
-
-def test_bootstrap_of_independent_items_is_the_normal_interval() -> None:
-    # The mean of 400 values of variance 1/4 has a standard error of 1/40.
-    values = [0.0, 1.0] * 200
-    low, high = bootstrap_interval(values, range(400), resamples=4000, seed=0)
-    assert low == pytest.approx(0.5 - 1.96 / 40, abs=0.004)
-    assert high == pytest.approx(0.5 + 1.96 / 40, abs=0.004)
-
-
-def test_items_of_one_group_do_not_narrow_the_interval() -> None:
-    values = [0.0, 1.0] * 20
-    single = bootstrap_interval(values, range(40), seed=0)
-    # every item ten times over, under the same group: no new information
-    repeated = bootstrap_interval(np.repeat(values, 10), np.repeat(range(40), 10).tolist(), seed=0)
-    assert repeated == pytest.approx(single)
-
-
-def test_bootstrap_in_blocks_equals_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ([0.1, 0.9, 0.4, 0.6], [0, 1, 1, 2])
-    whole = bootstrap_interval(*arguments, seed=5)
-    monkeypatch.setattr("asr_data.statistics.ranking._CELLS", 21)
-    assert bootstrap_interval(*arguments, seed=5) == whole
-
-
-def test_bootstrap_of_one_group_has_no_width() -> None:
-    assert bootstrap_interval([0.0, 1.0], ["q", "q"]) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("values", "groups", "settings", "message"),
-    [
-        ([], [], {}, "0 values and 0 groups"),
-        ([1.0], ["a", "b"], {}, "1 values and 2 groups"),
-        ([1.0], ["a"], {"resamples": 0}, "resamples is 0"),
-        ([1.0], ["a"], {"level": 1.0}, "level 1.0"),
-        ([float("nan")], ["a"], {}, "not finite"),
-    ],
-)
-def test_bootstrap_refuses(values: list[float], groups: list[str], settings: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        bootstrap_interval(values, groups, **settings)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from asr_data.storage import Counts, InputRecord, Manifest, ScorerRecord, TokenizerRecord
+from asr_data.storage import Counts, InputRecord, Manifest, Plan, ScorerRecord, TokenizerRecord
 from asr_data.storage.card import dataset_card
 from asr_data.storage.output import OutputDirectory
 from asr_data_schemas import REJECTS_SCHEMA, data_schema, scores_schema
@@ -81,22 +81,38 @@ def schemas() -> dict[str, pa.Schema]:
     }
 
 
-def manifest_for(files: Any, **changes: Any) -> Manifest:
+def plan_for(**changes: Any) -> Plan:
     settings: dict[str, Any] = {
-        "asr_data_version": "0.1.0",
-        "stage": "masked",
-        "run_id": RUN,
         "input": InputRecord(
             description="pairs.parquet",
             fingerprint="f00",
             rows=3,
-            layout="explicit-prompt",
+            layout="preference",
             columns={"prompt": "prompt"},
             column_types={field.name: str(field.type) for field in INPUT_SCHEMA},
         ),
         "scorer": ScorerRecord(name="built-in", kind="token_head", form="value", fingerprint="beef"),
+        "layout": {"kind": "preference", "columns": {"prompt": "prompt", "chosen": "c", "rejected": "r"}},
+        "scorer_tokenizer": None,
+        "scoring": {},
+        "output": {},
+        "versions": {"asr-data": "0.1.0"},
         "tokenizer": TokenizerRecord(name="tiny", fingerprint="cafe"),
         "mask": {"end_token": "segment"},
+    }
+    return Plan.model_validate(settings | changes)
+
+
+def manifest_for(files: Any, plan: Plan | None = None, **changes: Any) -> Manifest:
+    of_plan = ("input", "scorer", "tokenizer", "mask", "output", "versions", "reference", "scoring")
+    asked = {name: getattr(plan or plan_for(), name) for name in Plan.model_fields}
+    plan = Plan.model_validate(asked | {name: changes.pop(name) for name in of_plan if name in changes})
+    settings: dict[str, Any] = {
+        **{name: getattr(plan, name) for name in of_plan},
+        "asr_data_version": "0.1.0",
+        "stage": "masked",
+        "run_id": RUN,
+        "plan": plan,
         "sides": SIDES,
         "statistics": {"sigma": 0.5},
         "counts": Counts(rows=3, annotated=2, rejected=1, notes={"truncated": 1}, rejects={"empty_prompt": 1}),
@@ -113,7 +129,8 @@ def write(tmp_path: Path, schemas: dict[str, pa.Schema], rows: dict[str, list[di
     """Writes ``rows`` as a finished output directory; keyword arguments change the manifest."""
 
     def write_output(name: str = "out", resume: bool = False, **changes: Any) -> Path:
-        output = OutputDirectory.create(tmp_path / name, {"model": "a"}, resume=resume)
+        plan = changes.pop("plan", None) or plan_for()
+        output = OutputDirectory.create(tmp_path / name, plan, resume=resume)
         if output.is_finished:
             return output.path
         names = {
@@ -126,7 +143,7 @@ def write(tmp_path: Path, schemas: dict[str, pa.Schema], rows: dict[str, list[di
             for config, path in names.items()
         }
         shard = output.committed("mask", 0) or output.commit_shard("mask", 0, tables)
-        manifest = manifest_for(shard.files, **changes)
+        manifest = manifest_for(shard.files, plan, **changes)
         output.finish(manifest, dataset_card(manifest, schemas["data"]))
         return output.path
 

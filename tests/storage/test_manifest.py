@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asr_data.errors import ConfigError, CorruptFileError
+from asr_data.errors import CorruptFileError
 from asr_data.storage import load_manifest
-from asr_data.storage.manifest import run_id
 from asr_data.storage.seal import sealed_json
 
 
@@ -23,13 +21,6 @@ def test_a_manifest_comes_back_as_it_was_written(write: Any) -> None:
         "prompt": "string",
         "messages": "list<item: struct<role: string, content: string>>",
     }
-
-
-def test_run_id_is_the_sha256_of_the_sorted_settings() -> None:
-    expected = hashlib.sha256(b'{"a":[1,2],"b":"\\u00e9"}').hexdigest()[:16]
-    assert run_id({"b": "é", "a": (1, 2)}) == expected
-    with pytest.raises(ConfigError, match="no JSON form"):
-        run_id({"a": float("inf")})
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ from asr_data.storage import load_manifest, validate
 from asr_data.storage.commit import COMMIT_POINTS, observe
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import plan_differences
-from asr_data.storage.work import PartRecord
+
+from .conftest import plan_for
 
 SCHEMA = pa.schema([("asr_row", pa.int64())])
-PLAN = {"model": {"name": "a", "layers": (1, 2)}, "seed": 1}
+SCORER = {"name": "a", "kind": "rule", "form": "value", "fingerprint": "beef"}
+PLAN = plan_for(scorer={**SCORER, "settings": {"layers": [1, 2], "seed": 1}})
+OTHER = plan_for(scorer={**SCORER, "settings": {"seed": 2}})
+WRITTEN = plan_for()
 
 
 def commit(output: OutputDirectory, index: int) -> Any:
@@ -60,11 +64,11 @@ def test_without_flags_the_same_plan_goes_on_and_another_is_refused(tmp_path: Pa
     shard = commit(first, 0)
     again = OutputDirectory.create(tmp_path / "half", PLAN)
     assert (first.is_continued, again.is_continued, again.committed("score", 0)) == (False, True, shard)
-    assert OutputDirectory.create(write(), {"model": "a"}).is_finished
+    assert OutputDirectory.create(write(), WRITTEN).is_finished
     for path in (tmp_path / "half", write()):
         before = files_in(path)
         with pytest.raises(OutputExistsError, match=r"(?s)other settings.*--overwrite.*seed: was .*, now 2"):
-            OutputDirectory.create(path, {"seed": 2})
+            OutputDirectory.create(path, OTHER)
         after = files_in(path)
         after.pop(".asr-work/lock", before.pop(".asr-work/lock", None))  # names who looked last
         assert after == before
@@ -94,21 +98,23 @@ def test_a_torn_shard_record_is_as_good_as_none(tmp_path: Path) -> None:
 
 def test_resume_with_another_plan_says_what_differs(tmp_path: Path) -> None:
     commit(OutputDirectory.create(tmp_path / "out", PLAN), 0)
-    other = {"model": {"name": "b", "layers": [1, 2]}, "dtype": "float32"}
+    other = plan_for(
+        scorer={**SCORER, "name": "b", "settings": {"layers": [1, 2]}}, versions={"asr-data": "0.1.0", "torch": "2"}
+    )
     with pytest.raises(OutputExistsError) as caught:
         OutputDirectory.create(tmp_path / "out", other, resume=True)
     assert str(caught.value).splitlines()[1:] == [
-        '  dtype: was nothing, now "float32"',
-        '  model.name: was "a", now "b"',
-        "  seed: was 1, now nothing",
+        '  scorer.name: was "a", now "b"',
+        "  scorer.settings.seed: was 1, now nothing",
+        '  versions.torch: was nothing, now "2"',
     ]
     assert plan_differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
 
 
 def test_plans_without_a_json_form_are_refused(tmp_path: Path) -> None:
-    for value in (float("nan"), object()):
-        with pytest.raises(ConfigError, match="no JSON form"):
-            OutputDirectory.create(tmp_path / "out", {"a": value})
+    nowhere = plan_for(scorer={**SCORER, "settings": {"threshold": float("nan")}})
+    with pytest.raises(ConfigError, match="no JSON form"):
+        OutputDirectory.create(tmp_path / "out", nowhere)
 
 
 def test_overwrite_removes_ours_and_nothing_else(tmp_path: Path, write: Any) -> None:
@@ -130,7 +136,7 @@ def test_overwrite_of_an_unfinished_run_removes_what_it_never_recorded(tmp_path:
     with observe(kill), pytest.raises(Kill):
         commit(output, 0)
     assert (tmp_path / "out" / "data" / "train-00000.parquet").exists()
-    OutputDirectory.create(tmp_path / "out", {"seed": 2}, overwrite=True)
+    OutputDirectory.create(tmp_path / "out", OTHER, overwrite=True)
     assert set(files_in(tmp_path / "out")) == {".asr-work/plan.json", ".asr-work/lock"}
 
 
@@ -152,19 +158,16 @@ def test_a_finished_output_that_changed_is_noticed(write: Any, name: str) -> Non
     content = (path / name).read_bytes()
     (path / name).unlink()
     with pytest.raises(CorruptFileError, match=rf"(?s)--overwrite.*{name}: missing"):
-        OutputDirectory.create(path, {"model": "a"})
+        OutputDirectory.create(path, WRITTEN)
     if name.endswith(".parquet"):
         (path / name).write_bytes(content[:-1] + b"2")
         with pytest.raises(CorruptFileError, match=rf"(?s)--overwrite.*{name}.*SHA-256"):
-            OutputDirectory.create(path, {"model": "a"}, resume=True)
+            OutputDirectory.create(path, WRITTEN, resume=True)
 
 
-def test_a_part_is_gone_on_with_as_that_part_alone(tmp_path: Path, write: Any) -> None:
-    manifest = load_manifest(write())
-
-    def record(index: int) -> PartRecord:
-        part = Part(num_shards=3, shard_index=index)
-        return PartRecord(part=part, input=manifest.input, scorer=manifest.scorer)
+def test_a_part_is_resumed_as_that_part_alone(tmp_path: Path) -> None:
+    def record(index: int) -> Part:
+        return Part(num_shards=3, shard_index=index)
 
     OutputDirectory.create(tmp_path / "part", PLAN, part=record(1))
     assert OutputDirectory.create(tmp_path / "part", PLAN, part=record(1)).is_continued
@@ -183,19 +186,19 @@ def test_finish_writes_the_manifest_last_and_cleans_up(write: Any) -> None:
     assert seen.index("committed README.md") < seen.index("created asr.json")
     assert seen[-1] == "cleaned out"
     assert {entry.name for entry in path.iterdir()} == {"README.md", "asr.json", "data", "scores", "rejects"}
-    assert load_manifest(path).plan == {"model": "a"}
+    assert load_manifest(path).plan == WRITTEN
 
 
 def test_resuming_a_finished_output_is_nothing_to_do(tmp_path: Path, write: Any) -> None:
     path = write()
     before = files_in(path)
-    output = OutputDirectory.create(path, {"model": "a"}, resume=True)
+    output = OutputDirectory.create(path, WRITTEN, resume=True)
     assert output.is_finished
     assert files_in(path) == before
     with pytest.raises(StorageError, match="is finished"):
         commit(output, 0)
-    with pytest.raises(OutputExistsError, match='model: was "a", now "b"'):
-        OutputDirectory.create(path, {"model": "b"}, resume=True)
+    with pytest.raises(OutputExistsError, match="seed: was nothing, now 2"):
+        OutputDirectory.create(path, OTHER, resume=True)
 
 
 class Kill(BaseException):
@@ -232,16 +235,18 @@ def test_another_process_is_kept_out(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
         "from asr_data.storage.output import OutputDirectory\n"
+        "from asr_data.storage.plan import Plan\n"
         "from asr_data.errors import OutputExistsError\n"
         "try:\n"
-        "    OutputDirectory.create(pathlib.Path(sys.argv[1]), {}, overwrite=True)\n"
+        "    OutputDirectory.create(pathlib.Path(sys.argv[1]), Plan.model_validate_json(sys.argv[2]), overwrite=True)\n"
         "except OutputExistsError as error:\n"
         "    sys.exit(str(error))\n"
     )
     keep = OutputDirectory.create(tmp_path / "out", PLAN)
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "out")], capture_output=True, text=True)
+    arguments = [str(tmp_path / "out"), PLAN.model_dump_json()]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert f"another run is writing to it now (process {os.getpid()} on host {socket.gethostname()})" in done.stderr
-    assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["seed"] == 1
+    assert json.loads((keep.path / ".asr-work" / "plan.json").read_text())["scorer"]["settings"]["seed"] == 1
 
 
 @pytest.mark.parametrize("flags", [{"resume": True}, {"overwrite": True}])
@@ -289,7 +294,7 @@ def test_a_link_that_leads_out_is_not_written_through(tmp_path: Path, name: str)
         (tmp_path / "out" / ".asr-work").mkdir()
         (tmp_path / "out" / ".asr-work" / "plan.json").write_text("{}")
     with pytest.raises(OutputExistsError, match=f"{name}: is a symbolic link"):
-        OutputDirectory.create(tmp_path / "out", {}, resume=True)
+        OutputDirectory.create(tmp_path / "out", OTHER, resume=True)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from datetime import date
 import pytest
 
 from asr_data.errors import ConfigError, CorruptFileError
-from asr_data.text.clock import reads_clock, recorded_date, settle_date, today
+from asr_data.text.clock import noted_date, reads_clock, settle_date, today
 from asr_data.text.probe import check_template
 from asr_data.text.template import apply_template
 from asr_data.text.tokenizer import Tokenizer
@@ -47,11 +47,11 @@ def test_templates_without_a_date_have_none(make_tokenizer: Callable[..., Tokeni
     assert tokenizer.date is None
 
 
-def test_a_recorded_date_that_is_none() -> None:
-    assert recorded_date({}) is None
-    assert recorded_date({"template_date": "2026-01-31"}) == date(2026, 1, 31)
-    with pytest.raises(CorruptFileError, match="template_date is 'soon'"):
-        recorded_date({"template_date": "soon"})
+def test_the_date_in_the_notes_of_a_row() -> None:
+    assert noted_date(["prompt_merged"]) is None
+    assert noted_date(["prompt_merged", "template_date:2026-01-31"]) == date(2026, 1, 31)
+    with pytest.raises(CorruptFileError, match="template_date:soon holds no date"):
+        noted_date(["template_date:soon"])
 
 
 def test_a_template_that_never_ends(make_tokenizer: Callable[..., Tokenizer]) -> None:

@@ -90,7 +90,10 @@ def test_dead_band(annotate: Any, segmenter: SegmenterConfig, noise: Any, expect
     if expected == "sigma":
         expected = annotated.manifest.statistics["sigma"]
     elif expected == "own":
-        steps = np.diff(one.columns["chosen_token_reward"])
+        scores = next(annotated.score_batches()).to_pylist()[0]
+        spans = zip(scores["chosen_span_end"], scores["chosen_span_reward"], strict=True)
+        steps = np.diff([reward for end, reward in spans if end > 0])
+        steps = steps[steps != 0]
         expected = pytest.approx(1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2), rel=1e-6)
     assert delta == expected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from asr_data.ragged import Ragged
 from asr_data.segments.approximation import approximation_errors
-from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.rewards import round_bfloat16
-from asr_data.storage import AnnotatedDirectory, Manifest
+from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Bool, Float32, Int64, Side
+from asr_data.view.noise import response_sigmas
 
 SHARE_BINS: Final = 20
 _READ: Final = ("mask", "token_reward", "seg_start", "seg_reward", "seg_keep")
@@ -88,11 +89,24 @@ class Figures:
 def figures_of(annotated: AnnotatedDirectory) -> Figures:
     """One pass over the annotation columns of every row."""
     figures = Figures({side: SideFigures() for side in annotated.manifest.sides})
+    sigmas = _sigmas(annotated)
     for batch in _batches(annotated):
+        of_batch = next(sigmas)
         for side, columns in batch.items():
             _add_side(figures.sides[side], columns)
-            _add_errors(figures.errors, columns, annotated.manifest)
+            _add_errors(figures.errors, columns, of_batch[side])
     return figures
+
+
+def _sigmas(annotated: AnnotatedDirectory) -> Iterator[dict[Side, Any]]:
+    """The noise σ that the masks were made with, a number or one a row, for each batch that has rows."""
+    manifest = annotated.manifest
+    if manifest.mask is None or manifest.mask.noise == "dataset":
+        yield from repeat(dict.fromkeys(manifest.sides, manifest.statistics.get("sigma", 0.0)))
+        return
+    for scores in annotated.score_batches():
+        if scores.num_rows:
+            yield {side: response_sigmas(scores, side, manifest.mask.reward) for side in manifest.sides}
 
 
 def _batches(annotated: AnnotatedDirectory) -> Iterator[dict[Side, dict[str, Ragged]]]:
@@ -120,14 +134,10 @@ def _add_side(figures: SideFigures, columns: Mapping[str, Ragged]) -> None:
     figures.kept_shares += np.bincount(bins, minlength=SHARE_BINS)
 
 
-def _add_errors(errors: Errors, columns: Mapping[str, Ragged], manifest: Manifest) -> None:
+def _add_errors(errors: Errors, columns: Mapping[str, Ragged], sigma: Any) -> None:
     values, starts = columns["token_reward"], columns["seg_start"]
     flat_starts = starts.values.astype(np.int64) + np.repeat(values.offsets[:-1], starts.lengths)
     rewards, offsets, flat_starts = _known(values.values, values.offsets, flat_starts)
-    if manifest.mask is not None and manifest.mask.noise == "response":
-        sigma: Any = estimate_sigma_per_row(rewards, offsets)
-    else:
-        sigma = manifest.statistics.get("sigma", 0.0)
     found = approximation_errors(rewards, offsets, flat_starts, sigma)
     errors.err_seq += found.err_seq
     errors.err_tok += found.err_tok

@@ -18,7 +18,6 @@ from asr_data.errors import ConfigError, OutputExistsError, StorageError
 from asr_data.storage import AnnotatedDirectory, Manifest
 from asr_data.storage.commit import commit_bytes
 from asr_data.text import Tokenizer
-from asr_data.text.clock import recorded_date
 from asr_data.types import Side
 from asr_data.view.escape import visible
 from asr_data.view.gold import gold_reader
@@ -78,7 +77,7 @@ def write_report(
     if tokenizer is not None and record is not None and tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {tokenizer.name!r} is not {record.name!r}, which the masks are for")
     if tokenizer is not None:
-        tokenizer.date = recorded_date(annotated.manifest.plan)
+        tokenizer.date = annotated.manifest.plan.template_date
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already; --overwrite replaces a file")
     library = chart_library()
