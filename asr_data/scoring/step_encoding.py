@@ -14,7 +14,8 @@ from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.step_splitting import split_steps, step_ends
 from asr_data.text.align import align
-from asr_data.text.template import apply_template, render_messages, template_arguments
+from asr_data.text.rendering import render_messages
+from asr_data.text.template import apply_template, template_arguments
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Completion, Int32, Int64, Message, Row, Text
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from asr_data.errors import RowRejected
 from asr_data.response import byte_offsets
 from asr_data.text.project import before_or_first
+from asr_data.text.rendering import render_messages
 from asr_data.text.template import (
     Rendered,
     apply_template,
-    render_messages,
     render_strings,
     template_arguments,
 )

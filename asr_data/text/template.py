@@ -4,7 +4,7 @@ Templates add headers and end-of-turn tokens around a message, and some trim it.
 twice: as it is, and with each message's content replaced by a sentinel. What stands around the sentinels is the
 template's own text; the rendering must be exactly that text with the contents, or trimmed contents, put in.
 
-Messages with more than a content are in :mod:`asr_data.text.turns`.
+Messages with more than a content are in :mod:`asr_data.text.turns`; :mod:`asr_data.text.rendering` chooses.
 """
 
 from __future__ import annotations
@@ -120,37 +120,19 @@ def apply_template(
         raise RowRejected("template_error", f"the chat template failed: {error}") from error
 
 
-def render_messages(
-    tokenizer: Tokenizer, prompt: Sequence[Message], completion: Sequence[Message], template_kwargs: Mapping[str, Any]
-) -> Rendered:
-    """Render prompt and completion and find each message of the completion.
-
-    Raises:
-        RowRejected: ``template_error``, or ``template_alters_text`` where the rendering holds a content neither as
-            it is nor trimmed.
-    """
-    from asr_data.text.turns import needs_turns, render_turns  # which needs what is defined here
-
-    arguments = template_arguments(template_kwargs)
-    text = apply_template(tokenizer, [*prompt, *completion], arguments, generate=False)
-    if needs_turns(tokenizer, prompt, completion, arguments, text):
-        return render_turns(tokenizer, prompt, completion, arguments, text)
-    try:
-        return _render_contents(tokenizer, prompt, completion, arguments, text)
-    except RowRejected:
-        if not any("</think>" in str(message.get("content")) for message in completion):
-            raise
-        return render_turns(tokenizer, prompt, completion, arguments, text)  # the template takes reasoning apart
-
-
-def _render_contents(
+def render_contents(
     tokenizer: Tokenizer,
     prompt: Sequence[Message],
     completion: Sequence[Message],
     arguments: Mapping[str, Any],
     text: str,
 ) -> Rendered:
-    """The pieces of messages that have nothing but contents."""
+    """The pieces of messages that have nothing but contents, in ``text``, the rendering of prompt and completion.
+
+    Raises:
+        RowRejected: ``template_error``, or ``template_alters_text`` where the rendering holds a content neither as
+            it is nor trimmed.
+    """
     contents = [m.get("content") or "" for m in completion]
     marks = sentinels(len(contents), text)
     stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, marks, strict=True)]

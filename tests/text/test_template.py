@@ -7,7 +7,8 @@ import pytest
 
 from asr_data.errors import RowRejected
 from asr_data.response import response_text
-from asr_data.text.template import Rendered, render_messages, render_strings
+from asr_data.text.rendering import render_messages
+from asr_data.text.template import Rendered, render_strings
 from asr_data.text.tokenizer import Tokenizer
 
 PROMPT = [{"role": "user", "content": "How much is 2 + 2?"}]
