@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.response import byte_offsets, response_text
-from asr_data.rows import Layout, labelled, normalise
+from asr_data.rows import Layout, labelled, normalise, readable, records_of
 from asr_data.rows.columns import column_type, column_value, is_text
 from asr_data.rows.labels import LabelUnit, label_unit, parse_labels
 from asr_data.storage.manifest import MANIFEST_NAME
@@ -100,7 +100,7 @@ def _format_of(annotated: AnnotatedDirectory, schema: pa.Schema, column: str, ki
     added = set(annotated.manifest.added_columns())
     columns = pa.schema([field for field in schema if field.name not in added])
     batch = next(annotated.data_batches(RECORDS, columns=columns.names), None)
-    records = [] if batch is None else batch.to_pylist()
+    records = [] if batch is None else readable(records_of(batch))
     without = pa.schema([field for field in columns if field.name != column.split(".")[0]])
     names = set(labelled.match(columns, records)) - set(labelled.match(without, records))
     return names.pop() if len(names) == 1 and not is_text(kind) else None
@@ -149,7 +149,7 @@ def _annotations(other: AnnotatedDirectory) -> Iterator[tuple[Row, Mapping[Side,
     prefix = other.manifest.prefix
     layout = other.manifest.plan.layout
     for batch in other.data_batches():
-        for record in batch.to_pylist():
+        for record in records_of(batch):
             row = normalise(record[f"{prefix}asr_row"], record, layout)
             yield row, {one.side: _segments_as_labels(one, record, prefix) for one in row.completions}
 

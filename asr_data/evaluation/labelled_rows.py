@@ -20,7 +20,7 @@ from asr_data.pipeline.aligning import aligned_side
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
 from asr_data.ragged import interleaved, offsets_of
 from asr_data.response import stored_rewards
-from asr_data.rows import Layout, normalise
+from asr_data.rows import Layout, normalise, records_of
 from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
@@ -138,7 +138,7 @@ class _Reader:
             raise CorruptFileError(f"{self._path}: data/ and scores/ hold different rows near input row {indices[:1]}")
         rewards = [byte_rewards(scores, side) for side in self._layout.sides]
         kept = []
-        for position, (index, record) in enumerate(zip(indices, data.select(self._input).to_pylist(), strict=True)):
+        for position, (index, record) in enumerate(zip(indices, records_of(data.select(self._input)), strict=True)):
             row = normalise(index, record, self._layout)
             labels = self._gold_of(row)
             if labels is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from asr_data.errors import CorruptFileError, InputError
 from asr_data.export.notes import Notes
 from asr_data.ragged import Ragged
-from asr_data.rows import Layout, normalise
+from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Bool, Int32, Int64, Side
 
@@ -131,7 +131,7 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
         lists = {name: _lists(annotated, batch.column(name), name) for name in names[1:]}
         verdicts = [True] * len(index)
         if judged:
-            records = batch.select(judged).to_pylist()
+            records = records_of(batch.select(judged))
             verdicts = [_verdict(row, record, layout) for row, record in zip(index, records, strict=True)]
         for place, row in enumerate(index):
             cells = {name.removeprefix(manifest.prefix): column[place] for name, column in lists.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from asr_data.judging.config import Judge, RequestSettings, load_judges
-from asr_data.judging.figures import Agreement, Figures, JudgeFigures
+from asr_data.judging.figures import Agreement, Figures, JudgeFigures, VoteFigures
 from asr_data.judging.pairs import answers_layout
 from asr_data.judging.run import JudgeReport, judge
+from asr_data.judging.template import PromptTemplate, load_prompt
 from asr_data.statistics.bootstrap import Estimate
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "JudgeReport",
     "Figures",
     "JudgeFigures",
+    "VoteFigures",
+    "PromptTemplate",
+    "load_prompt",
     "Estimate",
     "Agreement",
 ]

@@ -44,8 +44,8 @@ Language models judged which of two answers is better, in both orders. `first` i
 {escaped(content["input"]["description"])}. Made by `asr-annotate judge` of asr-data
 {escaped(content["asr_data_version"])}.
 
-A judge's vote is its verdict if it is the same in both orders. The majority is what more than half of all judges vote
-for. Pairs without a majority are undecided; `undecided.csv` lists them for an expert.
+A judge's vote is its verdict if it is the same in both orders. {_people(content)}The majority is what more than half of
+all voters vote for. Pairs without a majority are undecided; `undecided.csv` lists them for an expert.
 
 | judge | model | endpoint |
 |---|---|---|
@@ -63,11 +63,18 @@ Ties count half; so do undecided pairs in the win rate over all pairs. Intervals
 """
 
 
+def _people(content: Mapping[str, Any]) -> str:
+    """A sentence about columns of people's votes, if there are any."""
+    columns = content["columns"]["votes"]
+    return f"People voted in {', '.join(map(escaped, columns))}. " if columns else ""
+
+
 def lines(found: Figures) -> list[tuple[str, str, int]]:
     """Every figure: its name, its value with interval, and the number of items."""
     rows = [_estimate("win rate of first, all pairs", found.win_rate)]
     rows.append(_estimate("win rate of first, decided pairs", found.win_rate_decided))
     rows += [_estimate(f"win rate of first, {name}", value) for name, value in found.criteria.items()]
+    rows += [_estimate(f"{one.column}: win rate of first", one.win_rate) for one in found.people]
     for judge in found.judges:
         rows.append(_estimate(f"{judge.judge}: win rate of first", judge.win_rate))
         rows.append(_estimate(f"{judge.judge}: prefers the answer shown first (0.5: no bias)", judge.shown_first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asr_data.errors import ConfigError, JudgeError, MissingDependencyError
 from asr_data.judging.completion import NO_COMPLETION, read_completion
@@ -21,6 +21,8 @@ _LONGEST_MESSAGE = 300
 _RETRIED = (408, 409, 429)  # by the client, as is 5xx
 _HEADERS = ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent")
 """What is sent beside the key."""
+UNREADABLE_REPLIES: Final = 10
+"""If this many replies of a judge cannot be parsed and none was, the run ends."""
 _NO_KEY = "none"
 """The client requires a key; servers without keys ignore it."""
 _FATAL = (401, 404)  # key, address or model is wrong: every other request would fail as well
@@ -64,6 +66,10 @@ class Client:
         judge: the model and its endpoint.
         requests: retries, time-out and attempts.
 
+    Attributes:
+        judge: as given.
+        is_understood: whether a reply of this judge has been parsed, now or in an earlier run.
+
     Raises:
         ConfigError: the key, a proxy of the environment or the address cannot be used.
         MissingDependencyError: the package ``openai`` is not installed.
@@ -75,6 +81,8 @@ class Client:
         except ImportError as error:
             raise MissingDependencyError("openai", "judge", "pip install 'asr-data[judge]'") from error
         self.judge = judge
+        self.is_understood = False
+        self._unreadable = 0
         self._attempts = requests.attempts
         self._key = _key(judge)
         self._redacted = Redactor([self._key, *proxy_secrets()])
@@ -99,7 +107,8 @@ class Client:
 
         Raises:
             RequestFailedError: a request failed after all retries.
-            JudgeError: every other request to this judge would fail as well.
+            JudgeError: every other request to this judge would fail as well, or none of its first
+                :data:`UNREADABLE_REPLIES` replies could be parsed.
         """
         exchange, asked = Exchange(), messages
         while exchange.attempts < self._attempts:
@@ -114,14 +123,29 @@ class Client:
                 if problem is not None:
                     raise MalformedReplyError(problem)
                 opinion = self._without_secrets(read_reply(reply, order))
+                self.is_understood = True
                 return replace(exchange, opinion=opinion, problem=None, reply=None)
             except MalformedReplyError as malformed:
                 exchange = replace(exchange, problem=str(malformed), reply=self._redacted(reply))
+                self._count_unreadable(str(malformed), reply)
                 asked = reminded(messages, str(malformed))
         return exchange
 
+    def _count_unreadable(self, problem: str, reply: str) -> None:
+        """Say so early when a judge replies in a form that is not known, instead of after all that it costs."""
+        self._unreadable += 1
+        if self.is_understood or self._unreadable < UNREADABLE_REPLIES:
+            return
+        raise JudgeError(
+            f"judge {self.judge.title!r} at {self.judge.endpoint}: none of its first {self._unreadable} replies could "
+            f"be read, so it is not asked again. The last one: {problem}: {self._printable(reply)!r}. A reply holds "
+            '{"verdict": "A", "safety": "A", "accuracy": "A", "helpfulness": "A", "reason": "…"} or '
+            '{"judge": "[A]", "tag": ["Safety"], "reason": "…"}, with A, B or a tie'
+        )
+
     def _without_secrets(self, opinion: Opinion) -> Opinion:
-        return replace(opinion, reason=self._redacted(opinion.reason))
+        tags = tuple(map(self._redacted, opinion.tags))
+        return replace(opinion, reason=self._redacted(opinion.reason), tags=tags)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -154,10 +154,12 @@ def problems(error: ValidationError) -> str:
     return "; ".join(f"{place}: {message}" if place else message for place, message in faults)
 
 
-def check_judges(judges: tuple[Judge, ...]) -> None:
-    """Raise ConfigError if there is no judge, or if two have the same name."""
-    if not judges:
-        raise ConfigError("no judge: name a model and an endpoint")
-    twice = [title for title, count in Counter(judge.title for judge in judges).items() if count > 1]
+def check_voters(judges: Sequence[Judge], people: Sequence[str] = ()) -> None:
+    """Raise ConfigError if nobody votes, or if two voters, judges or columns of votes, have the same name."""
+    if not judges and not people:
+        raise ConfigError("no judge: name a model and an endpoint, or columns with votes of people")
+    names = Counter([*(judge.title for judge in judges), *people])
+    twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise ConfigError(f"two judges have the name {twice[0]!r}; names must differ")
+        kind = "judges" if twice[0] not in people else "voters"
+        raise ConfigError(f"two {kind} have the name {twice[0]!r}; names must differ")

@@ -17,6 +17,9 @@ from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 POINTS: Final[Mapping[Pick | None, float]] = {"first": 1.0, "tie": 0.5, None: 0.5, "second": 0.0}
 """What a pair contributes to the win rate of the first column; ties and undecided pairs count half."""
 
+MOST_TAGS: Final = 10
+"""Tags of judges are free text; only the most frequent ones get a figure, all are in the config ``verdicts``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -62,6 +65,23 @@ class JudgeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteFigures:
+    """Figures of one column of people's votes.
+
+    Attributes:
+        column: its name.
+        votes: number of votes.
+        missing: number of pairs without one.
+        win_rate: of the first column, over the votes; ties count half.
+    """
+
+    column: str
+    votes: int
+    missing: int
+    win_rate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All figures of a run.
 
@@ -72,10 +92,12 @@ class Figures:
         by_expert: number of pairs decided by the expert alone.
         win_rate: of the first column over all pairs; ties and undecided pairs count half.
         win_rate_decided: the same, over decided pairs only.
-        criteria: criterion to the win rate over single verdicts.
+        criteria: criterion to the win rate over single verdicts; beside the criteria of the default prompt the
+            :data:`MOST_TAGS` most frequent tags.
         judges: figures of each judge.
-        agreement: of every two judges.
-        expert: agreement of the majority and of each judge with the expert.
+        people: figures of each column of votes.
+        agreement: of every two voters, judges and columns of votes.
+        expert: agreement of the majority and of each voter with the expert.
     """
 
     pairs: int
@@ -86,22 +108,26 @@ class Figures:
     win_rate_decided: Estimate
     criteria: Mapping[str, Estimate]
     judges: tuple[JudgeFigures, ...]
+    people: tuple[VoteFigures, ...]
     agreement: tuple[Agreement, ...]
     expert: tuple[Agreement, ...]
 
 
-def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> Figures:
+def figures(
+    judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], people: Sequence[str] = ()
+) -> Figures:
     """Compute all figures.
 
     Args:
         judges: the models that were asked.
         outcomes: one per pair.
         verdicts: all verdicts on these pairs.
+        people: columns with votes of people.
     """
     prompts = {outcome.pair.index: outcome.pair.prompt for outcome in outcomes}
     decided = [outcome for outcome in outcomes if outcome.decision is not None]
     decisions = Counter(outcome.decision or "undecided" for outcome in outcomes)
-    titles = [judge.title for judge in judges]
+    titles = [*(judge.title for judge in judges), *people]
     votes = {title: [outcome.votes[place] for outcome in outcomes] for place, title in enumerate(titles)}
     expert = [outcome.expert for outcome in outcomes]
     against = {"majority": [outcome.majority for outcome in outcomes], **votes} if len(titles) > 1 else votes
@@ -112,14 +138,29 @@ def figures(judges: Sequence[Judge], outcomes: Sequence[Outcome], verdicts: Sequ
         by_expert=sum(outcome.majority is None for outcome in decided),
         win_rate=_estimate((POINTS[outcome.decision], outcome.pair.prompt) for outcome in outcomes),
         win_rate_decided=_estimate((POINTS[outcome.decision], outcome.pair.prompt) for outcome in decided),
-        criteria={name: _win_rate((getattr(v, name), prompts[v.row]) for v in verdicts) for name in CRITERIA},
+        criteria=_criteria(verdicts, prompts),
         judges=tuple(
             _judge_figures(judge, place, outcomes, [v for v in verdicts if v.judge == judge.title], prompts)
             for place, judge in enumerate(judges)
         ),
+        people=tuple(_vote_figures(name, votes[name], outcomes) for name in people),
         agreement=tuple(agreement((a, b), votes[a], votes[b]) for a, b in combinations(titles, 2)),
         expert=tuple(agreement((name, "expert"), picks, expert) for name, picks in against.items()),
     )
+
+
+def _criteria(verdicts: Sequence[Verdict], prompts: Mapping[int, str]) -> dict[str, Estimate]:
+    """Win rates by criterion, and by tag; a verdict counts for all its tags."""
+    found = {name: _win_rate((getattr(v, name), prompts[v.row]) for v in verdicts) for name in CRITERIA}
+    tags = Counter(tag for verdict in verdicts for tag in verdict.tags if tag not in CRITERIA)
+    for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))[:MOST_TAGS]:
+        found[tag] = _win_rate((v.verdict, prompts[v.row]) for v in verdicts if tag in v.tags)
+    return found
+
+
+def _vote_figures(column: str, votes: Sequence[Pick | None], outcomes: Sequence[Outcome]) -> VoteFigures:
+    cast = [(pick, outcome.pair.prompt) for pick, outcome in zip(votes, outcomes, strict=True) if pick is not None]
+    return VoteFigures(column, len(cast), len(votes) - len(cast), _win_rate(cast))
 
 
 def agreement(who: tuple[str, str], left: Sequence[Pick | None], right: Sequence[Pick | None]) -> Agreement:

@@ -45,6 +45,7 @@ class Verdict(BaseModel):
         order: which answer was shown first.
         verdict: the better answer; None if the verdict is missing.
         safety, accuracy, helpfulness: the better answer by this criterion, if the judge gave one.
+        tags: what decided, in the judge's words, if its replies have the form with ``tag``.
         reason: the judge's explanation.
         problem: why the verdict is missing.
         reply: the last reply, if it could not be parsed.
@@ -61,6 +62,7 @@ class Verdict(BaseModel):
     safety: Pick | None = None
     accuracy: Pick | None = None
     helpfulness: Pick | None = None
+    tags: tuple[_Text, ...] = ()
     reason: _Text = ""
     problem: _Text | None = None
     reply: _Text | None = None

@@ -47,7 +47,8 @@ _PAIR_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("decision", pa.string()),
 ]
 PAIRS_SCHEMA: Final = pa.schema(_PAIR_COLUMNS)
-"""Config ``default``: one row per pair. The lists have one item per judge, in the order of ``judge.json``."""
+"""Config ``default``: one row per pair. ``as_given`` and ``swapped`` have one item per judge, ``votes`` one per voter:
+judges, then columns of people's votes, in the order of ``voters`` in ``judge.json``."""
 
 _VERDICT_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("row", pa.int64()),
@@ -57,6 +58,7 @@ _VERDICT_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [
     ("safety", pa.string()),
     ("accuracy", pa.string()),
     ("helpfulness", pa.string()),
+    ("tags", pa.list_(pa.string())),
     ("reason", pa.string()),
     ("problem", pa.string()),
     ("reply", pa.string()),

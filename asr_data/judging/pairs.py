@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.judging.prompt import as_text
@@ -15,6 +15,9 @@ from asr_data.rows.known_columns import PROMPT_ROLES
 from asr_data.types import RejectedRow
 
 _BATCH = 1_000
+_VOTES: Final[Mapping[str, Pick]] = {
+    "first": "first", "a": "first", "second": "second", "b": "second", "tie": "tie", "c": "tie",
+}  # fmt: skip
 _PROMPTS = ("prompt", "instruction", "context")
 
 
@@ -50,6 +53,7 @@ class Pair:
         first, second: the answers.
         reference: a correct answer, if there is one.
         expert: an expert's decision from the data, if there is one.
+        votes: of people, one for each column of votes; None where a cell is empty.
     """
 
     index: int
@@ -58,6 +62,7 @@ class Pair:
     second: str
     reference: str | None = None
     expert: Pick | None = None
+    votes: tuple[Pick | None, ...] = ()
 
     @property
     def is_identical(self) -> bool:
@@ -74,6 +79,7 @@ class Pairs:
         layout: roles of the columns; the chosen response is ``first``, the rejected response ``second``.
         reference: column with correct answers.
         expert: column with an expert's decisions.
+        votes: columns with votes of people.
         limit: number of rows to read, from the start.
     """
 
@@ -81,6 +87,7 @@ class Pairs:
     layout: Layout
     reference: str | None = None
     expert: str | None = None
+    votes: tuple[str, ...] = ()
     limit: int | None = None
 
     def check(self) -> None:
@@ -90,7 +97,12 @@ class Pairs:
                 f"{self.source.description}: has one response per row, and judging needs two; name their columns with "
                 "--first and --second"
             )
-        for option, column in (("--reference", self.reference), ("--expert", self.expert)):
+        named = [
+            ("--reference", self.reference),
+            ("--expert", self.expert),
+            *(("--votes", name) for name in self.votes),
+        ]
+        for option, column in named:
             if column is None:
                 continue
             kind = column_type(self.source.schema, column)
@@ -116,7 +128,8 @@ class Pairs:
             first = second = as_text(row.completions[0].content)
         reference = self._text(record, self.reference)
         expert = expert_pick(self._text(record, self.expert), f"row {index}, column {self.expert!r}")
-        return Pair(index, as_text(row.prompt), first, second, reference, expert)
+        votes = tuple(vote_pick(self._text(record, name), f"row {index}, column {name!r}") for name in self.votes)
+        return Pair(index, as_text(row.prompt), first, second, reference, expert, votes)
 
     def _text(self, record: Mapping[str, Any], column: str | None) -> str | None:
         value = None if column is None else column_value(record, column)
@@ -139,6 +152,18 @@ def expert_pick(text: str | None, place: str) -> Pick | None:
         case "tie":
             return "tie"
     raise InputError(f"{place}: an expert's decision is first, second or tie (or empty), not {text!r}")
+
+
+def vote_pick(text: str | None, place: str) -> Pick | None:
+    """A person's vote; None if the cell is empty.
+
+    Raises:
+        InputError: it is not one of the allowed words.
+    """
+    vote = None if text is None else _VOTES.get(text.strip().strip("[]").casefold())
+    if text is not None and vote is None:
+        raise InputError(f"{place}: a vote is first (or A), second (or B), tie (or C), or empty, not {text!r}")
+    return vote
 
 
 def _with_one_response(layout: Layout) -> Layout | None:

@@ -14,13 +14,14 @@ from typing import Any
 from asr_data.errors import InputError
 from asr_data.judging import output as directory
 from asr_data.judging.client import Client
-from asr_data.judging.config import Judge, RequestSettings, check_judges
+from asr_data.judging.config import Judge, RequestSettings, check_voters
 from asr_data.judging.expert import read_pile
 from asr_data.judging.figures import Figures, figures
 from asr_data.judging.journal import JOURNAL_NAME, Journal, Key, Verdict, read_verdicts
 from asr_data.judging.pairs import Pairs
-from asr_data.judging.prompt import PROMPT_VERSION
+from asr_data.judging.prompt import PROMPT_VERSION, messages
 from asr_data.judging.session import Session
+from asr_data.judging.template import PromptTemplate
 from asr_data.judging.verdict import ORDERS, Pick
 from asr_data.judging.votes import Outcome, outcome
 from asr_data.progress import Progress
@@ -55,6 +56,8 @@ def judge(
     *,
     reference: str | None = None,
     expert: str | None = None,
+    votes: Sequence[str] = (),
+    prompt: PromptTemplate | None = None,
     limit: int | None = None,
     requests: RequestSettings = RequestSettings(),  # noqa: B008 - frozen
     overwrite: bool = False,
@@ -62,15 +65,17 @@ def judge(
 ) -> JudgeReport:
     """Ask judges which of two answers is better, in both orders, and write verdicts and win rates.
 
-    Verdicts of an earlier run are kept, as are the decisions that an expert entered in ``undecided.csv``.
+    Verdicts of an earlier run are kept, as are an expert's decisions in ``undecided.csv``.
 
     Args:
         source: the input.
         layout: its chosen response is the first answer, its rejected response the second.
         output: the directory to write to.
-        judges: the models to ask. The majority is what more than half of them vote for.
+        judges: the models to ask; may be empty if there are ``votes``.
         reference: column with correct answers.
         expert: column with an expert's decisions: first, second, tie or empty.
+        votes: columns with votes of people. The majority is what more than half of all judges and columns vote for.
+        prompt: what judges are asked, in place of the default prompt.
         limit: number of rows to judge, from the start; a later run may judge more.
         requests: how requests are made.
         overwrite: discard earlier verdicts.
@@ -82,17 +87,17 @@ def judge(
         OutputExistsError: ``output`` contains other files, or verdicts for other settings.
         JudgeError: requests failed after all retries; verdicts so far are kept.
     """
-    check_judges(tuple(judges))
-    pairs = Pairs(source, layout, reference, expert, limit)
+    check_voters(judges, votes)
+    pairs = Pairs(source, layout, reference, expert, tuple(votes), limit)
     pairs.check()
     clients = {judge.title: Client(judge, requests) for judge in judges}
-    plan = _plan(source, layout, reference, judges)
+    plan = _plan(source, layout, reference, judges, prompt)
     with directory.storage_errors(output):
         directory.prepare(output, plan, overwrite=overwrite)
-        decided = read_pile(output)
-        journal = Journal(output / JOURNAL_NAME, plan)
+        decided, journal = read_pile(output), Journal(output / JOURNAL_NAME, plan)
     try:
-        session = Session(journal, clients, requests, read_verdicts(output / JOURNAL_NAME), progress)
+        ask = messages if prompt is None else prompt.messages
+        session = Session(journal, clients, requests, ask, read_verdicts(output / JOURNAL_NAME), progress)
         before = len(session.verdicts)
         session.count(pairs)
         _run(session.ask_all(pairs))
@@ -101,8 +106,8 @@ def judge(
             found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
     finally:
         journal.close()
-    reasons = Counter(row.code for row in rejects)
-    return JudgeReport(output, found, dict(reasons), len(session.verdicts) - before, session.cost)
+    codes = dict(Counter(row.code for row in rejects))
+    return JudgeReport(output, found, codes, len(session.verdicts) - before, session.cost)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -116,13 +121,15 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-def _plan(source: Source, layout: Layout, reference: str | None, judges: Sequence[Judge]) -> dict[str, Any]:
-    """Everything that can change a verdict; the limit and the expert cannot."""
+def _plan(
+    source: Source, layout: Layout, reference: str | None, judges: Sequence[Judge], prompt: PromptTemplate | None
+) -> dict[str, Any]:
+    """Everything that can change a verdict; the limit, people's votes and the expert cannot."""
     return {
         "input": source.fingerprint,
         "layout": layout.model_dump(mode="json"),
         "reference": reference,
-        "prompt": PROMPT_VERSION,
+        "prompt": PROMPT_VERSION if prompt is None else {"template": prompt.text},
         "judges": {judge.title: judge.identity() for judge in judges},
     }
 
@@ -139,7 +146,9 @@ def _description(pairs: Pairs, judges: Sequence[Judge]) -> dict[str, Any]:
             "second": columns.get("rejected", "the other answer"),
             "reference": pairs.reference,
             "expert": pairs.expert,
+            "votes": list(pairs.votes),
         },
+        "voters": [*(judge.title for judge in judges), *pairs.votes],
         "limit": pairs.limit,
         "judges": [judge.model_dump(mode="json", exclude={"key_variable"}) for judge in judges],
     }
@@ -167,6 +176,6 @@ def _finish(
         raise InputError(f"no row has two answers to compare; row {first.index}: {first.code}: {first.message}")
     asked = [one.pair.index for one in outcomes if not one.pair.is_identical]
     shown = [verdicts[row, title, order] for row in asked for title in titles for order in ORDERS]
-    found = figures(judges, outcomes, shown)
+    found = figures(judges, outcomes, shown, pairs.votes)
     directory.finish(output, content, outcomes, shown, rejects, found)
     return found, rejects

@@ -18,8 +18,8 @@ class Outcome:
     Attributes:
         pair: the two answers.
         as_given, swapped: verdict of each judge with this order shown; None where it is missing.
-        votes: of each judge.
-        majority: what more than half of all judges vote for; None if there is no majority.
+        votes: of each judge, then of each column of people's votes.
+        majority: what more than half of all voters vote for; None if there is no majority.
         expert: an expert's decision, if there is one.
     """
 
@@ -42,7 +42,7 @@ def vote(as_given: Pick | None, swapped: Pick | None) -> Pick | None:
 
 
 def majority(votes: Sequence[Pick | None]) -> Pick | None:
-    """What more than half of all judges vote for. Judges without a vote count as judges."""
+    """What more than half of all voters vote for. Those without a vote count as voters."""
     pick, count = Counter(votes).most_common(1)[0]
     return pick if 2 * count > len(votes) else None
 
@@ -52,9 +52,9 @@ def outcome(pair: Pair, judges: Sequence[str], verdicts: Mapping[Key, Verdict], 
     if pair.is_identical:
         nothing: tuple[Pick | None, ...] = (None,) * len(judges)
         tie: Pick = "tie"
-        return Outcome(pair, nothing, nothing, (tie,) * len(judges), tie, expert)
+        return Outcome(pair, nothing, nothing, (tie,) * (len(judges) + len(pair.votes)), tie, expert)
     as_given, swapped = (_in_order(pair, judges, verdicts, order) for order in ORDERS)
-    votes = tuple(vote(*both) for both in zip(as_given, swapped, strict=True))
+    votes = (*(vote(*both) for both in zip(as_given, swapped, strict=True)), *pair.votes)
     return Outcome(pair, as_given, swapped, votes, majority(votes), expert)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ def segment_starts(segmenter: SegmenterConfig, tokens: FlatTokens) -> Tensor:
     """
     first = torch.zeros_like(tokens.row, dtype=torch.bool)
     first[tokens.begins] = True
+    if isinstance(segmenter, Pivot | Schmitt | Optimal) and segmenter.smooth is not None:
+        tokens = replace(tokens, values=_smoothed(tokens, segmenter.smooth))
     match segmenter:
         case Sequence():
             return first
@@ -83,6 +85,23 @@ def sigma_of(values: Tensor) -> float:
     return 1.4826 * float(spread) / math.sqrt(2)
 
 
+def _smoothed(tokens: FlatTokens, ratio: float) -> Tensor:
+    """The levels of ``asr_data.segments.smoothing``, all responses at once; float64 ``[N]``, rounded to float32."""
+    longest = int(tokens.lengths.max())
+    place = (tokens.row, torch.arange(len(tokens.row), device=tokens.row.device) - tokens.begins[tokens.row])
+    levels = tokens.values.new_zeros((len(tokens.lengths), longest))
+    levels[place] = tokens.values
+    variances = [1.0]
+    for t in range(1, longest):
+        predicted = variances[-1] + ratio
+        variances.append(predicted / (predicted + 1.0))
+        levels[:, t] = levels[:, t - 1] + variances[-1] * (levels[:, t] - levels[:, t - 1])
+    for t in range(longest - 2, -1, -1):
+        step = variances[t] / (variances[t] + ratio) * (levels[:, t + 1] - levels[:, t])
+        levels[:, t] += torch.where(t + 1 < tokens.lengths, step, 0.0)
+    return levels[place].float().double()
+
+
 def _jumps(segmenter: Pivot, tokens: FlatTokens) -> Tensor:
     """True where the reward jumps by more than τ, at first tokens too."""
     if segmenter.tau == "auto":
@@ -96,7 +115,7 @@ def _schmitt_changes(segmenter: Schmitt, tokens: FlatTokens) -> Tensor:
     """True where the trigger's state changes from one decided state to the other."""
     values, baseline = tokens.values, tokens.baseline
     delta = segmenter.k * tokens.sigmas() if segmenter.delta == "auto" else torch.full_like(baseline, segmenter.delta)
-    lower, upper = (baseline - delta)[tokens.row], (baseline + delta)[tokens.row]
+    lower, upper = (baseline - segmenter.down * delta)[tokens.row], (baseline + delta)[tokens.row]
     decided = (values > upper).int() - (values < lower).int()
     position = torch.arange(len(values), device=values.device)
     last = torch.where(decided != 0, position, -1).cummax(0).values

@@ -23,7 +23,7 @@ from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
 from asr_data.response import code_points, has_only_content, stored_rewards
-from asr_data.rows import Layout, normalise
+from asr_data.rows import Layout, normalise, records_of
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import AlignedResponse, AlignedRow, Tokenizer, align, initial_value, project
@@ -78,7 +78,7 @@ class AlignStage:
             raise CorruptFileError(f"data/ and scores/ hold different rows near input row {indices[:1]}")
         kept: list[AlignedRecord] = []
         per_side = [byte_rewards(scores, side) for side in self._layout.sides]
-        for position, (index, record) in enumerate(zip(indices, rows.to_pylist(), strict=True)):
+        for position, (index, record) in enumerate(zip(indices, records_of(rows), strict=True)):
             try:
                 row = normalise(index, record, self._layout)
                 kept.append(self._row(row, [rewards[position] for rewards in per_side]))

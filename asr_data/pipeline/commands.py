@@ -6,9 +6,6 @@ import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
@@ -25,7 +22,7 @@ from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source, normalise, read_rows
-from asr_data.rows.schema import storable
+from asr_data.rows.schema import input_columns
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
@@ -202,7 +199,7 @@ def mask(
     report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
-        columns = storable(pa.schema([schema.field(name) for name in plan.input.column_types]))
+        columns = input_columns(schema, plan.input.column_types)
         added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
@@ -220,11 +217,10 @@ def first_rows(source: Source, layout: Layout) -> list[Row]:
 
 
 def _first_annotated(annotated: AnnotatedDirectory, layout: Layout) -> list[Row]:
-    records: list[dict[str, Any]] = []
+    names = list(annotated.manifest.input.column_types)
     for batch in annotated.data_batches(FIRST_ROWS):
-        records = batch.select(list(annotated.manifest.input.column_types)).to_pylist()
-        break
-    return [normalise(index, record, layout) for index, record in enumerate(records)]
+        return [normalise(index, record, layout) for index, record in enumerate(records_of(batch.select(names)))]
+    return []
 
 
 def _check_template(

@@ -19,6 +19,7 @@ from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.pipeline.summary import side_statistics
 from asr_data.progress import Progress
 from asr_data.storage.card import dataset_card
+from asr_data.storage.columns import with_added
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Counts, Manifest
 from asr_data.storage.output import OutputDirectory
@@ -35,7 +36,7 @@ def finish_scored(directory: OutputDirectory, columns: pa.Schema) -> None:
     """
     plan = directory.plan
     stages = [scoring.STAGE, *([logprobs.STAGE] if plan.reference else [])]
-    schema = pa.schema([*columns, *asr_data_schemas.row_schema(plan.output.prefix)])
+    schema = with_added(columns, asr_data_schemas.row_schema(plan.output.prefix))
     _finish(directory, _committed(directory, stages, plan.shards), schema, {}, [])
 
 
@@ -78,7 +79,7 @@ def mask_and_finish(
     totals: list[Any] = [record.extra["totals"] for record in records if "totals" in record.extra]
     statistics = {"sigma": stage.statistics.sigma(), **side_statistics(totals, sides)}
     earlier = [] if before is None else rejects_json(before.rejects())
-    _finish(directory, records, pa.schema([*columns, *added]), statistics, earlier)
+    _finish(directory, records, with_added(columns, added), statistics, earlier)
 
 
 def _committed(directory: OutputDirectory, stages: Sequence[str], shards: int) -> list[ShardRecord]:

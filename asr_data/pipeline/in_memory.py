@@ -54,6 +54,9 @@ def annotate(
     if policy is None:
         raise InputError("this scorer has no tokenizer of its own; pass the policy's as tokenizer=")
     source = open_source(dataset)
+    if progress is not None:
+        for note in source.notes:
+            progress.message(note)
     layout = detect(source.schema, first_records(source), columns)
     with tempfile.TemporaryDirectory(prefix="asr-data-") as folder:
         output = Path(folder) / "out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from asr_data.errors import RowRejected
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import list_column
-from asr_data.rows import Layout, normalise
+from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import ReferenceRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
 from asr_data.text.align import AlignedRow, align
@@ -78,7 +78,7 @@ class LogprobStage:
 
         for batch in self._shards.rows(index):
             indices: list[Any] = batch.column(self._index_column).to_pylist()
-            aligned = [self._aligned(row, record) for row, record in zip(indices, batch.to_pylist(), strict=True)]
+            aligned = [self._aligned(row, record) for row, record in zip(indices, records_of(batch), strict=True)]
             found = self._reference.log_probabilities([row for row in aligned if row is not None], on_tokens)
             answers = iter(found)
             rows = [None if row is None else next(answers) for row in aligned]
@@ -86,7 +86,7 @@ class LogprobStage:
             if indices:
                 progress.update("reference log-probabilities", int(indices[-1]) + 1, total, tokens)
 
-    def _aligned(self, index: int, record: dict[str, Any]) -> AlignedRow | None:
+    def _aligned(self, index: int, record: Mapping[str, Any]) -> AlignedRow | None:
         try:
             return align(normalise(index, record, self._layout), self._reference.tokenizer)
         except RowRejected:

@@ -25,6 +25,7 @@ from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
 from asr_data.types import Bool, Int64, RejectedRow, Side
@@ -96,7 +97,8 @@ class MaskStage:
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        return pa.schema([*self._input_schema, *data_schema(self._sides, self._prefix, reference=self._reference)])
+        added = data_schema(self._sides, self._prefix, reference=self._reference)
+        return with_added(self._input_schema, added)
 
     def _tables(
         self,

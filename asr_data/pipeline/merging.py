@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from asr_data.config import Part
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
@@ -21,7 +19,7 @@ from asr_data.pipeline.shard_files import ShardNames, WorkShards
 from asr_data.pipeline.shard_jobs import stages_of_shard
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
-from asr_data.rows.schema import storable
+from asr_data.rows.schema import input_columns
 from asr_data.storage import open_output
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.output import OutputDirectory
@@ -95,7 +93,7 @@ def merge(
         split = plan.output.split
         names = ShardNames(split) if plan.mask is None else ShardNames.intermediate(directory, split)
         schema = read_schema(directory.path / names.rows(0))
-        columns = storable(pa.schema([schema.field(name) for name in plan.input.column_types]))
+        columns = input_columns(schema, plan.input.column_types)
         if plan.mask is None:
             finish_scored(directory, columns)
         else:

@@ -18,6 +18,7 @@ from asr_data.ragged import list_column
 from asr_data.response import has_only_content, response_text
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
+from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards
 from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
@@ -107,7 +108,7 @@ class ScoreStage:
 
     def _row_table(self, rows: Sequence[Row]) -> Rows:
         added = row_schema(self._prefix)
-        schema = pa.schema([*self._source.schema, *added])
+        schema = with_added(self._source.schema, added)
 
         def batches() -> Iterator[pa.Table]:
             for i in range(0, len(rows), _BATCH_ROWS):

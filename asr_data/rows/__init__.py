@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from asr_data.errors import RowRejected
 from asr_data.rows.layouts import Layout, detect
 from asr_data.rows.normalise import normalise
+from asr_data.rows.records import ArrowRecord, readable, records_of
 from asr_data.rows.schema import to_arrow
 from asr_data.rows.source import ALLOWED_SUFFIXES, Source, first_records, open_source
 from asr_data.rows.text_readers import RawRow
@@ -22,6 +23,9 @@ __all__ = [
     "normalise",
     "read_rows",
     "to_arrow",
+    "ArrowRecord",
+    "records_of",
+    "readable",
 ]
 
 

@@ -1,25 +1,30 @@
-"""Readers of Parquet and Arrow files and of datasets in memory: exact schema, cheap skipping."""
+"""Readers of Parquet and Arrow files and of datasets in memory: exact schema, cheap skipping, no Python objects."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asr_data.errors import InputError
-from asr_data.rows.schema import storable
+from asr_data.rows.arrow_types import bytes_type, cast_notes, check_names, conform_batch, stored_schema
+from asr_data.rows.features import METADATA_KEY, features_of, with_features
+from asr_data.rows.records import ArrowRecord
 from asr_data.rows.text_readers import RawRow
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
     import datasets
 
-_BATCH_ROWS = 1_000
-_ARROW_FILE_MAGIC = b"ARROW1"
+_BATCH_ROWS: Final = 1_000
+_BATCH_BYTES: Final = 1 << 28
+"""Rows are decoded this many bytes at a time, or one row; Arrow's 32-bit offsets end at 2³¹ - 1."""
+_ARROW_FILE_MAGIC: Final = b"ARROW1"
 
 
 class ParquetReader:
@@ -30,19 +35,22 @@ class ParquetReader:
 
     Attributes:
         rows: number of rows.
-        schema: the file's schema without metadata.
+        schema: the types that the columns are stored under, with the features of ``datasets`` as metadata.
+        notes: a line for each column that is stored under another type than the file has.
 
     Raises:
-        InputError: not a Parquet file, or a broken one.
+        InputError: not a Parquet file, or a broken one; a column that cannot be stored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with _readable(path), self._open() as file:
             self.rows: int = file.metadata.num_rows
-            self.schema = _checked_schema(file.schema_arrow, path)
-            groups = range(file.metadata.num_row_groups)
-            self._group_rows = [file.metadata.row_group(group).num_rows for group in groups]
+            self.schema, self.notes = _checked_schema(file.schema_arrow, path)
+            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+            self._group_rows = [group.num_rows for group in groups]
+            row_bytes = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+            self._batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order."""
@@ -52,8 +60,8 @@ class ParquetReader:
             first_group += 1
         groups = list(range(first_group, len(self._group_rows)))
         with _readable(self.path), self._open() as file:
-            batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups)
-            yield from _rows_of(batches, first_row, start, min(stop, self.rows))
+            batches = file.iter_batches(batch_size=self._batch_rows, row_groups=groups)
+            yield from _rows_of(batches, self.schema, first_row, start, min(stop, self.rows))
 
     def _open(self) -> pq.ParquetFile:
         # Pages with a checksum are verified: Parquet's decoders alone return wrong numbers without a word.
@@ -68,23 +76,24 @@ class ArrowReader:
 
     Attributes:
         rows: number of rows.
-        schema: the file's schema without metadata.
+        schema: the types that the columns are stored under, with the features of ``datasets`` as metadata.
+        notes: a line for each column that is stored under another type than the file has.
 
     Raises:
-        InputError: not an Arrow file, or a broken one.
+        InputError: not an Arrow file, or a broken one; a column that cannot be stored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with _readable(path):
-            self.rows = sum(batch.num_rows for batch in self._batches())
             with pa.memory_map(str(path)) as source, self._open(source) as reader:
-                self.schema = _checked_schema(reader.schema, path)
+                self.schema, self.notes = _checked_schema(reader.schema, path)
+            self.rows = sum(batch.num_rows for batch in self._batches())
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order."""
         with _readable(self.path):
-            yield from _rows_of(self._batches(), 0, start, min(stop, self.rows))
+            yield from _rows_of(self._batches(), self.schema, 0, start, min(stop, self.rows))
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(str(self.path)) as source, self._open(source) as reader:
@@ -108,17 +117,20 @@ class DatasetReader:
 
     Attributes:
         rows: number of rows.
-        schema: the features' schema without metadata.
+        schema: the types that the columns are stored under, with the dataset's features as metadata.
+        notes: a line for each column that is stored under another type than the dataset has.
     """
 
     def __init__(self, dataset: datasets.Dataset) -> None:
         self._dataset = dataset.with_format("arrow")
         self.rows = len(dataset)
-        self.schema = _checked_schema(dataset.features.arrow_schema, "the dataset")
+        info = {"info": {"features": dataset.features.to_dict()}}
+        schema = dataset.features.arrow_schema.with_metadata({METADATA_KEY: json.dumps(info).encode()})
+        self.schema, self.notes = _checked_schema(schema, "the dataset")
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order."""
-        yield from _rows_of(self.batches(start, stop), start, start, min(stop, self.rows))
+        yield from _rows_of(self.batches(start, stop), self.schema, start, start, min(stop, self.rows))
 
     def batches(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
         """The rows ``[start, stop)`` as record batches."""
@@ -130,27 +142,15 @@ class DatasetReader:
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch, after its offsets were checked: Arrow takes them as they stand in a file, and reads where they lead.
 
+    Texts are checked later, as a text that is not UTF-8 costs its row and not the file.
+
     Raises:
         ArrowInvalid: offsets, lengths or indices that lead out of the data.
     """
     for column in batch.columns:
-        column.view(_bytes_type(column.type)).validate(full=True)
+        kind = bytes_type(column.type)
+        (column if kind.equals(column.type) else column.view(kind)).validate(full=True)
     return batch
-
-
-def _bytes_type(kind: pa.DataType) -> pa.DataType:
-    """The type with bytes for texts: a text that is no UTF-8 costs its row, and not the file."""
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_struct(kind):
-        return pa.struct([(child.name, _bytes_type(child.type)) for child in kind.fields])
-    if pa.types.is_list(kind):
-        return pa.list_(pa.field(kind.value_field.name, _bytes_type(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(pa.field(kind.value_field.name, _bytes_type(kind.value_type)))
-    return kind
 
 
 @contextmanager
@@ -162,14 +162,18 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: missing, damaged or of another format: {error}") from error
 
 
-def _checked_schema(schema: pa.Schema, place: Path | str) -> pa.Schema:
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise InputError(f"{place}: column names occur twice: {', '.join(twice)}")
-    return storable(schema)
+def _checked_schema(schema: pa.Schema, place: Path | str) -> tuple[pa.Schema, list[str]]:
+    check_names(schema.names, place)
+    try:
+        stored = stored_schema(schema)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+    return with_features(stored, features_of(schema)), list(cast_notes(schema, stored))
 
 
-def _rows_of(batches: Iterator[pa.RecordBatch], first: int, start: int, stop: int) -> Iterator[RawRow]:
+def _rows_of(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, start: int, stop: int
+) -> Iterator[RawRow]:
     """The rows ``[start, stop)`` of batches whose first row has the index ``first``."""
     for batch in batches:
         if first >= stop:
@@ -177,21 +181,25 @@ def _rows_of(batches: Iterator[pa.RecordBatch], first: int, start: int, stop: in
         low, high = max(start - first, 0), min(stop - first, batch.num_rows)
         for offset in range(low, high, _BATCH_ROWS):
             part = batch.slice(offset, min(_BATCH_ROWS, high - offset))
-            yield from _to_python(part, first + offset)
+            yield from _valid_rows(conform_batch(part, schema), first + offset)
         first += batch.num_rows
 
 
-def _to_python(batch: pa.RecordBatch, first: int) -> Iterator[RawRow]:
-    try:
-        records: list[dict[str, Any]] = batch.to_pylist()
-    except UnicodeDecodeError:  # Arrow does not check that a string column is UTF-8
-        yield from (_one_to_python(batch.slice(row, 1), first + row) for row in range(batch.num_rows))
-    else:
-        yield from enumerate(records, start=first)
+def _valid_rows(batch: pa.RecordBatch, first: int) -> Iterator[RawRow]:
+    """Rows with their indices; those with a text that is not UTF-8, which Arrow does not check, are rejected."""
+    whole = _invalid(batch) is None
+    for row in range(batch.num_rows):
+        fault = None if whole else _invalid(batch.slice(row, 1))
+        if fault is None:
+            yield first + row, ArrowRecord(batch, row)
+        else:
+            yield RejectedRow(first + row, "invalid_unicode", fault)
 
 
-def _one_to_python(row: pa.RecordBatch, index: int) -> RawRow:
-    try:
-        return index, row.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return RejectedRow(index, "invalid_unicode", f"a text is not valid UTF-8: {error}")
+def _invalid(batch: pa.RecordBatch) -> str | None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            return f"column {name!r}: a text is not valid UTF-8: {error}"
+    return None

@@ -30,7 +30,7 @@ def column_value(record: Mapping[str, Any], path: str) -> Any:
 
 def item_type(kind: pa.DataType) -> pa.DataType | None:
     """The type of a list's items, or None where a type is no list."""
-    return kind.value_type if isinstance(kind, pa.ListType | pa.LargeListType) else None
+    return kind.value_type if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) else None
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, Self, TypeAlias
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asr_data.errors import InputError
 from asr_data.rows import labelled
+from asr_data.rows.class_labels import split_verdicts, verdicts
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
-from asr_data.rows.json_messages import holds_json_messages
+from asr_data.rows.features import class_names, read_as
+from asr_data.rows.json_messages import json_message_columns
 from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, LayoutKind, Role
 from asr_data.rows.labels import LabelUnit, label_unit
 from asr_data.rows.roles import REMEDY, named_roles, needed_roles, overruled_roles, seen
@@ -29,7 +31,15 @@ _RESPONSE_ROLES: Final[tuple[Role, ...]] = (
     "response2",
 )
 _TEXT_ROLES: Final[tuple[Role, ...]] = ("prompt", "instruction", "messages", *_RESPONSE_ROLES)
-_JSON_ROLES: Final = frozenset(_TEXT_ROLES) - {"instruction", "completions"}
+_JSON_ROLES: Final[tuple[Role, ...]] = (
+    "prompt",
+    "messages",
+    "chosen",
+    "rejected",
+    "completion",
+    "response1",
+    "response2",
+)
 _MEANING: Final[dict[LayoutKind, str]] = {
     "preference": "preference pairs with a prompt column",
     "preference_implicit_prompt": "preference pairs whose prompt is what both conversations begin with",
@@ -44,6 +54,11 @@ _MEANING: Final[dict[LayoutKind, str]] = {
 }
 
 
+def _is_empty(value: Sized) -> bool:
+    """Left out of plans, so that those of an earlier version stay what they are."""
+    return not value
+
+
 class Layout(BaseModel):
     """How rows are to be read.
 
@@ -53,7 +68,9 @@ class Layout(BaseModel):
         tools_column, template_kwargs_column: columns that are passed to the chat template, or None.
         format: name of a format of ``asr_data.rows.labelled``, where the kind is ``labelled``.
         label_units: role of a label column → what its values stand for.
-        json_roles: roles whose columns hold messages as JSON text.
+        verdicts: values of the label column, such as class names → whether they mean a preferred response; empty where
+            they are true, false, 1 or 0.
+        json_columns: columns whose texts are messages as JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +81,8 @@ class Layout(BaseModel):
     template_kwargs_column: str | None = None
     format: str | None = None
     label_units: dict[Role, LabelUnit] = {}
-    json_roles: tuple[Role, ...] = ()
+    verdicts: Annotated[dict[str, bool], Field(exclude_if=_is_empty)] = {}
+    json_columns: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> Self:
@@ -91,7 +109,11 @@ class Layout(BaseModel):
         if self.format is not None:
             return f"{labelled.FORMATS[self.format].title} (format={self.format})"
         mapping = ", ".join(f"{role}={self.columns[role]}" for role in ROLES if role in self.columns)
-        return f"{_MEANING[self.kind]} ({mapping})"
+        read = [f"messages as JSON in {', '.join(self.json_columns)}"] if self.json_columns else []
+        for verdict, meaning in ((True, "preferred"), (False, "not preferred")):
+            values = [value for value, preferred in self.verdicts.items() if preferred is verdict]
+            read += [f"{meaning}: {', '.join(values)}"] if values else []
+        return "; ".join([f"{_MEANING[self.kind]} ({mapping})", *read])
 
 
 def detect(
@@ -113,13 +135,19 @@ def detect(
     Raises:
         InputError: no layout fits, or two do; says what was seen and how to overrule.
     """
+    names = {field.name: names for field in schema if (names := class_names(schema, field.name))}
+    schema = read_as(schema)
+    columns, given = split_verdicts(columns or {})
     format_name = _labelled_format(schema, first_records, columns)
     if format_name is not None:
         return Layout(kind="labelled", columns={}, format=format_name)
     roles = overruled_roles(schema, first_records, columns) if columns else named_roles(schema, first_records)
-    json_roles = tuple(role for role in roles if _is_json(schema, role, roles[role], first_records))
-    text_kinds: dict[Role, TextKind] = {
-        role: "messages" if role in json_roles else _text_kind(schema, role, column)
+    json_columns = json_message_columns(
+        {role: column for role, column in roles.items() if role in _JSON_ROLES and is_text(_type(schema, column))},
+        first_records,
+    )
+    text_kinds = {
+        role: "messages" if column in json_columns else _text_kind(schema, role, column)
         for role, column in roles.items()
         if role in _TEXT_ROLES
     }
@@ -135,18 +163,11 @@ def detect(
         tools_column=_tools_column(schema, roles),
         template_kwargs_column=_extra(schema, "chat_template_kwargs", roles),
         label_units=_label_units(schema, roles),
-        json_roles=json_roles,
+        verdicts=verdicts(roles.get("label"), names, given),
+        json_columns=json_columns,
     )
     _check_labels_have_sides(layout)
     return layout
-
-
-def _is_json(schema: pa.Schema, role: Role, column: str, first_records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a column of texts holds messages as JSON."""
-    kind = column_type(schema, column)
-    if role not in _JSON_ROLES or kind is None or not is_text(kind):
-        return False
-    return holds_json_messages([column_value(record, column) for record in first_records], column)
 
 
 def _labelled_format(

@@ -10,6 +10,9 @@ from asr_data.response import REASONING_FIELDS, reasoning_field, tool_calls
 from asr_data.rows.sharegpt import parse_sharegpt
 from asr_data.types import Message, Text
 
+_TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of content parts that hold a text; the last two are of OpenAI's Responses API."""
+
 
 def parse_messages(value: Any, column: str) -> list[Message]:
     """A message list, or a single message, with all keys that hold something."""
@@ -29,29 +32,18 @@ def _message(item: Any, column: str, number: int) -> Message:
     if not isinstance(message.get("role"), str):
         raise RowRejected("wrong_type", f"{place} has no role")
     _check_calls(message, place)
-    for name in REASONING_FIELDS:
-        if name in message:
+    for name in ("content", *REASONING_FIELDS):
+        if isinstance(message.get(name), list):
             message[name] = _joined(message[name], f"{place}: {name}")
-    may_lack_content = message.get("tool_calls") or reasoning_field(message)
+    if any(not isinstance(message.get(name, ""), str) for name in REASONING_FIELDS):
+        raise RowRejected("wrong_type", f"{place} has reasoning that is not a text")
+    may_lack_content = bool(message.get("tool_calls")) or reasoning_field(message) is not None
     if may_lack_content:
         message.setdefault("content", None)
-    content = message["content"] = _joined(message.get("content"), place)
-    if content is None and not may_lack_content:
-        raise RowRejected("wrong_type", f"{place} has no content")
+    content = message.get("content")
+    if not isinstance(content, str) and (content is not None or not may_lack_content):
+        raise RowRejected("wrong_type", f"{place} has no content, or one that is not a text")
     return message
-
-
-def _joined(content: Any, place: str) -> str | None:
-    """A text, or the texts of a list of parts ``{"type": "text", "text": …}``, one after the other."""
-    if content is None or isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list | tuple) else [content]
-    kinds = [part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__ for part in parts]
-    texts = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
-    if all(kind == "text" and isinstance(text, str) for kind, text in zip(kinds, texts, strict=True)):
-        return "".join(map(str, texts))
-    found = ", ".join(sorted({str(kind) for kind in kinds}))
-    raise RowRejected("wrong_type", f"{place} has content that is not a text but parts of the kinds {found}")
 
 
 def _check_calls(message: Mapping[str, Any], place: str) -> None:
@@ -63,6 +55,22 @@ def _check_calls(message: Mapping[str, Any], place: str) -> None:
     functions = tool_calls(message) if isinstance(calls, list | tuple) else []
     if len(functions) != len(calls) or not all(isinstance(one.get("name"), str) for one in functions):
         raise RowRejected("wrong_type", f"{place} has tool calls that are not a list of functions with a name")
+
+
+def _joined(parts: Sequence[Any], place: str) -> str:
+    """Content that is a list of parts, as OpenAI's API and templates of vision models have it: the texts, joined.
+
+    Raises:
+        RowRejected: ``wrong_type`` where a part is no text, such as an image.
+    """
+    texts = []
+    for number, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        text = part.get("text") if isinstance(part, Mapping) else None
+        if kind not in _TEXT_PARTS or not isinstance(text, str):
+            raise RowRejected("wrong_type", f"{place}: part {number} of the content is {kind!r}; only text can be read")
+        texts.append(text)
+    return "".join(texts)
 
 
 def without_nulls(value: Any) -> Any:

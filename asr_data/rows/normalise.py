@@ -9,8 +9,9 @@ from typing import Any, Final
 from asr_data.errors import RowRejected
 from asr_data.rows import labelled
 from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores
+from asr_data.rows.class_labels import verdict_of
 from asr_data.rows.columns import column_value
-from asr_data.rows.json_messages import json_messages
+from asr_data.rows.json_messages import notation
 from asr_data.rows.known_columns import LABEL_ROLES, Role
 from asr_data.rows.labels import parse_labels
 from asr_data.rows.layouts import Layout
@@ -20,7 +21,6 @@ from asr_data.rows.transcripts import parse_transcript
 from asr_data.types import Completion, Label, Message, Row, Side, Text
 
 _TWO_RESPONSES: Final[tuple[Role, Role]] = ("response1", "response2")
-_LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 
 
 def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
@@ -53,10 +53,10 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
 
 def _prompt_and_sides(record: Mapping[str, Any], layout: Layout) -> tuple[Text, Sides]:
     if "messages" in layout.columns:
-        messages = _text(record, layout, "messages")
-        if isinstance(messages, str):
+        conversation = _text(record, layout, "messages")
+        if isinstance(conversation, str):
             raise RowRejected("wrong_type", f"column {layout.columns['messages']!r} is a text, not messages")
-        return last_message(messages)
+        return last_message(conversation)
     sides = _responses(record, layout)
     if "instruction" in layout.columns:
         return separate(_instruction(record, layout), sides)
@@ -79,8 +79,13 @@ def _value(record: Mapping[str, Any], layout: Layout, role: Role) -> tuple[str, 
 def _text(record: Mapping[str, Any], layout: Layout, role: Role) -> Text:
     """A text or messages."""
     column, value = _value(record, layout, role)
-    if role in layout.json_roles and isinstance(value, str) and value.strip():
-        value = json_messages(value, column)
+    if isinstance(value, str) and column in layout.json_columns:
+        value = _parsed(value, column)
+        if value is None:
+            raise RowRejected("missing_column", f"column {column!r} ({role}) is empty")
+        return parse_messages(value, column)
+    if isinstance(value, str) and notation(value) != "text":
+        raise RowRejected("wrong_type", f"column {column!r} holds messages as JSON here, and texts in the first rows")
     return value if isinstance(value, str) else parse_messages(value, column)
 
 
@@ -162,10 +167,7 @@ def _label(record: Mapping[str, Any], layout: Layout) -> bool:
     if layout.kind != "unpaired":
         return True
     column, value = _value(record, layout, "label")
-    key = value.strip().lower() if isinstance(value, str) else value
-    if not isinstance(key, bool | int | str) or key not in _LABELS:
-        raise RowRejected("wrong_type", f"column {column!r} is {value!r}; a label is true, false, 1 or 0")
-    return _LABELS[key]
+    return verdict_of(value, layout.verdicts, column)
 
 
 def _labels(record: Mapping[str, Any], layout: Layout, side: Side, content: Text) -> tuple[Label, ...] | None:

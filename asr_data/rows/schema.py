@@ -9,13 +9,16 @@ a list there) are an error, because no Arrow column holds both unchanged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
 from asr_data.errors import InputError
+from asr_data.rows.arrow_types import conform_batch, stored_schema
+from asr_data.rows.features import features_of, joined_features, with_features
+from asr_data.rows.records import ArrowRecord
 
-_DEEPEST_NESTING = 100
 _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
@@ -52,7 +55,7 @@ class SchemaBuilder:
 
     def finish(self) -> pa.Schema:
         """The schema of everything added, in a form that Parquet can hold."""
-        return storable(pa.schema(list(self._types.items())))
+        return stored_schema(pa.schema(list(self._types.items())))
 
     def _join_one_by_one(self, column: str, records: Sequence[tuple[int, Mapping[str, Any]]]) -> pa.DataType:
         """The slow way through a chunk that did not join as a whole: finds the first value at fault."""
@@ -90,7 +93,8 @@ def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
     """
     types: dict[str, pa.DataType] = {}
     first_place: dict[str, str] = {}
-    for place, schema in schemas:
+    listed = list(schemas)
+    for place, schema in listed:
         for field in schema:
             try:
                 types[field.name] = _join(types.get(field.name, pa.null()), field.type)
@@ -100,38 +104,66 @@ def unify(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
                     f"{field.type} in {place}; the files of one split must agree"
                 ) from error
             first_place.setdefault(field.name, place)
-    return pa.schema(list(types.items()))
-
-
-def storable(schema: pa.Schema) -> pa.Schema:
-    """The schema without metadata, and with null in place of structs without fields.
-
-    Parquet has no such struct. An object that is empty in every row carries nothing, so null loses nothing.
-
-    Raises:
-        InputError: a column is nested more deeply than readers of the output could follow.
-    """
-    return pa.schema([pa.field(field.name, _storable_type(field.type, field.name)) for field in schema])
+    features = joined_features(listed)
+    return with_features(pa.schema(list(types.items())), features)
 
 
 def to_arrow(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Records as a table, one row each, with exactly this schema; absent keys become null.
 
+    Rows of Arrow tables stay Arrow: their values do not pass through Python objects.
+
     Raises:
         InputError: a value that does not fit its column's type.
     """
+    if not len(schema):  # a table without columns would have no rows either
+        raise InputError("the input has no columns")
+    batches: list[pa.RecordBatch] = []
+    for batch, group in groupby(records, key=lambda record: getattr(record, "batch", None)):
+        rows = list(group)
+        if batch is None:
+            batches += _converted(rows, schema)
+        else:
+            batches.append(_taken(batch, [record.row for record in rows if isinstance(record, ArrowRecord)], schema))
+    return pa.Table.from_batches(batches, schema=schema)
+
+
+def _taken(batch: pa.RecordBatch, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+    first, last = rows[0], rows[-1]
+    whole = list(rows) == list(range(first, last + 1))
+    taken = batch.slice(first, last - first + 1) if whole else batch.take(pa.array(rows, pa.int64()))
+    try:
+        return conform_batch(taken, schema)
+    except pa.ArrowException as error:
+        raise InputError(f"the columns {batch.schema.names} do not fit those of the data set: {error}") from error
+
+
+def _converted(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.RecordBatch]:
+    """One batch, or several where a column holds more bytes than one may."""
     arrays = []
     for field in schema:
         values = [record.get(field.name) for record in records]
         if _holds_null_type(field.type):
             values = [_without_empty_objects(value, field.type) for value in values]
         try:
-            arrays.append(pa.array(values, type=field.type))
+            array = pa.array(values, type=field.type)
+            if isinstance(array, pa.ChunkedArray):
+                raise pa.ArrowCapacityError("more than 2 GiB")
+        except pa.ArrowCapacityError as error:
+            if len(records) == 1:
+                raise InputError(f"column {field.name!r}: a value is larger than Arrow can hold: {error}") from error
+            half = len(records) // 2
+            return [*_converted(records[:half], schema), *_converted(records[half:], schema)]
         except _CONVERSION_ERRORS as error:
             raise InputError(f"column {field.name!r} does not hold {field.type}: {error}") from error
-    if not arrays:  # a table without columns would have no rows either
-        raise InputError("the input has no columns")
-    return pa.Table.from_arrays(arrays, schema=schema)
+        arrays.append(array)
+    return [pa.RecordBatch.from_arrays(arrays, schema=schema)]
+
+
+def input_columns(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The input's columns among those of an output, with their features."""
+    columns = pa.schema([schema.field(name) for name in names])
+    return with_features(stored_schema(columns), features_of(schema))
 
 
 def _type_of(values: list[Any]) -> pa.DataType:
@@ -150,20 +182,6 @@ def _join(left: pa.DataType, right: pa.DataType) -> pa.DataType:
         return left
     fields = [pa.schema([("column", left)]), pa.schema([("column", right)])]
     return pa.unify_schemas(fields, promote_options="permissive").field(0).type
-
-
-def _storable_type(kind: pa.DataType, column: str, depth: int = 0) -> pa.DataType:
-    if depth > _DEEPEST_NESTING:
-        raise InputError(f"column {column!r} is nested more than {_DEEPEST_NESTING} levels deep")
-    if pa.types.is_struct(kind):
-        if kind.num_fields == 0:
-            return pa.null()
-        return pa.struct([(child.name, _storable_type(child.type, column, depth + 1)) for child in kind.fields])
-    if pa.types.is_list(kind):
-        return pa.list_(_storable_type(kind.value_type, column, depth + 1))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_storable_type(kind.value_type, column, depth + 1))
-    return kind
 
 
 def _holds_null_type(kind: pa.DataType) -> bool:

@@ -8,14 +8,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from asr_data.errors import InputError
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
-from asr_data.rows.schema import unify
-from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, json_reader
+from asr_data.rows.directories import choose_split, data_files
+from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
+from asr_data.rows.records import ArrowRecord, readable
+from asr_data.rows.schema import to_arrow, unify
+from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, json_reader
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 ALLOWED_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv", ".arrow")
-_DEFAULT_SPLIT = "train"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -32,6 +35,9 @@ class Reader(Protocol):
 
     rows: int
     schema: pa.Schema
+
+    @property
+    def notes(self) -> Sequence[str]: ...  # noqa: D102 - see ``Source``
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order, each a ``(row index, record)`` or a rejected row."""
@@ -43,10 +49,11 @@ class Source:
 
     Attributes:
         description: what was opened, for people.
-        schema: exact Arrow types of the columns, in a form that Parquet can hold.
+        schema: Arrow types that the columns are stored under; features of ``datasets`` beyond them are its metadata.
         fingerprint: sha256 of the content; another input has another one.
         rows: number of rows, those that cannot be read included.
         readers: the files, in order.
+        notes: lines for the user: files that are not read, columns that are stored under another type.
     """
 
     description: str
@@ -54,9 +61,22 @@ class Source:
     fingerprint: str
     rows: int
     readers: Sequence[Reader]
+    notes: tuple[str, ...] = ()
+
+    def fingerprint_now(self) -> str:
+        """The fingerprint of what is there now: another one where the input changed since it was opened.
+
+        Raises:
+            InputError: a file is gone or cannot be read.
+        """
+        return _fingerprint(self.readers, self.schema)
 
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[list[RawRow]]:
-        """The rows ``[start, stop)`` in order, in lists of ``size`` and a shorter last one."""
+        """The rows ``[start, stop)`` in order, in lists of ``size`` and a shorter last one.
+
+        Raises:
+            InputError: the input became unreadable, or holds fewer rows than when it was opened.
+        """
         batch: list[RawRow] = []
         for row in self._records(start, self.rows if stop is None else min(stop, self.rows)):
             batch.append(row)
@@ -70,8 +90,17 @@ class Source:
         first = 0
         for reader in self.readers:
             if first < stop and start < first + reader.rows:
-                for row in reader.records(max(0, start - first), min(stop - first, reader.rows)):
-                    yield _moved(row, first)
+                low, high = max(0, start - first), min(stop - first, reader.rows)
+                read = 0
+                for row in reader.records(low, high):
+                    read += 1
+                    yield _moved(row, first, self.schema)
+                if read != high - low:
+                    place = getattr(reader, "path", self.description)
+                    raise InputError(
+                        f"{place}: the input changed while it was read: {read} rows are left of {high - low}, from row "
+                        f"{first + low} on"
+                    )
             first += reader.rows
 
 
@@ -135,11 +164,23 @@ def open_reader(path: Path) -> Reader:
     raise InputError(f"{path}: unknown suffix; allowed are {', '.join(ALLOWED_SUFFIXES)}")
 
 
-def _from_files(paths: Sequence[Path], description: str) -> Source:
+def _from_files(paths: Sequence[Path], description: str, card: Mapping[str, Any] = MappingProxyType({})) -> Source:
+    """Files as one source; ``card`` has the features that a dataset card gives."""
     readers = [open_reader(path) for path in paths]
     schema = unify((str(path), reader.schema) for path, reader in zip(paths, readers, strict=True))
+    if card:
+        schema = with_card_features(schema, card, description)
+    return _source(description, schema, readers)
+
+
+def _source(description: str, schema: pa.Schema, readers: Sequence[Reader]) -> Source:
+    schema, left_out = known_features(schema)
+    notes = dict.fromkeys([*(note for reader in readers for note in reader.notes), *left_out])
+    for reader in readers:
+        if not isinstance(reader, TextReader):
+            reader.schema = with_features(reader.schema, features_of(schema))
     rows = sum(reader.rows for reader in readers)
-    return Source(description, schema, _fingerprint_of_files(paths), rows, readers)
+    return Source(description, schema, _fingerprint(readers, schema), rows, readers, tuple(notes))
 
 
 def _from_dataset(dataset: datasets.Dataset, description: str) -> Source:
@@ -151,21 +192,15 @@ def _from_dataset(dataset: datasets.Dataset, description: str) -> Source:
             "DatasetDict, give one split"
         )
     reader = DatasetReader(dataset)
-    return Source(description, reader.schema, _fingerprint_of_dataset(reader), reader.rows, [reader])
+    return _source(description, reader.schema, [reader])
 
 
 def _from_directory(directory: Path, split: str | None, name: str | None) -> Source:
     if (directory / "dataset_dict.json").is_file() or (directory / "state.json").is_file():
         return _from_saved(directory, split)
-    import datasets as hf_datasets
-
-    try:  # resolves splits and the configs of a dataset card, and reads no data
-        config = hf_datasets.load_dataset_builder(str(directory), name=name).config
-    except (hf_datasets.exceptions.DatasetsError, ValueError, OSError) as error:
-        raise InputError(f"{directory}: not a directory with a dataset: {error}") from error
-    files_by_split = {str(key): [Path(file) for file in files] for key, files in (config.data_files or {}).items()}
-    chosen = _choose_split(list(files_by_split), split, str(directory))
-    return _from_files(files_by_split[chosen], f"{directory} (split {chosen})")
+    found = data_files(directory, split, name)
+    source = _from_files(found.paths, f"{directory} (split {found.split})", found.features)
+    return replace(source, notes=(*found.notes, *source.notes))
 
 
 def _from_saved(directory: Path, split: str | None) -> Source:
@@ -177,7 +212,7 @@ def _from_saved(directory: Path, split: str | None) -> Source:
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         raise InputError(f"{directory}: a saved dataset that cannot be loaded: {error}") from error
     if isinstance(saved, hf_datasets.DatasetDict):
-        chosen = _choose_split(list(saved), split, str(directory))
+        chosen = choose_split(list(saved), split, str(directory))
         return _from_dataset(saved[chosen], f"{directory} (split {chosen})")
     if split is not None and split != str(saved.split):
         raise InputError(f"{directory}: a single saved dataset, without a split {split!r}; leave out --split")
@@ -195,32 +230,36 @@ def _from_hub(repository: str, split: str | None, name: str | None, revision: st
         ) from error
     if split is not None:
         return _from_dataset(loaded, f"{repository} (split {split})")
-    chosen = _choose_split(list(loaded), None, repository)
+    chosen = choose_split(list(loaded), None, repository)
     return _from_dataset(loaded[chosen], f"{repository} (split {chosen})")
 
 
-def _choose_split(available: Sequence[str], wanted: str | None, place: str) -> str:
-    if wanted is not None and wanted not in available:
-        raise InputError(f"{place}: no split {wanted!r}; there are {', '.join(available) or 'none'}")
-    if wanted is not None:
-        return wanted
-    if _DEFAULT_SPLIT in available:
-        return _DEFAULT_SPLIT
-    if len(available) != 1:
-        raise InputError(f"{place}: choose one of the splits {', '.join(available) or '(none)'} with --split")
-    return available[0]
+def _fingerprint(readers: Sequence[Reader], schema: pa.Schema) -> str:
+    """sha256 over the bytes of all files, or the rows of a dataset, and over features; names and places do not count.
 
-
-def _fingerprint_of_files(paths: Sequence[Path]) -> str:
-    """sha256 over the bytes of all files; names and places do not count."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    Features need not be in the files, and class names decide verdicts.
+    """
+    first = readers[0]
+    if isinstance(first, DatasetReader):
+        digest = _digest_of_dataset(first)
+    else:
+        digest = hashlib.sha256()
+        for reader in readers:
+            digest.update(_file_digest(reader.path))  # type: ignore[attr-defined]  # all but a dataset's have one
+    if schema.metadata:
+        digest.update(schema.metadata[METADATA_KEY])
     return digest.hexdigest()
 
 
-def _fingerprint_of_dataset(reader: DatasetReader) -> str:
+def _file_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _digest_of_dataset(reader: DatasetReader) -> hashlib._Hash:
     """sha256 over the rows as an Arrow stream, in batches of fixed size whatever the table's chunks."""
     digest = hashlib.sha256()
     sink = pa.PythonFile(_HashingSink(digest), mode="w")
@@ -231,7 +270,7 @@ def _fingerprint_of_dataset(reader: DatasetReader) -> str:
             writer.write_batch(first.replace_schema_metadata(None))
             for batch in batches:
                 writer.write_batch(batch.replace_schema_metadata(None))
-    return digest.hexdigest()
+    return digest
 
 
 class _HashingSink(io.RawIOBase):
@@ -248,14 +287,17 @@ class _HashingSink(io.RawIOBase):
         return memoryview(data).nbytes
 
 
-def _moved(row: RawRow, first: int) -> RawRow:
-    """The row with its index in the whole input instead of in its file."""
+def _moved(row: RawRow, first: int, schema: pa.Schema) -> RawRow:
+    """The row with its index in the whole input instead of in its file, and with the features of the whole input."""
     if isinstance(row, RejectedRow):
         return replace(row, index=row.index + first)
-    return row[0] + first, row[1]
+    index, record = row
+    if schema.metadata and not isinstance(record, ArrowRecord):  # JSON or CSV beside a dataset card with features
+        record = ArrowRecord(to_arrow([record], schema).to_batches()[0], 0)
+    return index + first, record
 
 
 def first_records(source: Source, count: int = 100) -> list[Mapping[str, object]]:
-    """Up to ``count`` of the first records, rejected ones left out."""
+    """Up to ``count`` of the first records, rejected ones left out; null for a value that has no Python form."""
     rows = next(source.batches(count, 0, count), [])
-    return [row[1] for row in rows if not isinstance(row, RejectedRow)]
+    return [*readable(row[1] for row in rows if not isinstance(row, RejectedRow))]

@@ -10,11 +10,12 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import sys
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from asr_data.errors import InputError
 from asr_data.rows.schema import SchemaBuilder
 from asr_data.types import RejectedRow
 
-RawRow: TypeAlias = tuple[int, dict[str, Any]] | RejectedRow
+RawRow: TypeAlias = tuple[int, Mapping[str, Any]] | RejectedRow
 
 BinaryFile: TypeAlias = gzip.GzipFile | io.BufferedReader
 
@@ -34,6 +35,7 @@ _SCAN_ROWS = 1_000
 _CHUNK_CHARACTERS = 1 << 20
 _BYTE_ORDER_MARK = "\ufeff"
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HUGE_NUMBER = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
 _SPACE = b" \t\r\n"
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _LONGEST_LITERAL = len("-Infinity")
@@ -51,10 +53,13 @@ class TextReader(ABC):
     Attributes:
         rows: number of rows, those that will be rejected included.
         schema: the joined types of all records.
+        notes: none; every type that JSON and CSV have can be stored.
 
     Raises:
         InputError: the file cannot be read, or a column's types do not join.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,8 +107,12 @@ class JsonArrayReader(TextReader):
 
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
         with _decoded(stream) as text:
-            for index, value in enumerate(_array_elements(text, self.path)):
-                if index >= start:
+            for index, (value, faults) in enumerate(_array_elements(text, self.path)):
+                if index < start:
+                    continue
+                if faults:
+                    yield RejectedRow(index, "invalid_json", f"element {index} {faults[0]}")
+                else:
                     yield _checked(index, value, f"element {index}")
 
 
@@ -178,13 +187,40 @@ def _decoded(stream: BinaryFile) -> io.TextIOWrapper:
 
 def _parse_line(index: int, number: int, line: bytes) -> RawRow:
     place = f"line {number}"
+    faults: list[str] = []
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = _decoder(faults, line).decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return RejectedRow(index, "invalid_unicode", f"{place} is not valid UTF-8: {error}")
     except (ValueError, RecursionError) as error:  # also integers of over 4,300 digits
         return RejectedRow(index, "invalid_json", f"{place} is not valid JSON: {error}")
+    if faults:
+        return RejectedRow(index, "invalid_json", f"{place} {faults[0]}")
     return _checked(index, value, place, may_hold_surrogates=bool(_SURROGATE_ESCAPE.search(line)))
+
+
+def _decoder(faults: list[str], line: bytes = b"") -> json.JSONDecoder:
+    """Decodes JSON, and notes in ``faults`` what Python's own decoder changes in silence.
+
+    Of a key that an object has twice, it keeps the last value; a number beyond double precision becomes infinity.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            faults.append(f"has an object with the key {twice!r} twice")
+        return found
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            faults.append(f"holds the number {digits[:20]}, which is beyond double precision")
+        return number
+
+    may_overflow = not line or _HUGE_NUMBER.search(line)
+    return json.JSONDecoder(object_pairs_hook=unique, parse_float=finite if may_overflow else None)
 
 
 def _checked(index: int, value: Any, place: str, may_hold_surrogates: bool = True) -> RawRow:
@@ -213,8 +249,8 @@ def _encodable(value: Any) -> bool:
     return True
 
 
-def _array_elements(text: IO[str], path: Path) -> Iterator[Any]:
-    """The elements of a JSON array, with no more of the file in memory than the element needs.
+def _array_elements(text: IO[str], path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """The elements of a JSON array, each with its faults; holds no more of the file than the element needs.
 
     Raises:
         InputError: the text is not a JSON array; names the element.
@@ -241,7 +277,6 @@ class _Buffer:
 
     def __init__(self, stream: IO[str], path: Path) -> None:
         self._stream, self._path = stream, path
-        self._decoder = json.JSONDecoder()
         self._text, self._at, self._ended = "", 0, False
         self._more()
         self._text = self._text.removeprefix(_BYTE_ORDER_MARK)
@@ -266,13 +301,14 @@ class _Buffer:
         self._at += 1
         return found
 
-    def value(self, count: int) -> Any:
-        """Consume one value."""
+    def value(self, count: int) -> tuple[Any, list[str]]:
+        """Consume one value; also gives what is wrong with it."""
         place = f"{self._path}: element {count}"
         self.peek()
         while True:
+            faults: list[str] = []
             try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = _decoder(faults).raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if self._is_final(error) or not self._more():
                     raise InputError(f"{place} is not valid JSON: {error.msg}") from error
@@ -282,7 +318,7 @@ class _Buffer:
                 # A number at the end of the window may go on after it, by ".5" or "e-5".
                 if end + _LONGEST_EXPONENT_SIGN < len(self._text) or not self._more():
                     self._at = end
-                    return value
+                    return value, faults
 
     def _more(self) -> bool:
         """Read on, by at least as much as is held, so that a long value is not rescanned too often."""

@@ -8,6 +8,7 @@ training, are in ``asr_data.losses.online_segments``.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -104,7 +105,34 @@ class Fixed(SegmenterSettings):
         return fixed_starts(row_offsets, self.length)
 
 
-class Pivot(SegmenterSettings):
+class RewardSegmenter(SegmenterSettings):
+    """Base of the segmenters that look at the rewards, as they are or smoothed."""
+
+    smooth: Annotated[
+        Positive | None,
+        Field(
+            description="Cut the rewards as a Kalman smoother sees them (local-level model): X is how much the level "
+            "changes from token to token, as a variance over that of the noise, and smaller is smoother.",
+            exclude_if=lambda value: value is None,
+        ),
+        Sweep(None, 0.1),
+    ] = None
+
+    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
+        """Return the flat segment starts, int64; see ``asr_data.split``."""
+        if self.smooth is not None:
+            from asr_data.segments.smoothing import smoothed
+
+            sigma = context.sigmas(values, row_offsets) if self.needs_sigma else 0.0  # of the rewards as they are
+            context = replace(context, sigma=sigma)
+            values = smoothed(values, row_offsets, self.smooth)
+        return self._cut(values, row_offsets, context)
+
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
+        raise NotImplementedError
+
+
+class Pivot(RewardSegmenter):
     """Cut before token t where the reward jumps: |r_t − r_(t−1)| > τ.
 
     Example:
@@ -120,8 +148,7 @@ class Pivot(SegmenterSettings):
     ] = "auto"
     k: Annotated[Positive, Field(description="The factor of auto."), MultipleOf("tau"), Sweep(3.0, 5.0)] = 3.0
 
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.pivot import pivot_starts
 
         if self.tau == "auto":
@@ -129,7 +156,7 @@ class Pivot(SegmenterSettings):
         return pivot_starts(values, row_offsets, per_row("tau", self.tau, row_offsets.size - 1))
 
 
-class Schmitt(SegmenterSettings):
+class Schmitt(RewardSegmenter):
     """Cut where a Schmitt trigger around the baseline b changes state (paper, eq. 15).
 
     r_t > b + δ is good, r_t < b − δ is bad, between them the previous state holds; a segment is a run of one state.
@@ -150,15 +177,22 @@ class Schmitt(SegmenterSettings):
     k: Annotated[
         Positive, Field(description="The factor of auto."), MultipleOf("delta"), Sweep(0.5, 1.0, 2.0, 4.0, 8.0)
     ] = 1.0
+    down: Annotated[
+        NotNegative,
+        Field(
+            description="Hysteresis with another threshold down than up: bad is r_t < b − X δ.",
+            exclude_if=lambda value: value == 1.0,
+        ),
+        Sweep(1.0, 2.0),
+    ] = 1.0
 
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.schmitt import schmitt_starts
 
         baseline = context.baselines(row_offsets.size - 1)
         none = np.zeros(baseline.size)
         delta = self.half_width(context.sigmas(values, row_offsets) if self.needs_sigma else none)
-        return schmitt_starts(values, row_offsets, baseline - delta, baseline + delta)
+        return schmitt_starts(values, row_offsets, baseline - self.down * delta, baseline + delta)
 
     def half_width(self, sigma: Number) -> float | Number:
         """Return δ for a noise σ, one number or one per row."""
@@ -183,7 +217,7 @@ _AT_SENTENCES = BoundaryWeights(inside_word=50, word=50, clause=50)
 _GRADED = BoundaryWeights(inside_word=50, word=10, clause=3)
 
 
-class Optimal(SegmenterSettings):
+class Optimal(RewardSegmenter):
     """The exact minimum of Σ_k Σ_(t in k) (r_t − mean_k)² + c² · K (paper, eq. 14).
 
     The defaults were chosen by human spans (docs/evidence.md).
@@ -210,8 +244,7 @@ class Optimal(SegmenterSettings):
     ] = _AT_SENTENCES
     """None, as a factor of 1 everywhere, lets segments start at any token."""
 
-    def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
-        """Return the flat segment starts, int64; see ``asr_data.split``."""
+    def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.optimal import named_penalties, optimal_starts
 
         if isinstance(self.penalty, str):

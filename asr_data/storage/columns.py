@@ -1,8 +1,11 @@
-"""Added columns must not take the name of an input column."""
+"""The columns of ``data/``: the input's, then those that are added, under names that the input does not use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
 
 from asr_data.errors import ConfigError
 
@@ -24,6 +27,12 @@ def check_collisions(input_columns: Iterable[str], added: Iterable[str]) -> None
             f"the input already has {_quoted(colliding)}, which would be added: pass --prefix TEXT to put "
             "TEXT before every added column"
         )
+
+
+def with_added(columns: pa.Schema, added: Iterable[pa.Field[Any]]) -> pa.Schema:
+    """The input's columns, with the metadata that ``datasets`` reads their features from, then the added ones."""
+    metadata: Any = columns.metadata
+    return pa.schema([*columns, *added], metadata=metadata)
 
 
 def _quoted(names: list[str]) -> str:

@@ -143,14 +143,13 @@ def commit_parquet(
     Args:
         path: the file.
         batches: rows in order; each must have exactly ``schema``.
-        schema: columns of the file; its own metadata is not written.
+        schema: columns of the file, and its metadata.
         root: directory that the record's path is relative to; default the file's own.
         expected_rows: number of rows there must be.
 
     Raises:
         StorageError: a batch with another schema, or another number of rows than expected.
     """
-    schema = schema.remove_metadata()
     root = path.parent if root is None else root
     with _committing(path) as temporary:
         with temporary.open("xb") as file:

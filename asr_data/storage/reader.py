@@ -30,13 +30,15 @@ def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = No
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """The columns of one Parquet file, without metadata.
+    """The columns of one Parquet file, and the metadata that ``datasets`` reads its features from.
 
     Raises:
         CorruptFileError: it cannot be read as Parquet.
     """
     try:
-        return pq.read_schema(path).remove_metadata()
+        schema = pq.read_schema(path)
+        text = (schema.metadata or {}).get(b"huggingface")
+        return schema.remove_metadata() if text is None else schema.with_metadata({b"huggingface": text})
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from asr_data.trl.grpo import AdaptiveGRPOTrainer
     from asr_data.trl.kto import AdaptiveKTOTrainer
     from asr_data.trl.rejection_sampling import AdaptiveRSTrainer
+    from asr_data.trl.win_rate import WinRateCallback
 
 _HOME = {
     "AdaptiveDPOTrainer": "asr_data.trl.dpo",
     "AdaptiveRSTrainer": "asr_data.trl.rejection_sampling",
     "AdaptiveKTOTrainer": "asr_data.trl.kto",
     "AdaptiveGRPOTrainer": "asr_data.trl.grpo",
+    "WinRateCallback": "asr_data.trl.win_rate",
 }
 
-__all__ = ["AdaptiveDPOTrainer", "AdaptiveRSTrainer", "AdaptiveKTOTrainer", "AdaptiveGRPOTrainer"]
+__all__ = ["AdaptiveDPOTrainer", "AdaptiveRSTrainer", "AdaptiveKTOTrainer", "AdaptiveGRPOTrainer", "WinRateCallback"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ from datasets import Dataset, IterableDataset
 
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect, normalise
+from asr_data.rows.class_labels import split_verdicts, verdict_of, verdicts
+from asr_data.rows.features import class_names, features_of, with_features
 from asr_data.text.clock import Rendering, fixed_clock, noted_date
 from asr_data.trl.helpers import column_names, one_process_first, token_ids
 from asr_data.types import Row, Side, Text
@@ -22,7 +24,6 @@ from asr_data_schemas import data_schema
 logger = logging.getLogger(__name__)
 
 PAIR: tuple[Side, ...] = ("chosen", "rejected")
-_VERDICTS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,25 @@ class Columns:
         """Name of the column with an unpaired response's verdict."""
         return (self.roles or {}).get("label", "label")
 
-    def verdict(self, row: Mapping[str, Any]) -> bool:
-        """Whether an unpaired row's response is a preferred one; true where the data has no such column."""
+    def verdict(self, row: Mapping[str, Any], schema: pa.Schema | None = None) -> bool:
+        """Whether an unpaired row's response is a preferred one; true where the data has no such column.
+
+        Args:
+            row: as it was loaded.
+            schema: the data set's, where it is known: it has the names of a class label.
+
+        Raises:
+            ConfigError: the label does not say so.
+        """
         value = row.get(self.label, True)
-        key = value.strip().lower() if isinstance(value, str) else value
-        if not isinstance(key, bool | int | str) or key not in _VERDICTS:
-            raise ConfigError(f"column {self.label!r} holds {value!r}; a label is true, false, 1 or 0")
-        return _VERDICTS[key]
+        names = None if schema is None or self.label not in schema.names else class_names(schema, self.label)
+        try:
+            _, given = split_verdicts(self.roles or {})
+            meaning = verdicts(self.label, {} if names is None else {self.label: names}, given)
+            named = names[value] if names is not None and value in range(len(names)) else value
+            return verdict_of(named, meaning, self.label)
+        except (InputError, RowRejected) as error:
+            raise ConfigError(str(error)) from error
 
     def _read(self, dataset: Dataset | IterableDataset, rows: list[dict[str, Any]], where: str) -> list[Row]:
         """The texts of annotated rows, as annotation read them."""
@@ -90,9 +103,10 @@ class Columns:
         features = dataset.features
         schema = pa.Table.from_pylist(records).schema if features is None else features.arrow_schema
         try:
-            kept = pa.schema([field for field in schema if field.name not in ours])
-            layout = detect(kept, records, self.roles)
-            return [normalise(index, record, layout) for index, record in enumerate(records)]
+            kept = with_features(pa.schema([f for f in schema if f.name not in ours]), features_of(schema))
+            named = [_with_class_names(record, kept) for record in records]
+            layout = detect(kept, named, self.roles)
+            return [normalise(index, record, layout) for index, record in enumerate(named)]
         except (InputError, RowRejected) as error:
             raise ConfigError(
                 f"the {where} data set's texts, which its ids are checked against, cannot be read: {error}. "
@@ -116,6 +130,16 @@ class Columns:
                 f"{place}: {differ}{wanted}: these are not the ids that this trainer's tokenizer and chat template "
                 "make. Annotate with --tokenizer set to the model that is trained, or pass check_rows=0"
             )
+
+
+def _with_class_names(record: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    """The record as annotation reads it: class labels are their names."""
+    named = dict(record)
+    for name, value in record.items():
+        names = class_names(schema, name) if name in schema.names else None
+        if names is not None and value in range(len(names)):
+            named[name] = names[value]
+    return named
 
 
 def _sample(dataset: Dataset | IterableDataset, count: int) -> list[dict[str, Any]]:

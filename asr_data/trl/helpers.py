@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 
@@ -14,6 +15,11 @@ def column_names(dataset: Dataset | IterableDataset) -> list[str]:
     """Of data that may be a stream which does not know them."""
     names = dataset.column_names
     return list(next(iter(dataset)) if names is None else names)
+
+
+def schema_of(dataset: Dataset | IterableDataset) -> pa.Schema | None:
+    """The Arrow schema with features as its metadata; None for data that does not know its columns."""
+    return None if dataset.features is None else dataset.features.arrow_schema
 
 
 @contextmanager

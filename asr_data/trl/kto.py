@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 from trl import KTOConfig, KTOTrainer
@@ -14,7 +15,7 @@ from trl.trainer.utils import pad
 
 from asr_data.errors import ConfigError
 from asr_data.trl.columns import PAIR, Columns, bound, kept, logger, window
-from asr_data.trl.helpers import column_names, one_process_first
+from asr_data.trl.helpers import column_names, one_process_first, schema_of
 from asr_data.types import Side
 
 
@@ -97,7 +98,10 @@ class AdaptiveKTOTrainer(KTOTrainer):
         batch_size = args.per_device_train_batch_size
         with one_process_first():
             rows = dataset.map(
-                _unpaired, batched=True, remove_columns=names, fn_kwargs={"columns": self._columns, "sides": sides}
+                _unpaired,
+                batched=True,
+                remove_columns=names,
+                fn_kwargs={"columns": self._columns, "sides": sides, "schema": schema_of(dataset)},
             )
             left = rows.filter(_is_trained_on, fn_kwargs={"max_length": args.max_length})
             if isinstance(rows, Dataset) and len(left) < len(rows):
@@ -123,7 +127,9 @@ class AdaptiveKTOTrainer(KTOTrainer):
         return super()._precompute_ref_logps(dataset, name, batch_size)
 
 
-def _unpaired(batch: Mapping[str, list[Any]], columns: Columns, sides: Sequence[Side]) -> dict[str, list[Any]]:
+def _unpaired(
+    batch: Mapping[str, list[Any]], columns: Columns, sides: Sequence[Side], schema: pa.Schema | None
+) -> dict[str, list[Any]]:
     """Chosen responses of the batch, then rejected ones, as TRL unpairs; or unpaired rows as they are."""
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     out: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "kept": [], "label": []}
@@ -132,7 +138,7 @@ def _unpaired(batch: Mapping[str, list[Any]], columns: Columns, sides: Sequence[
             out["prompt_ids"].append(row[columns.prefix + "prompt_ids"])
             out["completion_ids"].append(row[f"{columns.prefix}{side}_ids"])
             out["kept"].append(row[f"{columns.prefix}{side}_mask"])
-            out["label"].append(columns.verdict(row) if side == "completion" else side == "chosen")
+            out["label"].append(columns.verdict(row, schema) if side == "completion" else side == "chosen")
     return out
 
 

@@ -10,7 +10,7 @@ from trl import SFTTrainer
 
 from asr_data.errors import ConfigError
 from asr_data.trl.columns import Columns, bound
-from asr_data.trl.helpers import column_names, one_process_first
+from asr_data.trl.helpers import column_names, one_process_first, schema_of
 from asr_data.types import Side
 
 
@@ -72,7 +72,7 @@ class AdaptiveRSTrainer(SFTTrainer):
             self._columns.check(dataset, [side], processing_class, dataset_name)
             with one_process_first():
                 if side == "completion":
-                    dataset = dataset.filter(self._columns.verdict)
+                    dataset = dataset.filter(self._columns.verdict, fn_kwargs={"schema": schema_of(dataset)})
                 dataset = dataset.map(
                     _labelled, remove_columns=names, fn_kwargs={"prefix": self._columns.prefix, "side": side}
                 )

@@ -24,7 +24,7 @@ class Decision:
 
     Attributes:
         baseline: b; None where nothing could give it, or where it cannot be found again.
-        delta: half-width δ of the dead band around it; None for segmenters without one.
+        delta: half-width δ of the dead band around it; None for segmenters without one, or with another width below b.
     """
 
     baseline: float | None = None
@@ -111,7 +111,7 @@ def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequen
     """δ of each response of the rows at these positions, float64 ``[positions, sides]``; NaN where there is none."""
     sides = annotated.manifest.sides
     found = np.full((len(positions), len(sides)), np.nan)
-    if not isinstance(config.segmenter, Schmitt):
+    if not isinstance(config.segmenter, Schmitt) or config.segmenter.down != 1.0:
         return found
     sigma = annotated.manifest.statistics.get("sigma", np.nan)
     if not config.segmenter.needs_sigma or config.noise == "dataset":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_data.errors import InputError
-from asr_data.rows import normalise
+from asr_data.rows import ArrowRecord, normalise
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Row
 
@@ -90,7 +90,7 @@ def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> 
         if first > last:
             break
         for position in sorted(place for place in positions if 0 <= place - first < batch.num_rows):
-            columns = batch.slice(position - first, 1).to_pylist()[0]
+            columns = ArrowRecord(batch, position - first)
             found.append(AnnotatedRow(position, normalise(columns[index], columns, layout), columns))
         first += batch.num_rows
     return found

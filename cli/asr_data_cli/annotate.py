@@ -297,4 +297,5 @@ def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Sour
 
 
 def _print_input(console: Console, source: Source, layout: Layout) -> None:
-    print_facts(console, {"input": source.description, "layout": layout.describe()})
+    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
+    print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})

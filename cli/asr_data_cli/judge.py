@@ -29,6 +29,8 @@ JUDGE_EXAMPLES = (
     "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --limit 50",
     "asr-annotate judge annotated -o judged --endpoint https://HOST/v1 --model MODEL --price-in 2.5 --price-out 10",
     "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --limit 200",
+    "asr-annotate judge answers.jsonl --first tuned --second base -o judged --judges judges.json --votes ann1 "
+    "--votes ann2 --votes ann3",
 )
 
 
@@ -74,6 +76,15 @@ def judge(
             rich_help_panel=opt.INPUT,
         ),
     ] = None,
+    votes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--votes",
+            metavar="COLUMN",
+            help="Votes of people: first, second, tie or empty; may be repeated.",
+            rich_help_panel=opt.INPUT,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, help="Number of rows to judge, from the start.", rich_help_panel=opt.INPUT),
@@ -112,6 +123,15 @@ def judge(
             rich_help_panel=JUDGES,
         ),
     ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompt",
+            metavar="FILE",
+            help="Prompt with the fields ${prompt}, ${reference_answer}, ${answer_a} and ${answer_b}.",
+            rich_help_panel=JUDGES,
+        ),
+    ] = None,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, help="Number of concurrent requests.", rich_help_panel=JUDGES)
     ] = 8,
@@ -147,13 +167,14 @@ def judge(
 
     Data is sent to the endpoints named here and nowhere else.
     """
-    from asr_data.judging import answers_layout
+    from asr_data.judging import answers_layout, load_prompt
     from asr_data.judging import judge as ask
     from asr_data.judging.config import request_settings
     from asr_data.rows import open_source
 
     roles = settings.columns(columns or ())
-    panel = _judges(judges, endpoint, models or [], price_in, price_out, max_tokens)
+    panel = _judges(judges, endpoint, models or [], price_in, price_out, max_tokens, has_votes=bool(votes))
+    template = None if prompt is None else load_prompt(prompt, has_reference=reference is not None)
     source = open_source(location, split=split, name=name, revision=revision)
     layout = answers_layout(source, first, second, roles)
     console = standard_output()
@@ -163,8 +184,8 @@ def judge(
     )
     with progress() as reporter:
         done = ask(
-            source, layout, output, panel, reference=reference, expert=expert, limit=limit, requests=requests,
-            overwrite=overwrite, progress=reporter,
+            source, layout, output, panel, reference=reference, expert=expert, votes=votes or (), prompt=template,
+            limit=limit, requests=requests, overwrite=overwrite, progress=reporter,
         )  # fmt: skip
     print_judged(console, done)
 
@@ -176,6 +197,8 @@ def _judges(
     price_in: float | None,
     price_out: float | None,
     max_tokens: int | None,
+    *,
+    has_votes: bool,
 ) -> tuple[Judge, ...]:
     from pydantic import ValidationError
 
@@ -188,8 +211,10 @@ def _judges(
         if endpoint is not None or models or given:
             raise ConfigError("--judges replaces --endpoint, --model, --price-in, --price-out and --max-tokens")
         return load_judges(file)
+    if has_votes and endpoint is None and not models and not given:
+        return ()
     if endpoint is None or not models:
-        raise ConfigError("no judge: pass --endpoint and --model, or --judges FILE")
+        raise ConfigError("no judge: pass --endpoint and --model, --judges FILE, or people's votes with --votes")
     try:
         return tuple(Judge.model_validate({"model": model, "endpoint": endpoint, **given}) for model in models)
     except ValidationError as error:

@@ -36,7 +36,7 @@ def mask_text(config: MaskConfig) -> str:
 
 def segmenter_text(segmenter: SegmenterConfig) -> str:
     """``--segmenter optimal --penalty bic --boundary word=50``."""
-    given = [f"{option(name)} {value_text(segmenter, name)}" for name in option_fields(type(segmenter))]
+    given = [f"{option(name)} {value_text(segmenter, name)}" for name in option_fields(type(segmenter), segmenter)]
     return " ".join([f"--segmenter {segmenter.kind}", *given])
 
 
@@ -53,6 +53,8 @@ def value_text(settings: BaseModel, name: str) -> str:
     if factor is not None and value == "auto":
         return f"auto:{_plain(getattr(settings, factor))}"
     if value is None:
+        if not models(field_type(type(settings).model_fields[name])):
+            return "none"
         [model] = models(field_type(type(settings).model_fields[name]))
         value = model()
     if isinstance(value, BaseModel):
@@ -142,10 +144,12 @@ def metavar(model: type[BaseModel], name: str) -> str:
     return "|".join([*found, *(["auto:K"] if _factor(model, name) else [])])
 
 
-def option_fields(model: type[BaseModel]) -> Iterator[str]:
-    """The fields that have an option of their own."""
+def option_fields(model: type[BaseModel], given: BaseModel | None = None) -> Iterator[str]:
+    """The fields that have an option of their own; of ``given`` settings, without those that a dump leaves out."""
     for name, field in model.model_fields.items():
-        if name != "kind" and mark(field, MultipleOf) is None:
+        if name == "kind" or mark(field, MultipleOf) is not None:
+            continue
+        if given is None or field.exclude_if is None or not field.exclude_if(getattr(given, name)):
             yield name
 
 

@@ -73,6 +73,7 @@ _SETTINGS: dict[str, type] = {
     "temperature": float,
     "online_steps": int,
     "answers": int,
+    "win_rate_every": int,
 }
 
 

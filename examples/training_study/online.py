@@ -12,17 +12,19 @@ from trl import GRPOConfig, GRPOTrainer
 
 from asr_data.scoring import Scorer
 from asr_data.scoring.load import load_scorer
-from asr_data.trl import AdaptiveGRPOTrainer
+from asr_data.trl import AdaptiveGRPOTrainer, WinRateCallback
 
 from .data import Pair, unique_prompts
 from .methods import Method
 from .policy import Policy
 from .rewards import mean_rewards
-from .run import Settings
+from .run import Fit, Settings
 
 
-def fit_online(policy: Policy, method: Method, pairs: Sequence[Pair], settings: Settings, seed: int) -> list[float]:
-    """Train a fresh policy on line; the mean reward of each step's answers.
+def fit_online(
+    policy: Policy, method: Method, pairs: Sequence[Pair], settings: Settings, seed: int, held_out: Sequence[Pair]
+) -> Fit:
+    """Train a fresh policy on line, and measure its win rate on held-out prompts where the settings say so.
 
     Both methods take the mean token reward as an answer's reward. ``appo`` trains on the segments that agree with the
     answer's advantage.
@@ -48,9 +50,27 @@ def fit_online(policy: Policy, method: Method, pairs: Sequence[Pair], settings: 
             processing_class=policy.tokenizer,
             **adapted,
         )
+        if settings.win_rate_every:
+            trainer.add_callback(_win_rate(trainer, policy, scorer, settings, held_out))
         trainer.train()
+        win_rate = [entry for entry in trainer.state.log_history if "policy/win_ratio" in entry]
     policy.model.eval()
-    return curve
+    return Fit(curve, win_rate)
+
+
+def _win_rate(
+    trainer: Any, policy: Policy, scorer: Scorer, settings: Settings, held_out: Sequence[Pair]
+) -> WinRateCallback:
+    return WinRateCallback(
+        trainer,
+        [pair.prompt for pair in held_out],
+        every=settings.win_rate_every,
+        scorer=scorer,
+        reference=policy.base,
+        max_new_tokens=settings.new_tokens,
+        generation={"temperature": settings.temperature},
+        batch_size=64,
+    )
 
 
 def answer_rewards(scorer: Scorer, prompts: Sequence[list[dict[str, str]]], texts: Sequence[str]) -> list[float]:

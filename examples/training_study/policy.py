@@ -53,6 +53,7 @@ class Policy:
     """
 
     def __init__(self, base: Any, tokenizer: Any, rank: int, layers: int) -> None:
+        self.base = base
         self.model = copy.deepcopy(base)
         self.tokenizer = tokenizer
         adapted = self.model.model.layers[-layers:]

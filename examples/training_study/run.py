@@ -39,6 +39,8 @@ class Settings:
         temperature: of sampling.
         online_steps: of ``grpo`` and ``appo``, which draw ``batch`` answers in each.
         answers: to one prompt, for these.
+        win_rate_every: steps of these between two measurements of the win rate against the base, on the prompts that
+            are answered, by the built-in scorer (paper, figure 5); 0 for none.
     """
 
     rows: int | None = 800
@@ -56,6 +58,20 @@ class Settings:
     temperature: float = 1.0
     online_steps: int = 40
     answers: int = 4
+    win_rate_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a training run left beside its weights.
+
+    Attributes:
+        curve: the mean loss of each step, on line the mean reward.
+        win_rate: the figures of :class:`asr_data.trl.WinRateCallback`, with their steps.
+    """
+
+    curve: list[float]
+    win_rate: list[dict[str, float]]
 
 
 References = dict[str, list[Tensor]]
@@ -85,7 +101,7 @@ class Study:
         started = time.monotonic()
         torch.manual_seed(seed)
         policy = Policy(self.base, self.tokenizer, self.settings.rank, self.settings.layers)
-        curve = [] if name == "base" else self.fit(policy, METHODS[name], seed)
+        fit = Fit([], []) if name == "base" else self.fit(policy, METHODS[name], seed)
         trained = time.monotonic() - started
         ratios = self._log_ratios(policy)
         prompts = unique_prompts(self.held_out, self.settings.prompts)
@@ -99,7 +115,8 @@ class Study:
             "device": _device_name(self.base.device),
             "train_pairs": len(self.train),
             "seconds": {"training": trained, "all": time.monotonic() - started},
-            "curve": curve,
+            "curve": fit.curve,
+            "win_rate": fit.win_rate,
             "pairs": ratios,
             "samples": samples,
         }
@@ -116,13 +133,14 @@ class Study:
                     out[side][i] = logps[: len(pairs[i].ids[side])].clone()
         return out
 
-    def fit(self, policy: Policy, method: Method, seed: int) -> list[float]:
-        """Train a fresh policy; the mean loss of each step, on line the mean reward."""
+    def fit(self, policy: Policy, method: Method, seed: int) -> Fit:
+        """Train a fresh policy."""
         settings = self.settings
         if method.loss == "grpo":
             from .online import fit_online  # needs TRL
 
-            return fit_online(policy, method, self.train, settings, seed)
+            asked = unique_prompts(self.held_out, settings.prompts)
+            return fit_online(policy, method, self.train, settings, seed, asked)
         masks = masks_of(self.train, method, seed)
         optimizer = torch.optim.AdamW(policy.parameters, lr=settings.learning_rate, weight_decay=0.0)
         order = list(_batches(len(self.train), settings, seed))
@@ -143,7 +161,7 @@ class Study:
             optimizer.zero_grad(set_to_none=True)
             curve.append(total)
         policy.model.eval()
-        return curve
+        return Fit(curve, [])
 
     def _loss(
         self, policy: Policy, method: Method, masks: Mapping[str, list[list[bool]]], some: Sequence[int]

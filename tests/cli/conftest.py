@@ -45,7 +45,7 @@ class Library:
             setattr(pipeline, name, self._recorder(name, lambda: self.summary))
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)
-        source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None)
+        source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None, notes=())
         layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt")
         settings = {"recognised": "its own settings"}
         info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings=settings)

@@ -88,7 +88,7 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "no judge: pass --endpoint and --model, or --judges FILE"),
+        ([], "no judge: pass --endpoint and --model, --judges FILE"),
         (["--endpoint", "http://h/v1"], "no judge"),
         (["--endpoint", "h", "--model", "m"], "an endpoint is a URL such as http://localhost:8000/v1"),
         (["--judges", "judges.json", "--model", "m"], "--judges replaces --endpoint"),
@@ -198,3 +198,35 @@ def test_a_key_is_in_no_traceback(server: JudgeServer, monkeypatch: pytest.Monke
     shown = "".join(traceback.format_exception(done.exception))
     assert "wrong: Bearer ***" in shown
     assert "sk-Dummy" not in shown + done.output
+
+
+def test_a_prompt_and_votes_of_people(server: JudgeServer) -> None:
+    rows = [{**row, "ann": "first", "bob": "second"} for row in ROWS[:2]]
+    Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    text = "${prompt}\n[Answer A]\n${Answer A}\n[Answer B]\n${Answer B}\n[End]"
+    Path("prompt.txt").write_text(text, encoding="utf-8")
+    done = judge(*asked(server), "--prompt", "prompt.txt", "--votes", "ann", "--votes", "bob")
+    assert done.exit_code == 0, done.output
+    assert "decided 2 first, 0 second, 0 tie, 0 undecided" in " ".join(done.output.split())
+    assert "bob: win rate of first" in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("${prompt}", "error: prompt.txt: the field ${answer_a} is missing"), ("${x}", "'${x}' is not a field")],
+)
+def test_a_prompt_that_is_none_is_said_before_anything_is_sent(text: str, message: str, server: JudgeServer) -> None:
+    Path("prompt.txt").write_text(text, encoding="utf-8")
+    done = judge(*asked(server), "--prompt", "prompt.txt")
+    assert (done.exit_code, message in done.output, server.asked) == (2, True, []), done.output
+    assert not Path("judged").exists()
+
+
+def test_a_form_that_no_parser_knows_ends_the_run(server: JudgeServer) -> None:
+    rows = [{**ROWS[0], "prompt": f"p{number}"} for number in range(60)]
+    Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    server.rule = lambda asked: "The first one."
+    done = judge(*asked(server), "--concurrency", "1")
+    assert (done.exit_code, len(server.asked)) == (1, 10)
+    assert "none of its first 10 replies could be read" in done.output
+    assert "'The first one.'" in done.output

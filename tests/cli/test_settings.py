@@ -42,7 +42,16 @@ def built(**changes: Any) -> MaskConfig:
 def test_every_setting_has_an_option() -> None:
     kinds = {parameter.kind for parameter in MaskOptions.parameters()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
-    assert set(DEFAULTS) == {*MaskConfig.model_fields, "length", "tau", "delta", "penalty", "boundary"}
+    assert set(DEFAULTS) == {
+        *MaskConfig.model_fields,
+        "length",
+        "smooth",
+        "down",
+        "tau",
+        "delta",
+        "penalty",
+        "boundary",
+    }
 
 
 def test_defaults_are_those_of_the_library() -> None:
@@ -66,6 +75,7 @@ def test_defaults_are_those_of_the_library() -> None:
             Optimal(penalty=2.0, boundary=BoundaryWeights(sentence=0.5, word=50, inside_word=9)),
         ),
         ({"segmenter": "step"}, Step()),
+        ({"segmenter": "schmitt", "down": "2", "smooth": "0.1"}, Schmitt(down=2, smooth=0.1)),
         ({"segmenter": "fixed"}, Fixed()),
         ({"segmenter": "fixed", "length": "12"}, Fixed(length=12)),
         ({"segmenter": "token"}, Token()),

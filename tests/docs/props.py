@@ -76,7 +76,16 @@ def save_sums(path: Path) -> None:
 
 def save_answers(path: Path) -> None:
     """Answers of two models."""
-    _write(path, [{"prompt": prompt, "tuned": chosen, "base": rejected} for prompt, chosen, rejected in PAIRS])
+    people = {"ann": "first", "bob": "first"}
+    rows = [{"prompt": prompt, "tuned": chosen, "base": rejected, **people} for prompt, chosen, rejected in PAIRS]
+    _write(path, rows)
+
+
+def save_judge_prompt(path: Path) -> None:
+    """The prompt that docs/judge.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
+    shown = page.partition("`judge-prompt.txt`:\n\n```text\n")[2].partition("```\n")[0]
+    path.write_text(shown, encoding="utf-8")
 
 
 def save_judges(path: Path) -> None:
@@ -117,5 +126,6 @@ FILES: dict[str, Make] = {
     "answers.jsonl": save_answers,
     "sums.jsonl": save_sums,
     "judges.json": save_judges,
+    "judge-prompt.txt": save_judge_prompt,
 }
 """Name on the pages to what makes it."""

@@ -134,11 +134,13 @@ def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     online = pytest.importorskip("examples.training_study.online", reason="needs trl: pip install 'asr-data[train]'")
     info = ScorerInfo(name="brevity", kind="rule", form="value", fingerprint="0" * 64)
     monkeypatch.setattr(online, "load_scorer", lambda _: RuleScorer(brevity, info))
-    study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6), "cpu")
+    study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6, win_rate_every=1), "cpu")
     results = {name: study.run(name, 0) for name in ("grpo", "appo")}
     for result in results.values():
         assert len(result["curve"]) == 2
         assert any(pair["chosen"]["all"] != 0 for pair in result["pairs"])  # it learned something
+        assert [entry["step"] for entry in result["win_rate"]] == [0, 1, 2]
+        assert result["win_rate"][0]["policy/win_ratio"] == 0.5  # the base against itself
     assert results["grpo"]["curve"][0] == results["appo"]["curve"][0]  # the same answers, before any step
     assert results["grpo"]["pairs"] != results["appo"]["pairs"]
 

@@ -38,6 +38,10 @@ class Asked:
 
     @property
     def answers(self) -> tuple[str, str]:
+        if (
+            found := re.search(r"^\[Answer A\]\n(.*?)\n\[Answer B\]\n(.*?)\n\[End\]", self.text, re.S | re.M)
+        ) is not None:
+            return found.group(1), found.group(2)  # a template of the tests and of docs/judge.md
         first, second = self.part("ANSWER A"), self.part("ANSWER B")
         assert first is not None
         assert second is not None

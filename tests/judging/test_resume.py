@@ -71,7 +71,7 @@ def test_interrupting_keeps_what_is_there(server: JudgeServer, write_rows: Calla
     _, errors = running.communicate(timeout=120)
     assert running.returncode == 130
     assert "stopped by Ctrl-C" in errors
-    assert "Every verdict so far is kept: the same command goes on" in errors
+    assert "Every verdict so far is kept: the same command continues" in errors
     assert len(read_verdicts(tmp_path / "killed" / "verdicts.jsonl")) >= 3
 
 

@@ -227,7 +227,7 @@ def test_an_output_is_never_mixed(ask: Ask, tmp_path: Path, server: JudgeServer)
 def test_the_manifest_says_what_was_done(ask: Ask) -> None:
     done = ask(models=("a", "b"))
     content = json.loads((done.path / "judge.json").read_bytes())
-    assert content["columns"] == {"first": "tuned", "second": "base", "reference": None, "expert": None}
+    assert content["columns"] == {"first": "tuned", "second": "base", "reference": None, "expert": None, "votes": []}
     assert [judge["model"] for judge in content["judges"]] == ["a", "b"]
     assert content["figures"]["win_rate"]["value"] == 0.625
     assert [file["path"] for file in content["files"]] == ["data/train-00000.parquet", "verdicts/train-00000.parquet"]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from asr_data.errors import ConfigError, JudgeError
 from asr_data.judging import Judge, RequestSettings, load_judges
 from asr_data.judging.client import Client
-from tests.judging.conftest import KEY, QUIET, Ask
+from tests.judging.conftest import KEY, QUIET, ROWS, Ask
 from tests.judging.server import Fault, JudgeServer, Raw, Reply, Status, saying
 
 SECRET = 'sk-With/Slash+Plus "quote'
@@ -112,7 +112,7 @@ def test_the_password_of_a_proxy_is_not_shown(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     server.always = Reply(f"You came through {PROXY}, pr0xy/s3cret.")
-    done = ask(requests=QUIET)
+    done = ask(ROWS[:1], requests=QUIET)
     found = written(done.path)
     assert "You came through http://proxyuser:***@127.0.0.1:9, ***." in found
     assert "s3cret" not in found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from asr_data.judging.verdict import MalformedReplyError, Opinion, read_reply
+from asr_data.judging.verdict import MalformedReplyError, Opinion, Order, read_reply
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,73 @@ def test_a_verdict_is_found(reply: str) -> None:
 def test_no_verdict_is_made_up(reply: str, problem: str) -> None:
     with pytest.raises(MalformedReplyError, match=problem):
         read_reply(reply, "as_given")
+
+
+@pytest.mark.parametrize(
+    ("judged", "order", "means"),
+    [
+        ("[A]", "as_given", "first"),
+        ("[A]", "swapped", "second"),
+        ("A", "as_given", "first"),
+        ("Assistant B", "as_given", "second"),
+        ("assistant a", "swapped", "second"),
+        ("[[B]]", "swapped", "first"),
+        ("[Assistant A]", "as_given", "first"),
+        ("**[A]**.", "as_given", "first"),
+        (["B"], "as_given", "second"),
+        ("[C]", "as_given", "tie"),
+        ("[[C]]", "swapped", "tie"),
+        ("Tie", "swapped", "tie"),
+    ],
+)
+def test_the_form_of_the_paper(judged: object, order: Order, means: str) -> None:
+    reply = json.dumps({"judge": judged, "tag": ["Safety"], "reason": "It warns."})
+    assert read_reply(reply, order) == Opinion(means, {"safety": means}, "It warns.", ("safety",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", ["[A][B]", "A or B", "D", "", "[]", "neither", None, 1, True, ["A", "B"], [], {"a": 1}]
+)
+def test_what_the_form_of_the_paper_does_not_mean(value: object) -> None:
+    with pytest.raises(MalformedReplyError, match=r'its judge was not "\[A\]", "\[B\]" or "\[C\]"'):
+        read_reply(json.dumps({"judge": value}), "as_given")
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags"),
+    [
+        (["Safety", "Accuracy"], ("safety", "accuracy")),
+        ("Safety", ("safety",)),
+        ("Safety, Accuracy", ("safety", "accuracy")),
+        ("[Safety]; help | Tone/Style", ("safety", "helpfulness", "tone", "style")),
+        ('["Safety", "Safety"]', ("safety",)),
+        (["Tone", 1, None, ["x"], ""], ("tone",)),
+        (None, ()),
+        (5, ()),
+        ({"a": 1}, ()),
+        ("x" * 100, ("x" * 60,)),
+        ([f"t{number}" for number in range(30)], tuple(f"t{number}" for number in range(20))),
+    ],
+    ids=repr,
+)
+def test_tags(tag: object, tags: tuple[str, ...]) -> None:
+    for name in ("tag", "tags", "Tag"):
+        opinion = read_reply(json.dumps({"judge": "[B]", name: tag}), "as_given")
+        assert opinion.tags == tags
+        assert opinion.criteria == {tag: "second" for tag in tags if tag in ("safety", "accuracy", "helpfulness")}
+
+
+def test_both_forms_in_one_reply_have_to_agree() -> None:
+    assert read_reply('{"verdict": "A", "judge": "[A]"}', "as_given").verdict == "first"
+    with pytest.raises(MalformedReplyError, match="several verdicts that differ"):
+        read_reply('{"verdict": "A", "judge": "[B]"}', "as_given")
+
+
+def test_c_is_a_tie_in_the_form_of_the_paper_alone() -> None:
+    with pytest.raises(MalformedReplyError, match="its verdict was not"):
+        read_reply('{"verdict": "C"}', "as_given")
+
+
+def test_a_long_value_takes_no_time() -> None:
+    with pytest.raises(MalformedReplyError):
+        read_reply(json.dumps({"judge": " [" * 1_000_000 + "x"}), "as_given")

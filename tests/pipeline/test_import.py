@@ -30,7 +30,7 @@ BESIDE: dict[str, set[str]] = {
     "hub": {"storage"},
     # Train on it.
     "losses": set(),
-    "trl": {"rows", "text", "scoring", "losses"},
+    "trl": {"rows", "text", "scoring", "losses", "storage", "statistics", "judging"},
     # Have inputs and outputs of their own.
     "judging": {"rows", "storage", "statistics"},
     "training": {"rows", "text", "scoring", "statistics"},

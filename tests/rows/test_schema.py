@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asr_data.errors import InputError
-from asr_data.rows.schema import SchemaBuilder, storable, to_arrow, unify
+from asr_data.rows.schema import SchemaBuilder, to_arrow, unify
 
 
 def build(*chunks: list[Any]) -> pa.Schema:
@@ -77,12 +77,6 @@ def test_unify_names_both_files() -> None:
     assert unify([("f", pa.schema([("a", pa.null())])), ("g", two)]) == two
     with pytest.raises(InputError, match=r"'a' is string in f and int64 in g"):
         unify([("f", one), ("g", two)])
-
-
-def test_storable_drops_metadata() -> None:
-    schema = pa.schema([("a", pa.large_list(pa.struct([])))], metadata={"k": "v"})
-    assert storable(schema) == pa.schema([("a", pa.large_list(pa.null()))])
-    assert storable(schema).metadata is None
 
 
 def test_nesting_has_an_end() -> None:

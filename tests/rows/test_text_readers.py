@@ -96,7 +96,7 @@ def test_array_is_decoded_alike_at_every_chunk_size(
     path.write_text(json.dumps(values, indent=indent, ensure_ascii=False), encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch, path.open(encoding="utf-8", newline="") as stream:
         patch.setattr(text_readers, "_CHUNK_CHARACTERS", chunk)
-        assert list(text_readers._array_elements(stream, path)) == values
+        assert list(text_readers._array_elements(stream, path)) == [(value, []) for value in values]
 
 
 def test_array_rejects_elements(tmp_path: Path) -> None:

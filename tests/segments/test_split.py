@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError, InputError
 from asr_data.segments import Fixed, Optimal, Pivot, Schmitt, Sequence, SplitContext, Step, Token, split
+from asr_data.segments.smoothing import smoothed
 
 rows_of_rewards = st.lists(st.lists(st.integers(-8, 8).map(lambda n: n / 4), max_size=12), min_size=1, max_size=6)
 
@@ -23,6 +24,7 @@ SEGMENTERS = [
     Pivot(tau=0.5),
     Schmitt(),
     Schmitt(delta=0.5),
+    Schmitt(smooth=0.2, down=2),
     Optimal(),
     Optimal(penalty=0.3),
     Step(),
@@ -140,6 +142,43 @@ def test_schmitt_by_hand():
     assert split(values, [0, 3, 7], Schmitt(delta=0.3), baseline).tolist() == [0, 3, 6]
 
 
+def test_schmitt_with_another_threshold_down():
+    #         good, above b − 0.4, below it, neutral, good
+    values = [0.3, -0.3, -0.5, 0.1, 0.3]
+    assert split(values, [0, 5], Schmitt(delta=0.2, down=2.0)).tolist() == [0, 2, 4]
+    assert split(values, [0, 5], Schmitt(delta=0.2)).tolist() == [0, 1, 4]
+    assert split(values, [0, 5], Schmitt(delta=0.2, down=0.0)).tolist() == [0, 1, 4]
+    assert split(values, [0, 5], Schmitt(delta=0.2, down=3.0)).tolist() == [0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows_of_rewards, st.sampled_from([0.01, 0.3, 5.0]))
+def test_smoothed_levels_are_the_least_penalised_squares(rows, ratio):
+    values, offsets = flat(rows)
+    found = smoothed(values, offsets, ratio)
+    for begin, end in itertools.pairwise(offsets.tolist()):
+        steps = np.diff(np.eye(end - begin), axis=0)
+        expected = np.linalg.solve(np.eye(end - begin) + steps.T @ steps / ratio, values[begin:end])
+        np.testing.assert_allclose(found[begin:end], expected, atol=1e-6)
+
+
+def test_smooth_cuts_the_levels_by_hand():
+    # With ratio 1/2 of (0, 1): (1 + 2) a − 2 b = 0 and −2 a + 3 b = 1: levels 0.4 and 0.6.
+    assert smoothed(np.array([0, 1], dtype=np.float32), np.array([0, 2]), 0.5) == pytest.approx([0.4, 0.6])
+    assert split([0.0, 1.0], [0, 2], Pivot(tau=0.15, smooth=0.5)).tolist() == [0, 1]
+    assert split([0.0, 1.0], [0, 2], Pivot(tau=0.25, smooth=0.5)).tolist() == [0]
+    # σ is that of the rewards as they are, 1.4826 / √2 and not a fifth of it: τ = 0.15 and 0.30.
+    assert split([0.0, 1.0], [0, 2], Pivot(k=0.1, smooth=0.5)).tolist() == [0, 1]
+    assert split([0.0, 1.0], [0, 2], Pivot(k=0.2, smooth=0.5)).tolist() == [0]
+
+
+def test_settings_that_are_not_used_are_not_in_the_dump():
+    for segmenter, names in ((Pivot(), ["kind", "tau", "k"]), (Schmitt(), ["kind", "delta", "k"])):
+        assert list(segmenter.model_dump(mode="json")) == names
+    assert Schmitt(down=2, smooth=0.1).model_dump().items() >= {("down", 2.0), ("smooth", 0.1)}
+    assert Schmitt.model_validate(Schmitt(down=2, smooth=0.1).model_dump()) == Schmitt(down=2, smooth=0.1)
+
+
 def test_schmitt_auto_is_sigma():
     values = [0.0, 1.0, -1.0, 1.0]
     assert split(values, [0, 4], Schmitt(), SplitContext(sigma=0.99)).tolist() == [0, 2, 3]
@@ -172,7 +211,7 @@ def test_step_token_sequence():
         (Pivot, {"tau": -1.0}, 'Pivot.tau is -1.0: expected a finite number >= 0 or "auto"'),
         (Pivot, {"tau": "often"}, "Pivot.tau is 'often': expected a finite number >= 0 or \"auto\""),
         (Pivot, {"k": 0.0}, "Pivot.k is 0.0: expected a finite number > 0"),
-        (Pivot, {"delta": 1}, "Pivot.delta is not a setting; allowed are kind, tau, k"),
+        (Pivot, {"delta": 1}, "Pivot.delta is not a setting; allowed are smooth, kind, tau, k"),
         (Schmitt, {"delta": float("inf")}, "Schmitt.delta is inf"),
         (Schmitt, {"delta": np.ones(2)}, "Schmitt.delta is array"),
         (Optimal, {"penalty": "aic"}, 'Optimal.penalty is \'aic\': expected a finite number >= 0, "paper" or "bic"'),

@@ -148,5 +148,5 @@ def test_what_is_refused(make: Callable[..., Any], pairs: Dataset, pair_rows: li
         make(train_dataset=pairs.remove_columns(["rejected_mask"]))
     with pytest.raises(ConfigError, match="no column 'label'"):
         make(train_dataset=Dataset.from_list(unpaired(pair_rows)).remove_columns(["label"]))
-    with pytest.raises(ConfigError, match="holds 2; a label is true, false, 1 or 0"):
+    with pytest.raises(ConfigError, match="is 2; a label is true, false, 1 or 0"):
         make(train_dataset=Dataset.from_list([row | {"label": 2} for row in unpaired(pair_rows)]), check_rows=0)
