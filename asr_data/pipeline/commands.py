@@ -21,7 +21,7 @@ from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
 from asr_data.progress import Progress, Silent
-from asr_data.rows import Layout, Source, normalise, read_rows
+from asr_data.rows import Layout, Source, normalise, read_rows, records_of
 from asr_data.rows.schema import input_columns
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output

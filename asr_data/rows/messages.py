@@ -34,7 +34,7 @@ def _message(item: Any, column: str, number: int) -> Message:
     _check_calls(message, place)
     for name in ("content", *REASONING_FIELDS):
         if isinstance(message.get(name), list):
-            message[name] = _joined(message[name], f"{place}: {name}")
+            message[name] = _joined(message[name], place if name == "content" else f"{place}, {name}")
     if any(not isinstance(message.get(name, ""), str) for name in REASONING_FIELDS):
         raise RowRejected("wrong_type", f"{place} has reasoning that is not a text")
     may_lack_content = bool(message.get("tool_calls")) or reasoning_field(message) is not None
