@@ -21,8 +21,8 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\
 def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
     """The text of ``README.md``.
 
-    Its YAML header declares the configs with their files, features and row counts, so that
-    ``datasets.load_dataset`` infers nothing. Values that come from the data set are escaped.
+    Its YAML header declares the configs that have rows, with their files, features and row counts, so that
+    ``datasets.load_dataset`` infers nothing and opens each. Values that come from the data set are escaped.
 
     Args:
         manifest: what the directory holds.
@@ -69,12 +69,14 @@ def _template() -> Any:
 
 def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
     split = manifest.output.split
-    configs = {
+    found = {
         "default": (manifest.files_of("data"), data_schema),
         "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
         "logprobs": (manifest.files_of("logprobs"), logprobs_schema(manifest.sides)),
         "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
     }
+    # datasets (5.2) cannot open a split without rows: what the card lists opens.
+    configs = {name: config for name, config in found.items() if any(record.rows for record in config[0])}
     header: dict[str, Any] = {}
     if manifest.input.license is not None:
         header["license"] = manifest.input.license
@@ -85,9 +87,8 @@ def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
             "data_files": [{"split": split, "path": [record.path for record in files]}],
         }
         for name, (files, _) in configs.items()
-        if files
     ]
-    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items() if files]
+    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items()]
     return header
 
 

@@ -34,6 +34,8 @@ logprobs/train-00000.parquet… the reference's log-probabilities, if asked for 
 rejects/train.parquet         rows that could not be annotated, and why (config "rejects")
 ```
 
+The card lists the configs that have rows: where no row was rejected, there is no config "rejects".
+
 Each input row is in `data/` or in `rejects/` exactly once, in input order. Spans are half-open. Token positions
 count over the response alone. `S` stands for `chosen`, `rejected` or `completion`. Null in a list of rewards, and in
 `S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any, and
@@ -78,7 +80,8 @@ def contract_page() -> str:
         [
             HEADER,
             "## Annotated rows (config `default`)\n",
-            "The input's columns come first, unchanged. Added:\n",
+            "The input's columns come first, unchanged; their features (class names, images) are in the metadata that "
+            "`datasets` reads. Added:\n",
             _columns(data_schema(("completion",), reference=True), _DATA_MEANING),
             "## Rewards over bytes (config `scores`)\n",
             _columns(scores_schema(("completion",)), _SCORE_MEANING),

@@ -326,10 +326,7 @@ def test_every_row_rejected_still_finishes(bench: Any, pairs: Any) -> None:
     bench.score(rows, "score", shard_rows=1)
     bench.mask("score", "mask", MaskConfig())
     assert bench.files("mask") == bench.files("run")
-    for name in (None, "scores"):  # datasets cannot open an empty split but as a stream
-        loaded = datasets.load_dataset(str(bench.folder / "run"), name, split="train", streaming=True)
-        assert list(loaded) == []
-        assert "asr_row" in loaded.features
+    assert datasets.get_dataset_config_names(str(bench.folder / "run")) == ["rejects"]
 
 
 def test_a_shard_without_an_annotated_row(bench: Any, pairs: Any) -> None:
