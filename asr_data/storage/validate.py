@@ -164,7 +164,7 @@ def _row_problems(
     config = record.path.partition("/")[0]
     check: dict[str, Callable[[pa.RecordBatch], Iterator[Finding]]] = {
         "data": lambda batch: _data(batch, manifest, seen),
-        "scores": lambda batch: score_findings(batch, manifest.sides, partial=may_be_unknown(manifest)),
+        "scores": lambda batch: score_findings(batch, manifest.sides, partial=may_be_unknown(manifest, "scores")),
         "logprobs": lambda batch: logprob_findings(batch, "", manifest.sides),
         "rejects": lambda batch: _rejects(batch, seen),
     }
