@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.ragged import row_sums
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.rewards import segment_rewards
@@ -219,7 +219,7 @@ def _count(judged: LabelledResponses, flags: Bool) -> Float64:
     return row_sums(flags, judged.row_offsets).astype(np.float64)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _matches(made: Int64, made_offsets: Int64, gold: Int64, gold_offsets: Int64, tolerance: int) -> Float64:
     """Most pairs of a start and a gold border at most ``tolerance`` apart: both ascend, so the first fits first."""
     rows = made_offsets.size - 1

@@ -30,7 +30,6 @@ from asr_data.scoring.config import ImplicitConfig, StepLayoutConfig
 from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
-from asr_data.scoring.locate import backbone_directory
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.step_splitting import split_steps
@@ -84,12 +83,12 @@ def implicit_runner(settings: ImplicitConfig, policy: Decoder, reference: Decode
     Raises:
         ScorerError: a head cannot be loaded, or the two do not have the same tokens.
     """
-    own, base = load_language_head(policy, settings.backbone), load_language_head(reference)
+    own, base = load_language_head(policy), load_language_head(reference)
     if own.vocabulary != base.vocabulary:
         raise ScorerError(
             f"the policy has {own.vocabulary} tokens and its reference {base.vocabulary}: they must share a vocabulary"
         )
-    _check_tokens(settings, policy.directory, reference.directory)
+    _check_tokens(policy, reference)
     return LogRatioRunner(
         Engine(policy.model, LogProbabilityReadout(own), batch_tokens=batch_tokens),
         Engine(reference.model, LogProbabilityReadout(base), batch_tokens=batch_tokens),
@@ -204,17 +203,20 @@ def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[lis
     return span_end, [min(c, len(end)) for c in count]
 
 
-def _check_tokens(settings: ImplicitConfig, policy: Path, reference: Path) -> None:
+def _check_tokens(policy: Decoder, reference: Decoder) -> None:
     """Raise ScorerError where both models have tokenizers and a token has two ids."""
-    if isinstance(settings.backbone, str) and not (policy / _TOKENIZER).is_file():
-        policy = backbone_directory(settings.backbone, policy)
-    files = [policy / _TOKENIZER, reference / _TOKENIZER]
-    if not all(file.is_file() for file in files):
+    folders = [_with_tokenizer(decoder) for decoder in (policy, reference)]
+    if folders[0] is None or folders[1] is None:
         return
-    own, base = (load_tokenizer(file.parent).hf.get_vocab() for file in files)
+    own, base = (load_tokenizer(str(folder)).hf.get_vocab() for folder in folders)
     for token, i in own.items():
         if base.get(token, i) != i:
             raise ScorerError(
-                f"the policy in {policy} and the reference in {reference} have different tokenizers: "
+                f"the policy in {folders[0]} and the reference in {folders[1]} have different tokenizers: "
                 f"{token!r} is {i} in one and {base[token]} in the other"
             )
+
+
+def _with_tokenizer(decoder: Decoder) -> Path | None:
+    folders = [folder for folder in (decoder.directory, decoder.checkpoint) if folder is not None]
+    return next((folder for folder in folders if (folder / _TOKENIZER).is_file()), None)

@@ -64,7 +64,7 @@ class ModelScorer:
         tokenizer: the model's tokenizer.
         info: for the manifest.
         max_length: longest request in tokens; rows with a longer one are rejected.
-        vocabulary: number of the model's embeddings; rows with other tokens are rejected. None: not known.
+        vocabulary: how many token ids the model has embeddings for; rows with others are rejected.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ModelScorer:
         info: ScorerInfo,
         *,
         max_length: int,
-        vocabulary: int | None = None,
+        vocabulary: int,
     ) -> None:
         self.encoder = encoder
         self.runner = runner
@@ -120,24 +120,25 @@ class ModelScorer:
         try:
             readings = self.encoder.encode(row)
             longest = max((len(request.ids) for reading in readings for request in reading.requests), default=0)
-            self._check_known(readings)
             if longest > self._max_length:
                 raise RowRejected(
                     "too_long", f"{longest} tokens; this scorer reads {self._max_length} (prompt plus response)"
                 )
+            for reading in readings:
+                for request in reading.requests:
+                    self._check_ids(request.ids)
         except RowRejected as rejected:
             return RejectedRow(row.index, rejected.code, rejected.message)
         return readings
 
-    def _check_known(self, readings: Sequence[Reading]) -> None:
-        if self._vocabulary is None:
-            return
-        largest = max((max(request.ids) for reading in readings for request in reading.requests), default=0)
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        largest = max(ids)
         if largest >= self._vocabulary:
+            token = self.tokenizer.hf.convert_ids_to_tokens(largest)
             raise RowRejected(
-                "unknown_token",
-                f"token {largest} is none of the {self._vocabulary} that the model has embeddings for; its tokenizer "
-                f"has {len(self.tokenizer.hf)}",
+                "scorer_error",
+                f"token {token!r} has the id {largest}, but the model has embeddings for {self._vocabulary} ids; its "
+                f"tokenizer has {len(self.tokenizer.hf)}",
             )
 
     def _collect(self, row: Row, readings: Sequence[Reading], values: Sequence[Sequence[Float32 | None]]) -> Scored:

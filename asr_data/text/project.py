@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from asr_data.compiled import compiled
 from asr_data.errors import RowRejected
 from asr_data.types import Bool, ByteRewards, Float32, Float64, Int32, Int64, RewardForm
 
@@ -83,7 +83,7 @@ def initial_value(rewards: ByteRewards) -> float:
     return float(rewards.span_reward[0]) if rewards.span_end[0] == 0 else float("nan")
 
 
-@numba.njit(cache=True)
+@compiled()
 def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: bool) -> Float64:
     out = np.zeros(len(start))
     span = 0

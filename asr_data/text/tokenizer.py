@@ -16,6 +16,7 @@ import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.response import byte_offsets
+from asr_data.text.gguf import builtin_tokenizer
 from asr_data.types import Int64
 
 
@@ -230,21 +231,27 @@ def load_tokenizer(
     revision: str | None = None,
     gguf_file: str | None = None,
     name: str | None = None,
+    hub: bool = True,
 ) -> Tokenizer:
-    """Load a tokenizer from a local directory or a hub id; never runs remote code.
+    """Load a tokenizer from a local directory or a Hub id; never runs remote code.
 
     Args:
-        location: the directory or hub id.
+        location: the directory or Hub id, or ``builtin`` for the built-in model's.
         revision: of a hub id.
         gguf_file: a file of the directory that holds the tokenizer.
         name: what to call it; default ``location``.
+        hub: False: the location was not typed by the user, but stands in a file. Then the Hub is not asked, and only a
+            copy that was fetched before is used.
 
     Raises:
         ConfigError: if it cannot be loaded or has no fast backend.
     """
     from transformers import AutoTokenizer
 
-    options: dict[str, Any] = {"trust_remote_code": False}
+    if str(location) == "builtin":
+        return Tokenizer(builtin_tokenizer(), name or "builtin")
+    asked = hub and not Path(location).is_dir()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not asked}
     if revision is not None:
         options["revision"] = revision
     if gguf_file is not None:
@@ -255,6 +262,11 @@ def load_tokenizer(
     except ConfigError:
         raise
     except Exception as error:  # what its files say is data: any of transformers' and tokenizers' code may fail on it
+        if not hub and not Path(location).is_dir():
+            raise ConfigError(
+                f"tokenizer {str(location)!r} is named by a file; the Hub is asked only for what you name: "
+                "give it as --tokenizer"
+            ) from error
         said = str(error).strip() or "no reason given"
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise ConfigError(

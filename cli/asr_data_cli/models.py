@@ -13,7 +13,7 @@ from rich.console import Console
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data_cli.console import print_facts, print_warning
+from asr_data_cli.console import print_facts, print_warning, standard_error
 from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def opened(
 ) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
     scorer = _scorer_loader(options, scoring, location, first_rows)
-    reference = _reference_loader(options.logprobs, scoring)
+    reference = _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
+        _print_loading(options)
         yield Models(scorer(), None if reference is None else reference())
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
@@ -54,6 +55,14 @@ def opened(
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
         yield Models(pool.scorer, pool.reference, pool)
+
+
+def _print_loading(options: ModelOptions) -> None:
+    """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
+    names = [] if options.kind in ("labels", "rule") else [options.model]
+    names += [name for name in (options.reference, options.logprobs) if name is not None]
+    if names:
+        standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
 
 
 def _scorer_loader(
@@ -71,6 +80,8 @@ def _scorer_loader(
         reference=options.reference,
         scoring=scoring,
         allow_pickle=options.allow_pickle,
+        allow_hub=options.allow_hub,
+        cache=not options.no_cache,
         first_rows=first_rows,
     )
 
@@ -85,12 +96,12 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(model: str | None, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
-    if model is None:
+def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+    if options.logprobs is None:
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, model, scoring)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -111,10 +122,6 @@ def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
 
 def named_tokenizer(name: str) -> Tokenizer:
     """A tokenizer by directory, Hub id or ``builtin``."""
-    if name == "builtin":
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        return load_scorer_tokenizer(name)
     from asr_data.text import load_tokenizer
 
     return load_tokenizer(name)

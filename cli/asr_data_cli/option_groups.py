@@ -109,6 +109,8 @@ class ModelOptions:
     scorer_config: opt.ScorerSettings = None
     reference: opt.Reference = None
     allow_pickle: opt.AllowPickle = False
+    allow_hub: opt.AllowHub = False
+    no_cache: opt.NoCache = False
     logprobs: opt.Logprobs = None
 
 

@@ -23,7 +23,6 @@ REJECT_CODES: Final[dict[str, str]] = {
     "template_error": "the chat template refused the conversation",
     "template_alters_text": "the chat template changes the response text beyond trimming",
     "tokenizer_alters_text": "decoding the tokens does not give the response text back",
-    "unknown_token": "a token is none of those that the scorer's model has embeddings for",
     "tokens_uncovered": "some bytes of the response belong to no token",
     "prompt_not_prefix": "the tokens of the prompt are not the first tokens of prompt plus response",
     "separator_in_text": "the text holds the scorer's step separator literally, so steps and separators do not match",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import asr_data
+import asr_data.pipeline
 import asr_data.rows
 import asr_data.text
 
@@ -41,6 +42,7 @@ class Library:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline = ModuleType("asr_data.pipeline")
+        pipeline.__path__ = asr_data.pipeline.__path__  # what imports one of its modules gets the real one
         for name in ("run", "score", "mask"):
             setattr(pipeline, name, self._recorder(name, lambda: self.summary))
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
