@@ -39,7 +39,7 @@ class GoldOptions:
             that the input's layout knows.
         group: the column whose rows belong together in the bootstrap; None for the prompt.
         threshold: a token is faulty where its gold label is below.
-        tolerance: how many tokens a segment may start off a gold border.
+        tolerance: how many tokens a segment may start off a gold boundary.
         resamples, seed: of the bootstrap.
     """
 
@@ -105,6 +105,7 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
     reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
     for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
         reader.read(data, scores)
+    annotated.check_unchanged()
     return reader.finish()
 
 

@@ -33,14 +33,7 @@ def scoring_plan(
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
     return Plan(
-        input=InputRecord(
-            description=_encodable(source.description),
-            fingerprint=source.fingerprint,
-            rows=source.rows,
-            layout=layout.kind,
-            columns={str(role): column for role, column in layout.columns.items()},
-            column_types={field.name: str(field.type) for field in source.schema},
-        ),
+        input=input_record(source, layout),
         layout=layout,
         scorer=ScorerRecord(
             name=_encodable(info.name),
@@ -57,6 +50,18 @@ def scoring_plan(
         versions=versions(),
         response_text=RESPONSE_TEXT,
         template_date=template_date,
+    )
+
+
+def input_record(source: Source, layout: Layout) -> InputRecord:
+    """The data set, as the plan and the manifest have it."""
+    return InputRecord(
+        description=_encodable(source.description),
+        fingerprint=source.fingerprint,
+        rows=source.rows,
+        layout=layout.kind,
+        columns={str(role): column for role, column in layout.columns.items()},
+        column_types={field.name: str(field.type) for field in source.schema},
     )
 
 

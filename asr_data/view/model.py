@@ -160,7 +160,7 @@ def gold_spans(text: str, labels: Labels) -> tuple[GoldSpan, ...]:
 
 
 def cut_at_gold(text: str, start: int, gold: Iterable[GoldSpan]) -> list[tuple[str, GoldSpan | None]]:
-    """Cut a stretch of a response text, which begins at code point ``start``, at the borders of gold spans."""
+    """Cut a stretch of a response text, which begins at code point ``start``, at the boundaries of gold spans."""
     pieces: list[tuple[str, GoldSpan | None]] = []
     position, end = start, start + len(text)
     for span in gold:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.errors import InputError
 from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
@@ -124,6 +125,19 @@ def annotate(
     console = standard_output()
     source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
+    pipeline.check_before_scoring(
+        source,
+        layout,
+        output,
+        scoring=scoring,
+        writing=writing,
+        mask=mask_settings,
+        scorer_name=models.scorer_name(model_options),
+        reference=model_options.logprobs is not None,
+        part=part,
+        resume=resume,
+        overwrite=overwrite,
+    )
     rows = pipeline.first_rows(source, layout)
     named = None if tokenizer is None else models.named_tokenizer(tokenizer)
     if named is not None:  # before a model is loaded
@@ -178,6 +192,18 @@ def score(
     console = standard_output()
     rows, layout = _open_input(source, columns)
     _print_input(console, rows, layout)
+    pipeline.check_before_scoring(
+        rows,
+        layout,
+        output,
+        scoring=scoring_settings,
+        writing=writing.config(),
+        scorer_name=models.scorer_name(model),
+        reference=model.logprobs is not None,
+        part=part,
+        resume=end.resume,
+        overwrite=end.overwrite,
+    )
     seen = pipeline.first_rows(rows, layout)
     with models.opened(model, scoring_settings, source.location, cluster, seen) as found:
         models.print_scorer(console, found.scorer, None)
@@ -240,10 +266,12 @@ def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
+        InputError: every row was rejected.
         typer.Exit: rows were rejected and ``strict`` is true.
     """
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         print_next(console, summary.path)
     else:
@@ -255,6 +283,7 @@ def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -
     """The same for a directory without masks."""
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
         print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
@@ -281,6 +310,17 @@ def print_next(console: Console, path: Path) -> None:
         ),
     ]
     print_commands(console, "Next", commands)
+
+
+def require_rows(summary: Summary, part: Part | None) -> None:
+    """Refuse to call it a success where nothing was annotated. A part may have no row that can be.
+
+    Raises:
+        InputError: every row was rejected.
+    """
+    if part is None and not summary.annotated:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in summary.rejects.items())
+        raise InputError(f"none of the {summary.rows:,} rows could be annotated: {reasons}; see {summary.path}/rejects")
 
 
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:

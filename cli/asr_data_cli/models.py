@@ -57,6 +57,13 @@ def opened(
         yield Models(pool.scorer, pool.reference, pool)
 
 
+def scorer_name(options: ModelOptions) -> str | None:
+    """The name that the scorer will have; None where settings of the user's own decide."""
+    if options.scorer_config is not None:
+        return None
+    return "labels" if options.kind == "labels" else options.model
+
+
 def _print_loading(options: ModelOptions) -> None:
     """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
     names = [] if options.kind in ("labels", "rule") else [options.model]
