@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from asr_data.errors import InputError
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
 from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
@@ -41,6 +42,27 @@ def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
         note_codes=NOTE_CODES,
         reject_codes=REJECT_CODES,
     )
+
+
+def check_features(columns: pa.Schema) -> None:
+    """Refuses columns that a card cannot describe.
+
+    Args:
+        columns: of the input.
+
+    Raises:
+        InputError: names the column and its type.
+    """
+    from datasets import Features
+
+    for field in columns:
+        try:
+            Features.from_arrow_schema(pa.schema([field]))._to_yaml_list()
+        except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError) as error:
+            raise InputError(
+                f"column {field.name!r} has type {field.type}, for which datasets has no feature, so that the output "
+                "could not be opened with load_dataset: drop the column, or cast it first"
+            ) from error
 
 
 def escaped(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
+    from asr_data.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,12 @@ class Models:
 
 
 @contextmanager
-def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
+def opened(
+    options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None, first_rows: Sequence[Row]
+) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options, scoring)
+    scorer = _scorer_loader(options, scoring, location, first_rows)
+    reference = _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -53,6 +57,13 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         yield Models(pool.scorer, pool.reference, pool)
 
 
+def scorer_name(options: ModelOptions) -> str | None:
+    """The name that the scorer will have; None where settings of the user's own decide."""
+    if options.scorer_config is not None:
+        return None
+    return "labels" if options.kind == "labels" else options.model
+
+
 def _print_loading(options: ModelOptions) -> None:
     """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
     names = [] if options.kind in ("labels", "rule") else [options.model]
@@ -61,7 +72,9 @@ def _print_loading(options: ModelOptions) -> None:
         standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
 
 
-def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
+def _scorer_loader(
+    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row]
+) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
     config = options.scorer_config
@@ -76,6 +89,7 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         allow_pickle=options.allow_pickle,
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
+        first_rows=first_rows,
     )
 
 

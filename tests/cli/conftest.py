@@ -43,7 +43,7 @@ class Library:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline = ModuleType("asr_data.pipeline")
         pipeline.__path__ = asr_data.pipeline.__path__  # what imports one of its modules gets the real one
-        for name in ("run", "score", "mask"):
+        for name in ("check_before_scoring", "run", "score", "mask"):
             setattr(pipeline, name, self._recorder(name, lambda: self.summary))
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)

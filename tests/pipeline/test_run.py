@@ -411,3 +411,12 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_used() -> None:
     assert next(found) == 1
     with pytest.raises(ValueError, match="broken"):
         next(found)
+
+
+def test_a_row_of_very_much_text_is_rejected(bench: Any, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = max(len((row["prompt"][0]["content"] + row["chosen"][0]["content"]).encode()) for row in pairs)
+    monkeypatch.setattr("asr_data.pipeline.scoring.MAX_TEXT_BYTES", 10 * size)
+    rows = [pairs[0], {**pairs[1], "chosen": [{"role": "assistant", "content": "日" * (4 * size)}]}, pairs[2]]
+    summary = bench.run(rows)
+    assert (summary.annotated, summary.rejects) == (2, {"too_long": 1})
+    assert bench.scorer.scored == [0, 2]
