@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from pathlib import Path
 
 import asr_data_schemas
@@ -19,6 +20,13 @@ from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
+from asr_data.pipeline.templates import (
+    check_templates,
+    date_of_output,
+    date_of_run,
+    first_annotated,
+    first_rows,
+)
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
 from asr_data.rows.input_guard import InputGuard
@@ -28,6 +36,7 @@ from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import ReferenceRecord
+from asr_data.text.clock import settle_date
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm
 
@@ -43,6 +52,7 @@ def score(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -51,7 +61,8 @@ def score(
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
-    ``reference`` then only describe the models.
+    ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
+    default today, or the date with which the output was begun.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -59,7 +70,9 @@ def score(
     progress = progress or Silent()
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference is not None)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    day = date_of_run(output, scorer, reference, None, template_date, overwrite=overwrite)
+    check_templates(first_rows(source, layout), [None if reference is None else reference.tokenizer])
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
     return _annotate(
         ShardJob(source, plan, None),
         output,
@@ -84,6 +97,7 @@ def run(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -103,7 +117,9 @@ def run(
     check_columns(source, layout, writing.prefix, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
+    check_templates(first_rows(source, layout), [tokenizer, None if reference is None else reference.tokenizer])
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
     return _annotate(
         ShardJob(source, plan.masked(tokenizer_record(tokenizer), mask), tokenizer),
         output,
@@ -158,6 +174,7 @@ def mask(
     tokenizer: Tokenizer | None = None,
     *,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -168,6 +185,7 @@ def mask(
         scored: made by :func:`score`, :func:`run` or this function; not changed.
         output: another directory.
         tokenizer: the policy's; default the one that ``scored`` was made with.
+        template_date: what a chat template that asks for the date is told, if ``scored`` has none; default today.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -178,12 +196,17 @@ def mask(
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
-    plan = manifest.plan.masked(tokenizer_record(policy), mask)
+    told = manifest.plan.template_date
+    day = settle_date((policy,), told or template_date or date_of_output(output, overwrite=overwrite))
+    if told is not None and template_date not in (None, told):
+        progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
+    plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
         plan = plan.model_copy(update={"reference": None})
+    check_templates(first_annotated(before, plan.layout), [policy])
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:

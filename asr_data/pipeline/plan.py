@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from importlib.metadata import version
 from typing import Final
 
 from asr_data.config import OutputConfig, ScoringConfig
+from asr_data.response import RESPONSE_TEXT
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.plan import InputRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
@@ -26,6 +28,7 @@ def scoring_plan(
     scoring: ScoringConfig,
     writing: OutputConfig,
     reference: ReferenceRecord | None = None,
+    template_date: date | None = None,
 ) -> Plan:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
@@ -45,6 +48,8 @@ def scoring_plan(
         output=writing,
         reference=reference,
         versions=versions(),
+        response_text=RESPONSE_TEXT,
+        template_date=template_date,
     )
 
 

@@ -15,12 +15,13 @@ from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import list_column
+from asr_data.response import has_only_content, response_text
 from asr_data.rows import Layout, Source, read_rows, to_arrow
 from asr_data.rows.input_guard import InputGuard
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
-from asr_data.text import check_rewards, response_text
+from asr_data.text import check_rewards
 from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
 from asr_data_schemas import row_schema, scores_schema
 
@@ -191,7 +192,10 @@ def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, .
         if len(answer) != len(row.completions):
             raise RowRejected("wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses")
         for completion, rewards in zip(row.completions, answer, strict=True):
-            check_rewards(rewards, len(response_text(completion.content).encode()), partial=partial)
+            text = response_text(completion.content)
+            # Reasoning and calls may be unknown to any scorer.
+            may_lack = partial or not has_only_content(completion.content)
+            check_rewards(rewards, len(text.encode()), partial=may_lack)
     except RowRejected as rejected:
         return RejectedRow(row.index, rejected.code, rejected.message)
     return answer

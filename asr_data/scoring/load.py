@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,13 +37,16 @@ from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
 from asr_data.scoring.labels import LabelScorer
 from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
+from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.scoring.settings import find_settings, with_adapter
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
+from asr_data.text.probe import check_template
 from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import Row
 
 
 def load_scorer(
@@ -58,6 +61,7 @@ def load_scorer(
     allow_pickle: bool = False,
     allow_hub: bool = False,
     cache: bool = True,
+    first_rows: Sequence[Row] = (),
 ) -> Scorer:
     """Load a reward model.
 
@@ -75,6 +79,8 @@ def load_scorer(
         allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
             it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
+            weights are loaded.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
@@ -104,7 +110,7 @@ def load_scorer(
             raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
         settings = settings.model_copy(update={"reference": str(reference)})
     asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
-    return _model_scorer(settings, directory, asked)
+    return _model_scorer(settings, directory, asked, first_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +136,12 @@ class _Asked:
     cache: bool
 
 
-def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked) -> ModelScorer:
+def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
+    if settings.prompt.template is None:
+        check_template(tokenizer, [as_prompted(row, settings.prompt) for row in first_rows])
     decoder = load_decoder(settings, directory, device, dtype, pickles=asked.pickles, hub=asked.hub, cache=asked.cache)
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ from asr_data_cli.option_groups import (
     ModelOptions,
     RayOptions,
     ScoringOptions,
+    TemplateOptions,
     WritingOptions,
 )
 from asr_data_cli.progress import progress
@@ -69,6 +71,7 @@ def run(
     writing: WritingOptions,
     end: EndOptions,
     machines: MachineOptions,
+    templates: TemplateOptions,
     tokenizer: opt.Tokenizer = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
@@ -79,6 +82,7 @@ def run(
     end.check(checks)
     part = machines.part(checks)
     cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     summary = annotate(
         source,
@@ -91,6 +95,7 @@ def run(
         tokenizer=tokenizer,
         part=part,
         ray=cluster,
+        template_date=day,
         resume=end.resume,
         overwrite=end.overwrite,
     )
@@ -109,11 +114,13 @@ def annotate(
     tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
+    template_date: date | None = None,
     resume: bool,
     overwrite: bool,
 ) -> Summary:
     """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
     from asr_data import pipeline
+    from asr_data.text.probe import check_template
 
     console = standard_output()
     source, layout = _open_input(source_options, columns)
@@ -131,8 +138,12 @@ def annotate(
         resume=resume,
         overwrite=overwrite,
     )
-    with models.opened(model_options, scoring, source_options.location, ray) as found:
-        policy = models.policy_tokenizer(tokenizer, found.scorer)
+    rows = pipeline.first_rows(source, layout)
+    named = None if tokenizer is None else models.named_tokenizer(tokenizer)
+    if named is not None:  # before a model is loaded
+        check_template(named, rows)
+    with models.opened(model_options, scoring, source_options.location, ray, rows) as found:
+        policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
             summary = pipeline.run(
@@ -147,6 +158,7 @@ def annotate(
                 writing=writing,
                 part=part,
                 pool=found.pool,
+                template_date=template_date,
                 resume=resume,
                 overwrite=overwrite,
                 progress=reporter,
@@ -164,6 +176,7 @@ def score(
     writing: WritingOptions,
     end: EndOptions,
     machines: MachineOptions,
+    templates: TemplateOptions,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -174,6 +187,7 @@ def score(
     end.check(checks)
     part = machines.part(checks)
     cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     console = standard_output()
     rows, layout = _open_input(source, columns)
@@ -190,7 +204,8 @@ def score(
         resume=end.resume,
         overwrite=end.overwrite,
     )
-    with models.opened(model, scoring_settings, source.location, cluster) as found:
+    seen = pipeline.first_rows(rows, layout)
+    with models.opened(model, scoring_settings, source.location, cluster, seen) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(
@@ -203,6 +218,7 @@ def score(
                 writing=writing.config(),
                 part=part,
                 pool=found.pool,
+                template_date=day,
                 resume=end.resume,
                 overwrite=end.overwrite,
                 progress=reporter,
@@ -220,6 +236,7 @@ def mask(
     output: opt.Output,
     mask: MaskOptions,
     end: EndOptions,
+    templates: TemplateOptions,
     tokenizer: opt.MaskTokenizer = None,
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
@@ -228,6 +245,7 @@ def mask(
     checks = Checks()
     mask_settings = mask.config(checks)
     end.check(checks)
+    day = templates.day(checks)
     checks.finish()
     policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
@@ -236,6 +254,7 @@ def mask(
             output,
             policy,
             mask=mask_settings,
+            template_date=day,
             resume=end.resume,
             overwrite=end.overwrite,
             progress=reporter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
+    from asr_data.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,12 @@ class Models:
 
 
 @contextmanager
-def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
+def opened(
+    options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None, first_rows: Sequence[Row]
+) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options, scoring)
+    scorer = _scorer_loader(options, scoring, location, first_rows)
+    reference = _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -68,7 +72,9 @@ def _print_loading(options: ModelOptions) -> None:
         standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
 
 
-def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
+def _scorer_loader(
+    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row]
+) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
     config = options.scorer_config
@@ -83,6 +89,7 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         allow_pickle=options.allow_pickle,
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
+        first_rows=first_rows,
     )
 
 

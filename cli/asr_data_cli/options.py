@@ -248,6 +248,17 @@ ShardIndex: TypeAlias = Annotated[
         rich_help_panel=MACHINES,
     ),
 ]
+TemplateDate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--template-date",
+        metavar="YYYY-MM-DD",
+        help="The date that chat templates which print today's are told, the same for all parts of a run; a run that "
+        "is gone on with keeps its own.",
+        rich_help_panel=INPUT,
+        show_default="today",
+    ),
+]
 Ray: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -38,7 +38,9 @@ The card lists the configs that have rows: where no row was rejected, there is n
 
 Each input row is in `data/` or in `rejects/` exactly once, in input order. Spans are half-open. Token positions
 count over the response alone. `S` stands for `chosen`, `rejected` or `completion`. Null in a list of rewards, and in
-`S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any.
+`S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any, and
+all scorers where a response has reasoning or tool calls. The response text is what the assistant wrote: a string, or
+for each message its reasoning, content and calls in the form that [concepts.md](concepts.md) shows.
 """
 
 _DATA_MEANING: Final[dict[str, str]] = {

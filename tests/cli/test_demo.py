@@ -22,7 +22,7 @@ def test_demo_annotates_the_sample_shows_and_validates_it(library: Any, monkeypa
         stage="masked",
         prefix="",
         mask=None,
-        plan=SimpleNamespace(layout=layout),
+        plan=SimpleNamespace(response_text=None, layout=layout),
         sides=("chosen", "rejected"),
     )
     empty = SimpleNamespace(manifest=manifest, data_batches=lambda: iter(()))

@@ -43,7 +43,10 @@ class Directory:
         counts=SimpleNamespace(rows=4, annotated=3),
         mask=None,
         plan=SimpleNamespace(
-            layout=Layout(kind="preference", columns={"prompt": "question", "chosen": "chosen", "rejected": "rejected"})
+            response_text=None,
+            layout=Layout(
+                kind="preference", columns={"prompt": "question", "chosen": "chosen", "rejected": "rejected"}
+            ),
         ),
     )
 

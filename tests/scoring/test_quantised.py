@@ -21,8 +21,8 @@ PLAIN = ScoringConfig(dtype="float32")
 ROW = Row(0, {}, "Two and two?", (Completion("completion", "The answer is four.", preferred=True),))
 
 
-def head() -> dict[str, Tensor]:
-    return {"score.weight": torch.randn(1, 32, generator=torch.Generator().manual_seed(0))}
+def head(hidden: int = 32) -> dict[str, Tensor]:
+    return {"score.weight": torch.randn(1, hidden, generator=torch.Generator().manual_seed(0))}
 
 
 @pytest.fixture
@@ -73,13 +73,20 @@ def test_other_formats_are_refused_by_name(checkpoint: Path) -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_bitsandbytes(checkpoint: Path, tmp_path: Path, bits: int) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
-    from transformers import AutoModel, BitsAndBytesConfig
+    from transformers import AutoModel, BitsAndBytesConfig, LlamaConfig, LlamaModel
 
+    # Wider than the other tests' models: bitsandbytes packs 64 numbers together.
+    wide = LlamaConfig.from_pretrained(checkpoint, hidden_size=128, intermediate_size=256, head_dim=64)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        LlamaModel(wide).save_pretrained(tmp_path / "wide")
     settings = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
-    theirs = AutoModel.from_pretrained(checkpoint, quantization_config=settings, dtype=torch.float32, device_map="cpu")
+    theirs = AutoModel.from_pretrained(
+        tmp_path / "wide", quantization_config=settings, dtype=torch.float32, device_map="cpu"
+    )
     target = tmp_path / "q"
     theirs.save_pretrained(target)
-    add_head_and_tokenizer(checkpoint, target)
+    add_head_and_tokenizer(checkpoint, target, 128)
     scorer: Any = load_scorer(target, scoring=PLAIN)
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.inference_mode():
@@ -119,10 +126,10 @@ def test_compressed_tensors(checkpoint: Path, tmp_path: Path) -> None:
     assert torch.isfinite(rewards(target)).all()
 
 
-def add_head_and_tokenizer(source: Path, target: Path) -> None:
+def add_head_and_tokenizer(source: Path, target: Path, hidden: int = 32) -> None:
     from safetensors.torch import save_file
 
-    save_file(head(), target / "head.safetensors")
+    save_file(head(hidden), target / "head.safetensors")
     settings = {"kind": "token_head", "head": {"file": "head.safetensors"}}
     (target / "asr_scorer.json").write_text(json.dumps(settings), encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
