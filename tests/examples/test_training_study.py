@@ -133,7 +133,7 @@ def brevity(_: Any, response: str) -> list[tuple[int, int, float]]:
 def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     online = pytest.importorskip("examples.training_study.online", reason="needs trl: pip install 'asr-data[train]'")
     info = ScorerInfo(name="brevity", kind="rule", form="value", fingerprint="0" * 64)
-    monkeypatch.setattr(online, "load_scorer", lambda _: RuleScorer(brevity, info))
+    monkeypatch.setattr(online, "load_scorer", lambda _, scoring: RuleScorer(brevity, info))
     study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6, win_rate_every=1), "cpu")
     results = {name: study.run(name, 0) for name in ("grpo", "appo")}
     for result in results.values():
