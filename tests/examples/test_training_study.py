@@ -129,11 +129,17 @@ def brevity(_: Any, response: str) -> list[tuple[int, int, float]]:
     return [(0, middle, 1.0 - len(response)), (middle, len(response), -float(len(response)))]
 
 
+def falling(_: Any, response: str) -> list[tuple[int, int, float]]:
+    """Better the shorter; the first half far better than the second, with noise small enough for a cut between them."""
+    length = len(response)
+    return [(at, at + 1, (9.0 if 2 * at < length else -9.0) - length + at % 2 / 10) for at in range(length)]
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     online = pytest.importorskip("examples.training_study.online", reason="needs trl: pip install 'asr-data[train]'")
-    info = ScorerInfo(name="brevity", kind="rule", form="value", fingerprint="0" * 64)
-    monkeypatch.setattr(online, "load_scorer", lambda _, scoring: RuleScorer(brevity, info))
+    info = ScorerInfo(name="falling", kind="rule", form="value", fingerprint="0" * 64)
+    monkeypatch.setattr(online, "load_scorer", lambda _, scoring: RuleScorer(falling, info))
     study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6, win_rate_every=1), "cpu")
     results = {name: study.run(name, 0) for name in ("grpo", "appo")}
     for result in results.values():
