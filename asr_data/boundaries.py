@@ -11,9 +11,9 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from asr_data.compiled import compiled
 from asr_data.types import Bool, Int32
 
 
@@ -127,7 +127,7 @@ def _is_hangul(character: str) -> bool:
     return "\uac00" <= character <= "\ud7ff" or "\u3130" <= character <= "\u318f"
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fill_kinds(classes: NDArray[np.uint8], text_start: Int32, kinds: NDArray[np.int8]) -> None:
     size, tokens = classes.size, text_start.size
     for token in range(tokens):
@@ -149,7 +149,7 @@ def _fill_kinds(classes: NDArray[np.uint8], text_start: Int32, kinds: NDArray[np
             kinds[token] = _kind_at(classes, start)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _kind_at(classes: NDArray[np.uint8], start: int) -> int:
     """Return what starts at the character ``start``, which is not white space, from what stands before it."""
     before = start - 1
@@ -175,7 +175,7 @@ def _kind_at(classes: NDArray[np.uint8], start: int) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _ends_sentence(classes: NDArray[np.uint8], period: int) -> bool:
     """False after a single letter, and after a number that begins its line."""
     first = period

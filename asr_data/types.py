@@ -4,9 +4,9 @@ Conventions, stated once and valid everywhere:
 
 * A span is half-open, ``[start, end)``.
 * Token positions count over the response alone, not over the prompt.
-* A *response text* is the concatenation of what the assistant wrote in a completion: the string itself, or
-  the contents of the assistant messages in order. Byte offsets count its UTF-8 bytes, text offsets its code
-  points.
+* A *response text* is what the assistant wrote in a completion: the string itself, or reasoning, content and tool
+  calls of the assistant messages in order, in the form that :mod:`asr_data.response` defines. Byte offsets count
+  its UTF-8 bytes, text offsets its code points.
 * A mask is true where a token **is trained on** (its own log-probability, unshifted).
 """
 

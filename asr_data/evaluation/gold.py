@@ -134,6 +134,7 @@ def _second_directory(other: AnnotatedDirectory) -> Gold:
     if other.manifest.stage != "masked":
         raise InputError(f"{other.path} holds scores and no masks: asr-annotate mask {other.path} -o DIR")
     theirs = {row.index: (row, labels) for row, labels in _annotations(other)}
+    other.check_unchanged()
 
     def read(row: Row) -> Mapping[Side, Labels]:
         if row.index not in theirs:

@@ -19,6 +19,7 @@ from asr_data.pipeline.aligned_rows import AlignedRecord, aligned_table, byte_re
 from asr_data.pipeline.aligning import aligned_side
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
 from asr_data.ragged import interleaved, offsets_of
+from asr_data.response import stored_rewards
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.labels import spans_to_rewards
@@ -38,7 +39,7 @@ class GoldOptions:
             that the input's layout knows.
         group: the column whose rows belong together in the bootstrap; None for the prompt.
         threshold: a token is faulty where its gold label is below.
-        tolerance: how many tokens a segment may start off a gold border.
+        tolerance: how many tokens a segment may start off a gold boundary.
         resamples, seed: of the bootstrap.
     """
 
@@ -104,6 +105,7 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
     reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
     for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
         reader.read(data, scores)
+    annotated.check_unchanged()
     return reader.finish()
 
 
@@ -120,6 +122,7 @@ class _Reader:
     ) -> None:
         self._manifest, self._path = annotated.manifest, annotated.path
         self._layout, self._tokenizer, self._gold, self._options = layout, tokenizer, gold, options
+        tokenizer.date = annotated.manifest.plan.template_date
         added = set(self._manifest.added_columns())
         self._input = [name for name in annotated.schema().names if name not in added]
         self._records: list[AlignedRecord] = []
@@ -161,7 +164,7 @@ class _Reader:
         form = self._manifest.scorer.form
         responses = align(row, self._tokenizer).responses
         sides = [
-            aligned_side(response, given, form, preferred=completion.preferred)
+            aligned_side(response, stored_rewards(given, completion.content), form, preferred=completion.preferred)
             for response, given, completion in zip(responses, rewards, row.completions, strict=True)
         ]
         self._records.append(AlignedRecord(row.index, [], sides, []))

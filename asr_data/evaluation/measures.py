@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.ragged import row_sums
 from asr_data.segments.approximation import approximation_errors
 from asr_data.segments.rewards import segment_rewards
@@ -79,7 +79,7 @@ def measure(
     Args:
         judged: responses with gold labels.
         sigma: the noise σ of eq. 13 and 14.
-        tolerance: how many tokens a segment start may be off a gold border and still count for it.
+        tolerance: how many tokens a segment start may be off a gold boundary and still match it.
         step_reward: ``mean`` or ``last``, how a step's reward comes from its tokens.
     """
     spread = np.repeat(judged.segment_reward, np.diff(judged.starts, append=judged.rewards.size))
@@ -136,7 +136,7 @@ def _detection(judged: LabelledResponses) -> dict[str, Measure]:
 def _boundary_f1(judged: LabelledResponses, tolerance: int) -> Measure:
     """Segment starts against the tokens at which gold changes between sound and faulty, each matched once.
 
-    The start of a response is no border. Starts where gold says nothing do not count.
+    The start of a response is no boundary. Starts where gold says nothing do not count.
     """
     gold = gold_boundaries(judged)
     first = np.zeros(judged.rewards.size, dtype=np.bool_)
@@ -219,9 +219,9 @@ def _count(judged: LabelledResponses, flags: Bool) -> Float64:
     return row_sums(flags, judged.row_offsets).astype(np.float64)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _matches(made: Int64, made_offsets: Int64, gold: Int64, gold_offsets: Int64, tolerance: int) -> Float64:
-    """Most pairs of a start and a gold border at most ``tolerance`` apart: both ascend, so the first fits first."""
+    """The most pairs of a start and a gold boundary at most ``tolerance`` apart: both ascend, so matching is greedy."""
     rows = made_offsets.size - 1
     out = np.zeros(rows, dtype=np.float64)
     for row in range(rows):

@@ -155,7 +155,7 @@ def _sigma(
         sigma = statistics.sigma()
         if sigma == 0.0 and _might_be_cut(rewards, batch):
             raise ConfigError(
-                "the noise σ of the rewards is 0, for they change within no response: "
+                "the noise σ of the rewards is 0, for the scorer's own spans change within no response: "
                 f"{setting} cannot follow from it; {instead}"
             )
         return sigma
@@ -174,15 +174,10 @@ def _sigma(
 
 
 def _might_be_cut(rewards: Float32, batch: TokenBatch) -> bool:
-    """Whether a segmenter has anything to decide: a reward that changes, or a response known from end to end.
-
-    Where labels leave gaps and are constant between them, the gaps alone cut, at any setting.
-    """
+    """Whether a reward changes within a response; one that never does is a single segment at any threshold."""
     text = batch.with_text
     offsets = np.concatenate(([0], np.cumsum(text)))[batch.row_offsets]
-    gaps = np.concatenate(([0], np.cumsum(np.isnan(rewards[text]))))
-    whole = (np.diff(gaps[offsets]) == 0) & (np.diff(offsets) > 1)
-    return bool(whole.any()) or estimate_sigma(rewards[text], offsets) > 0.0
+    return estimate_sigma(rewards[text], offsets) > 0.0
 
 
 def _refill_empty(

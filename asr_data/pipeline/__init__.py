@@ -11,10 +11,12 @@ Importing this does not import torch.
 from asr_data.pipeline.commands import mask, run, score
 from asr_data.pipeline.in_memory import annotate
 from asr_data.pipeline.merging import merge
+from asr_data.pipeline.preflight import check_before_scoring
 from asr_data.pipeline.summary import SideSummary, Summary
+from asr_data.pipeline.templates import first_rows
 from asr_data.progress import Progress, Silent
 
 __all__ = [
-    "run", "score", "mask", "merge", "annotate",
+    "run", "score", "mask", "merge", "annotate", "check_before_scoring", "first_rows",
     "Progress", "Silent", "Summary", "SideSummary",
 ]  # fmt: skip

@@ -22,11 +22,12 @@ from asr_data.pipeline.aligned_rows import (
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
-from asr_data.response import code_points
+from asr_data.response import code_points, has_only_content, stored_rewards
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
-from asr_data.text import AlignedResponse, Tokenizer, align, initial_value, project
+from asr_data.text import AlignedResponse, AlignedRow, Tokenizer, align, initial_value, project
+from asr_data.text.clock import NOTE
 from asr_data.types import Bool, ByteRewards, RejectedRow, RewardForm, Row
 
 STAGE = "align"
@@ -88,11 +89,23 @@ class AlignStage:
     def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> AlignedRecord:
         aligned = align(row, self._tokenizer)
         sides = [
-            aligned_side(response, given, self._form, preferred=completion.preferred)
+            aligned_side(
+                response, stored_rewards(given, completion.content), self._form, preferred=completion.preferred
+            )
             for response, given, completion in zip(aligned.responses, rewards, row.completions, strict=True)
         ]
+        return AlignedRecord(row.index, aligned.prompt_ids, sides, self._notes(row, aligned, sides))
+
+    def _notes(self, row: Row, aligned: AlignedRow, sides: Sequence[AlignedSide]) -> list[str]:
         notes = ["prompt_merged"] if aligned.prompt_merged else []
-        return AlignedRecord(row.index, aligned.prompt_ids, sides, notes)
+        if any(response.missing for response in aligned.responses):
+            notes.append("text_not_in_template")
+        pairs = zip(row.completions, sides, strict=True)
+        if any(not has_only_content(one.content) and np.isnan(side.values).any() for one, side in pairs):
+            notes.append("unscored_text")
+        if self._tokenizer.date is not None and not isinstance(row.prompt, str):
+            notes.append(f"{NOTE}:{self._tokenizer.date.isoformat()}")
+        return notes
 
 
 def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardForm, *, preferred: bool) -> AlignedSide:
@@ -104,7 +117,7 @@ def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardFo
     text_start = code_points(response.text, response.start)
     kinds = boundary_kinds(response.text, text_start)
     steps = _scorer_steps(response, rewards) if len(rewards.step_end) else kinds >= BoundaryKind.SENTENCE
-    values = round_bfloat16(project(rewards, response.start, response.end, form))
+    values = round_bfloat16(project(rewards, response.start, response.end, form, response.takes))
     if np.isinf(values).any():
         raise RowRejected("non_finite_reward", "a token reward is beyond the largest bfloat16 number")
     return AlignedSide(
@@ -116,7 +129,7 @@ def aligned_side(response: AlignedResponse, rewards: ByteRewards, form: RewardFo
             written=response.written,
             closing=response.closing,
             step_start=steps,
-            text=response.end > response.start,
+            text=response.covers,
             boundary=kinds,
         ),
         initial=initial_value(rewards),

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data.errors import ConfigError, StorageError
+from asr_data.errors import ConfigError, InputError
 from asr_data.pipeline.aligning import AlignStage
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
 from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.merging import part_summary
 from asr_data.pipeline.plan import scoring_plan, tokenizer_record
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart
 from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
 from asr_data.pipeline.summary import Summary, summary_of
+from asr_data.pipeline.templates import (
+    check_templates,
+    date_of_output,
+    date_of_run,
+    first_annotated,
+    first_rows,
+)
 from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
+from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.schema import input_columns
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import ReferenceRecord
+from asr_data.text.clock import settle_date
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import RewardForm
 
@@ -42,6 +52,7 @@ def score(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -50,16 +61,18 @@ def score(
 
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
-    ``reference`` then only describe the models.
+    ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
+    default today, or the date with which the output was begun.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    # With the columns that masking adds, too: it has no way to take other names than scoring took.
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
+    day = date_of_run(output, scorer, reference, None, template_date, overwrite=overwrite)
+    check_templates(first_rows(source, layout), [None if reference is None else reference.tokenizer])
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
     return _annotate(
         ShardJob(source, plan, None),
         output,
@@ -84,6 +97,7 @@ def run(
     writing: OutputConfig = OutputConfig(),  # noqa: B008 - frozen
     part: Part | None = None,
     pool: ShardPool | None = None,
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -99,11 +113,13 @@ def run(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     progress = progress or Silent()
-    _check_apart(source, output)
-    _check_columns(source.schema.names, layout.sides, writing.prefix, reference)
+    check_apart(source, output)
+    check_columns(source, layout, writing.prefix, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference))
+    day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
+    check_templates(first_rows(source, layout), [tokenizer, None if reference is None else reference.tokenizer])
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
     return _annotate(
         ShardJob(source, plan.masked(tokenizer_record(tokenizer), mask), tokenizer),
         output,
@@ -131,15 +147,25 @@ def _annotate(
     if part is not None:
         shards = part.files(plan.shards)
         rows = job.rows(shards)
-        pool.work(job, directory, shards, PartProgress(progress, rows))
+        _work(pool, job, directory, shards, PartProgress(progress, rows))
         return part_summary(directory, shards, len(rows), time.monotonic() - started, pool.tokens)
     if not directory.is_finished:
-        pool.work(job, directory, range(plan.shards), progress)
+        _work(pool, job, directory, range(plan.shards), progress)
         if plan.mask is None:
             finish_scored(directory, job.source.schema)
         else:
             mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
+
+
+def _work(pool: ShardPool, job: ShardJob, directory: OutputDirectory, shards: range, progress: Progress) -> None:
+    """Do the shards; where the input changed meanwhile, none of them counts as done."""
+    pool.work(job, directory, shards, progress)
+    try:
+        InputGuard(job.source).check_content()
+    except InputError:
+        directory.forget_shards()
+        raise
 
 
 def mask(
@@ -148,6 +174,7 @@ def mask(
     tokenizer: Tokenizer | None = None,
     *,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
+    template_date: date | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -158,23 +185,28 @@ def mask(
         scored: made by :func:`score`, :func:`run` or this function; not changed.
         output: another directory.
         tokenizer: the policy's; default the one that ``scored`` was made with.
+        template_date: what a chat template that asks for the date is told, if ``scored`` has none; default today.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
     before = open_output(scored)
-    if output.resolve() == scored.resolve():
-        raise StorageError(f"{output} is the input; name another directory with -o")
+    check_directories_apart([scored], output)
     manifest = before.manifest
     _check_reward(mask, manifest.scorer.form)
     policy = tokenizer or recorded_tokenizer(manifest)
-    plan = manifest.plan.masked(tokenizer_record(policy), mask)
+    told = manifest.plan.template_date
+    day = settle_date((policy,), told or template_date or date_of_output(output, overwrite=overwrite))
+    if told is not None and template_date not in (None, told):
+        progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
+    plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
         plan = plan.model_copy(update={"reference": None})
+    check_templates(first_annotated(before, plan.layout), [policy])
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:
@@ -190,23 +222,8 @@ def mask(
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)
 
 
-def _check_apart(source: Source, output: Path) -> None:
-    """Refuse an output directory that contains the input: overwriting would remove it before it is read."""
-    for reader in source.readers:
-        path: Path | None = getattr(reader, "path", None)  # a dataset in memory has none
-        if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise StorageError(
-                f"{path}: the input is inside the output directory {output}; name another directory with -o"
-            )
-
-
 def _record(reference: LogProbabilities | None) -> ReferenceRecord | None:
     return None if reference is None else reference_record(reference)
-
-
-def _check_columns(names: list[str], sides: Sequence[str], prefix: str, reference: LogProbabilities | None) -> None:
-    added = asr_data_schemas.data_schema(sides, prefix, reference=reference is not None)
-    check_collisions(names, added.names)
 
 
 def _check_reference(reference: LogProbabilities | None, policy: Tokenizer) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 import asr_data_schemas
 from asr_data.config import MaskConfig
-from asr_data.errors import StorageError
+from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline import aligning, logprobs, masking, scoring
 from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import versions
@@ -79,7 +79,18 @@ def mask_and_finish(
     totals: list[Any] = [record.extra["totals"] for record in records if "totals" in record.extra]
     statistics = {"sigma": stage.statistics.sigma(), **side_statistics(totals, sides)}
     earlier = [] if before is None else rejects_json(before.rejects())
+    if before is not None:
+        _require_unchanged(before, directory)
     _finish(directory, records, with_added(columns, added), statistics, earlier)
+
+
+def _require_unchanged(before: AnnotatedDirectory, directory: OutputDirectory) -> None:
+    """Where the scored directory changed meanwhile, no shard counts as done."""
+    try:
+        before.check_unchanged()
+    except CorruptFileError:
+        directory.forget_shards()
+        raise
 
 
 def _committed(directory: OutputDirectory, stages: Sequence[str], shards: int) -> list[ShardRecord]:

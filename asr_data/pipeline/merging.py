@@ -13,6 +13,7 @@ from asr_data.config import Part
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline.finish import finish_scored, mask_and_finish
 from asr_data.pipeline.plan import versions
+from asr_data.pipeline.preflight import check_directories_apart
 from asr_data.pipeline.reporting import report_state
 from asr_data.pipeline.scoring import STAGE as SCORE
 from asr_data.pipeline.shard_files import ShardNames, WorkShards
@@ -113,6 +114,7 @@ def _open(path: Path) -> _OpenPart:
 def _check_parts(parts: Sequence[_OpenPart], output: Path) -> None:
     """All of one run, each once, none missing, none unfinished."""
     first, seen = parts[0], dict[int, Path]()
+    check_directories_apart([part.path for part in parts], output)
     for part in parts:
         differences = first.plan.differences(part.plan)
         if part.part.num_shards != first.part.num_shards:
@@ -123,8 +125,6 @@ def _check_parts(parts: Sequence[_OpenPart], output: Path) -> None:
         index = part.part.shard_index
         if index in seen:
             raise StorageError(f"part {index} is given twice: {seen[index]} and {part.path}")
-        if part.path.resolve() == output.resolve():
-            raise StorageError(f"{output} is one of the parts; name another directory with -o")
         seen[index] = part.path
     missing = [str(index) for index in range(first.part.num_shards) if index not in seen]
     if missing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from importlib.metadata import version
 from typing import Final
 
 from asr_data.config import OutputConfig, ScoringConfig
+from asr_data.response import RESPONSE_TEXT
 from asr_data.rows import Layout, Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.plan import InputRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
@@ -26,18 +28,12 @@ def scoring_plan(
     scoring: ScoringConfig,
     writing: OutputConfig,
     reference: ReferenceRecord | None = None,
+    template_date: date | None = None,
 ) -> Plan:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
     return Plan(
-        input=InputRecord(
-            description=_encodable(source.description),
-            fingerprint=source.fingerprint,
-            rows=source.rows,
-            layout=layout.kind,
-            columns={str(role): column for role, column in layout.columns.items()},
-            column_types={field.name: str(field.type) for field in source.schema},
-        ),
+        input=input_record(source, layout),
         layout=layout,
         scorer=ScorerRecord(
             name=_encodable(info.name),
@@ -52,6 +48,20 @@ def scoring_plan(
         output=writing,
         reference=reference,
         versions=versions(),
+        response_text=RESPONSE_TEXT,
+        template_date=template_date,
+    )
+
+
+def input_record(source: Source, layout: Layout) -> InputRecord:
+    """The data set, as the plan and the manifest have it."""
+    return InputRecord(
+        description=_encodable(source.description),
+        fingerprint=source.fingerprint,
+        rows=source.rows,
+        layout=layout.kind,
+        columns={str(role): column for role, column in layout.columns.items()},
+        column_types={field.name: str(field.type) for field in source.schema},
     )
 
 

@@ -16,12 +16,14 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     record = manifest.tokenizer
     if record is None:
         raise ConfigError("this scorer has no tokenizer of its own; name the policy's with --tokenizer")
+    # The name was typed by whoever made the directory, who may be a stranger.
     if record.name in (manifest.scorer.name, "builtin"):
         from asr_data.scoring.load import load_scorer_tokenizer
 
-        tokenizer = load_scorer_tokenizer(record.name)
+        tokenizer = load_scorer_tokenizer(record.name, hub=False)
     else:
-        tokenizer = load_tokenizer(record.name)
+        tokenizer = load_tokenizer(record.name, hub=False)
     if tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
+    tokenizer.date = manifest.plan.template_date
     return tokenizer

@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 from pydantic import JsonValue
 
-from asr_data.errors import RowRejected, ScorerError
+from asr_data.errors import InputError, RowRejected, ScorerError
 from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import list_column
+from asr_data.response import has_only_content, response_text
 from asr_data.rows import Layout, Source, read_rows, to_arrow
+from asr_data.rows.input_guard import InputGuard
 from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
-from asr_data.text import check_rewards, response_text
+from asr_data.text import check_rewards
 from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
 from asr_data_schemas import row_schema, scores_schema
 
 STAGE = "score"
 _BATCH_ROWS = 1_000
+MAX_TEXT_BYTES: Final = 8 * 2**20
+"""Text of one row: some two million tokens, for which a run takes up to 3 GB of memory."""
 T = TypeVar("T")
 
 
@@ -45,6 +49,7 @@ class ScoreStage:
     ) -> None:
         self._source, self._layout, self._scorer = source, layout, scorer
         self._prefix, self._run, self._shard_rows = prefix, run, shard_rows
+        self._guard = InputGuard(source)
         self.tokens = 0
 
     def work(self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], progress: Progress) -> None:
@@ -60,12 +65,21 @@ class ScoreStage:
         # One pass over the input: most readers cannot jump.
         first, size = missing[0], self._shard_rows
         inputs = read_rows(self._source, self._layout, size, first * size, (missing[-1] + 1) * size)
-        for index, batch in enumerate(inputs, start=first):
+        for index in range(first, missing[-1] + 1):
+            batch = self._read(inputs)
             if index in missing:
-                rows = [row for row in batch if isinstance(row, Row)]
-                rejected = [row for row in batch if isinstance(row, RejectedRow)]
+                bounded = [_bounded(row) for row in batch]
+                rows = [row for row in bounded if isinstance(row, Row)]
+                rejected = [row for row in bounded if isinstance(row, RejectedRow)]
                 prepared = self._scorer.prepare(rows) if isinstance(self._scorer, Preparing) else None
                 yield _Shard(index, rows, rejected, prepared)
+
+    def _read(self, inputs: Iterator[list[Row | RejectedRow]]) -> list[Row | RejectedRow]:
+        try:
+            return next(inputs, [])
+        except InputError:
+            self._guard.check()  # says so if the input changed
+            raise
 
     def _shard(self, output: OutputDirectory, names: ShardNames, shard: _Shard, progress: Progress) -> None:
         first = shard.index * self._shard_rows
@@ -83,6 +97,7 @@ class ScoreStage:
             names.rows(index): self._row_table([row for row, _ in kept]),
             names.scores(index): _score_table(kept, self._layout.sides),
         }
+        self._guard.check()
         output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
         progress.update("scoring", first + read, self._source.rows, self.tokens)
 
@@ -143,6 +158,20 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         pool.shutdown(wait=False, cancel_futures=True)  # a run that is told to stop does not wait for the next shard
 
 
+def _bounded(row: Row | RejectedRow) -> Row | RejectedRow:
+    """The row, rejected where its text is so long that tokens and offsets of it would take all memory."""
+    if isinstance(row, RejectedRow):
+        return row
+    texts = [_text(row.prompt), *(_text(completion.content) for completion in row.completions)]
+    if sum(map(len, texts)) * 4 <= MAX_TEXT_BYTES:  # no character takes more than four bytes
+        return row
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    if size <= MAX_TEXT_BYTES:
+        return row
+    message = f"prompt and responses have {size:,} bytes of text; at most {MAX_TEXT_BYTES:,} are read"
+    return RejectedRow(row.index, "too_long", message)
+
+
 def _text(content: Text) -> str:
     """All that stands in a prompt or a completion, whoever wrote it."""
     return content if isinstance(content, str) else "".join(str(m.get("content") or "") for m in content)
@@ -163,7 +192,10 @@ def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, .
         if len(answer) != len(row.completions):
             raise RowRejected("wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses")
         for completion, rewards in zip(row.completions, answer, strict=True):
-            check_rewards(rewards, len(response_text(completion.content).encode()), partial=partial)
+            text = response_text(completion.content)
+            # Reasoning and calls may be unknown to any scorer.
+            may_lack = partial or not has_only_content(completion.content)
+            check_rewards(rewards, len(text.encode()), partial=may_lack)
     except RowRejected as rejected:
         return RejectedRow(row.index, rejected.code, rejected.message)
     return answer

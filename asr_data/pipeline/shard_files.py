@@ -107,4 +107,4 @@ class FinishedShards:
         return self._read(self._logprobs[index])
 
     def _read(self, record: FileRecord) -> Iterator[pa.RecordBatch]:
-        return read_batches(self._directory.checked(record), BATCH_ROWS)
+        return self._directory.batches_of(record, BATCH_ROWS)

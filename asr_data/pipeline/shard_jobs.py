@@ -19,6 +19,7 @@ from asr_data.rows import Source
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage.output import OutputDirectory
 from asr_data.storage.plan import Plan
+from asr_data.text.clock import settle_date
 from asr_data.text.tokenizer import Tokenizer
 
 
@@ -84,6 +85,9 @@ class LocalPool:
     def work(self, job: ShardJob, directory: OutputDirectory, shards: Sequence[int], progress: Progress) -> None:
         """See :class:`ShardPool`."""
         plan, names, scored = job.plan, job.names(directory), job.scored(directory)
+        if plan.template_date is not None:
+            reference = None if self._reference is None else self._reference.tokenizer
+            settle_date((self._scorer.tokenizer, reference, job.policy), plan.template_date)
         layout, total = plan.layout, plan.input.rows
         score = ScoreStage(
             job.source,

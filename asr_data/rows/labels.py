@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError, RowRejected
-from asr_data.response import byte_offsets, response_text
+from asr_data.response import byte_offsets, contents_text, labels_in_response
 from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import is_number, is_span, item_type
 from asr_data.rows.labelled.criteria import sentence_labels
@@ -58,7 +58,7 @@ def label_unit(kind: pa.DataType, column: str) -> LabelUnit:
 
 
 def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tuple[Label, ...]:
-    """A response's labels in order, over the bytes of its text.
+    """A response's labels in order, over the bytes of its contents; reasoning and tool calls have no labels.
 
     Args:
         value: the column's value; null where nothing is known of this response.
@@ -74,16 +74,16 @@ def parse_labels(value: Any, unit: LabelUnit, content: Text, column: str) -> tup
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a list of labels")
-    text = response_text(content)
+    text = contents_text(content)
     if unit == "scores":
-        return _labels(text, _scored_units(value, text, column), column)
+        return labels_in_response(_labels(text, _scored_units(value, text, column), column), content)
     if unit == "criteria":
-        return sentence_labels(text, value, f"column {column!r}")
+        return labels_in_response(sentence_labels(text, value, f"column {column!r}"), content)
     spans = _spans(value, text, column)
     if unit == "spans":
-        return _labels(text, _scored_spans(spans, column), column)
+        return labels_in_response(_labels(text, _scored_spans(spans, column), column), content)
     errors: list[LabelledSpan] = [(start, end, 0.0, _error_name(item)) for start, end, item in spans]
-    return mark_spans(text, errors)
+    return labels_in_response(mark_spans(text, errors), content)
 
 
 def _labels(text: str, pieces: Sequence[tuple[int, int, Any, str]], column: str) -> tuple[Label, ...]:

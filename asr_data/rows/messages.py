@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr_data.errors import RowRejected
+from asr_data.response import REASONING_FIELDS, reasoning_field, tool_calls
 from asr_data.rows.sharegpt import parse_sharegpt
 from asr_data.types import Message, Text
 
@@ -30,14 +31,30 @@ def _message(item: Any, column: str, number: int) -> Message:
         return parse_sharegpt(message, place)
     if not isinstance(message.get("role"), str):
         raise RowRejected("wrong_type", f"{place} has no role")
-    if message.get("tool_calls"):
+    _check_calls(message, place)
+    for name in ("content", *REASONING_FIELDS):
+        if isinstance(message.get(name), list):
+            message[name] = _joined(message[name], place if name == "content" else f"{place}, {name}")
+    if any(not isinstance(message.get(name, ""), str) for name in REASONING_FIELDS):
+        raise RowRejected("wrong_type", f"{place} has reasoning that is not a text")
+    may_lack_content = bool(message.get("tool_calls")) or reasoning_field(message) is not None
+    if may_lack_content:
         message.setdefault("content", None)
     content = message.get("content")
-    if isinstance(content, list):
-        content = message["content"] = _joined(content, place)
-    if not isinstance(content, str) and (content is not None or not message.get("tool_calls")):
+    if not isinstance(content, str) and (content is not None or not may_lack_content):
         raise RowRejected("wrong_type", f"{place} has no content, or one that is not a text")
     return message
+
+
+def _check_calls(message: Mapping[str, Any], place: str) -> None:
+    calls = message.get("tool_calls")
+    if not calls:
+        return
+    if message["role"] != "assistant":
+        raise RowRejected("wrong_type", f"{place} has tool calls, and its role is {message['role']}")
+    functions = tool_calls(message) if isinstance(calls, list | tuple) else []
+    if len(functions) != len(calls) or not all(isinstance(one.get("name"), str) for one in functions):
+        raise RowRejected("wrong_type", f"{place} has tool calls that are not a list of functions with a name")
 
 
 def _joined(parts: Sequence[Any], place: str) -> str:
@@ -69,7 +86,12 @@ def without_nulls(value: Any) -> Any:
 
 
 def has_text(content: Text) -> bool:
-    """Whether a text, or a message of a list, holds more than white space."""
+    """Whether a text holds more than white space, or a message of a list does, in its content, reasoning or calls."""
     if isinstance(content, str):
         return bool(content.strip())
-    return any((message.get("content") or "").strip() for message in content)
+    return any(
+        (message.get("content") or "").strip()
+        or tool_calls(message)
+        or ((field := reasoning_field(message)) is not None and message[field].strip())
+        for message in content
+    )

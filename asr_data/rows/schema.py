@@ -27,12 +27,16 @@ class SchemaBuilder:
 
     Args:
         place: the file, for messages.
+
+    Attributes:
+        widened: whether integers joined fractions, so that an integer may be none that a double holds.
     """
 
     def __init__(self, place: str) -> None:
         self._place = place
         self._types: dict[str, pa.DataType] = {}
         self._first_row: dict[str, int] = {}
+        self.widened = False
 
     def add(self, records: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         """Join the types of a chunk of ``(row index, record)``.
@@ -47,6 +51,9 @@ class SchemaBuilder:
                 joined = _join(self._types.get(column, pa.null()), _type_of(values))
             except _CONVERSION_ERRORS:
                 joined = self._join_one_by_one(column, records)
+                self.widened = True
+            before = self._types.get(column, pa.null())
+            self.widened |= not pa.types.is_null(before) and not before.equals(joined)
             self._types[column] = joined
             if column not in self._first_row:
                 first = next((index for index, record in records if record.get(column) is not None), None)

@@ -17,6 +17,7 @@ from asr_data.errors import InputError
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
 from asr_data.rows.directories import choose_split, data_files
 from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
+from asr_data.rows.file_state import FileState, states_of
 from asr_data.rows.records import ArrowRecord, readable
 from asr_data.rows.schema import to_arrow, unify
 from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, json_reader
@@ -54,6 +55,8 @@ class Source:
         rows: number of rows, those that cannot be read included.
         readers: the files, in order.
         notes: lines for the user: files that are not read, columns that are stored under another type.
+        files: the files and their states when they were opened; empty for a dataset that is memory-mapped.
+        directory: the directory that holds the input, where one was named.
     """
 
     description: str
@@ -62,6 +65,8 @@ class Source:
     rows: int
     readers: Sequence[Reader]
     notes: tuple[str, ...] = ()
+    files: tuple[tuple[Path, FileState | None], ...] = ()
+    directory: Path | None = None
 
     def fingerprint_now(self) -> str:
         """The fingerprint of what is there now: another one where the input changed since it was opened.
@@ -127,7 +132,7 @@ def open_source(
     if not isinstance(location, str | Path):
         source = _from_dataset(location, "dataset in memory")
     elif (path := Path(location)).is_dir():
-        source = _from_directory(path, split, name)
+        source = replace(_from_directory(path, split, name), directory=path)
     elif path.exists() or str(location).endswith(ALLOWED_SUFFIXES) or not _HUB_ID.fullmatch(str(location)):
         if split is not None or name is not None or revision is not None:
             raise InputError(f"{path}: --split, --name and --revision are for directories and Hub datasets")
@@ -166,11 +171,15 @@ def open_reader(path: Path) -> Reader:
 
 def _from_files(paths: Sequence[Path], description: str, card: Mapping[str, Any] = MappingProxyType({})) -> Source:
     """Files as one source; ``card`` has the features that a dataset card gives."""
+    files = states_of(paths)
     readers = [open_reader(path) for path in paths]
     schema = unify((str(path), reader.schema) for path, reader in zip(paths, readers, strict=True))
     if card:
         schema = with_card_features(schema, card, description)
-    return _source(description, schema, readers)
+    source = replace(_source(description, schema, readers), files=files)
+    if states_of(paths) != files:
+        raise InputError(f"{description}: the input changed while it was being opened; try again once it is complete")
+    return source
 
 
 def _source(description: str, schema: pa.Schema, readers: Sequence[Reader]) -> Source:

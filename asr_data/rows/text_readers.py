@@ -24,7 +24,7 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError
-from asr_data.rows.schema import SchemaBuilder
+from asr_data.rows.schema import SchemaBuilder, to_arrow
 from asr_data.types import RejectedRow
 
 RawRow: TypeAlias = tuple[int, Mapping[str, Any]] | RejectedRow
@@ -81,7 +81,20 @@ class TextReader(ABC):
             while chunk := list(islice(source, _SCAN_ROWS)):
                 rows += len(chunk)
                 builder.add([row for row in chunk if not isinstance(row, RejectedRow)])
-        return rows, builder.finish()
+        schema = builder.finish()
+        if builder.widened:
+            self._check(schema)
+        return rows, schema
+
+    def _check(self, schema: pa.Schema) -> None:
+        """Refuses, before anything is scored, a value that its column's joined type cannot hold."""
+        with _readable(self.path) as stream:
+            for row in self._rows(stream, 0):
+                if not isinstance(row, RejectedRow):
+                    try:
+                        to_arrow([row[1]], schema)
+                    except InputError as error:
+                        raise InputError(f"{self.path}: row {row[0]}, {error}") from error
 
 
 class JsonLinesReader(TextReader):

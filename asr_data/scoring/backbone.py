@@ -1,89 +1,153 @@
-"""Decoder weights from disk.
+"""Decoders from disk.
 
 transformers drops a head without a word (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
-remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, the head
-from the checkpoint's own tensors (:mod:`asr_data.scoring.head`), and every tensor must be accounted for.
+remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, from tensors
+that are read here (:mod:`asr_data.scoring.weights`), the head from the rest (:mod:`asr_data.scoring.head`), and every
+tensor must be accounted for.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import warnings
-from contextlib import redirect_stderr
+import logging
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
-from asr_data.errors import MissingDependencyError, ScorerError
+from asr_data.errors import ScorerError
+from asr_data.model_cache import entry_key, find_entry, keep_entry
+from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
+from asr_data.scoring.adapter import merge_adapter
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
+from asr_data.scoring.gguf_file import load_gguf
 from asr_data.scoring.locate import backbone_directory, inside, packaged_file
+from asr_data.scoring.model_config import read_model_config
+from asr_data.scoring.quantised import quantised_arguments
 from asr_data.scoring.quiet import quiet_transformers
-from asr_data.scoring.weights import no_weights, shapes, weight_files
+from asr_data.scoring.weights import ADAPTER, SAFETENSORS, find_weights, no_weights, read_tensors
 
-_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+logger = logging.getLogger(__name__)
+
+_CPU = torch.device("cpu")
 
 
-def load_backbone(config: BackboneConfig, directory: Path, *, pickles: bool = False) -> tuple[nn.Module, set[str]]:
-    """Load the decoder in float32, adapter merged.
+def load_backbone(
+    config: BackboneConfig,
+    directory: Path,
+    *,
+    pickles: bool = False,
+    hub: bool = False,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
+    cache: bool = True,
+) -> tuple[nn.Module, set[str]]:
+    """Load the decoder, its adapter merged in float32.
+
+    Args:
+        config: what is beside the weights, and where they are.
+        directory: of the scorer's files.
+        pickles: whether weights may come from pickle files.
+        hub: whether a backbone that the settings name may be fetched from the Hub.
+        device: where it runs.
+        dtype: the number format that it runs in; a quantised one keeps its own for its layers.
+        cache: keep a packaged backbone, dequantised, adapted and in its number format, in the user's cache.
 
     Returns:
         The backbone, and the names of the checkpoint's tensors that are not its own (the head's).
 
     Raises:
         ScorerError: tensors are missing, or the directory is not a model.
+        MissingDependencyError: the backbone, the adapter or the quantisation needs a package.
     """
+    adapter = None if config.adapter is None else inside(directory, config.adapter)
     if isinstance(config.backbone, PackagedBackbone):
-        model, extra = _load_gguf(packaged_file(config.backbone)), set[str]()
-    else:
-        source = directory if config.backbone is None else backbone_directory(config.backbone, directory)
-        model, extra = _load_native(source, pickles=pickles)
-    if config.adapter is not None:
-        model = _merge_adapter(model, inside(directory, config.adapter))
-    return model.eval(), extra
+        return _packaged(packaged_file(config.backbone), adapter, dtype, cache=cache).to(device).eval(), set()
+    source = directory if config.backbone is None else backbone_directory(config.backbone, directory, hub=hub)
+    model, extra = _load_native(source, device, dtype, pickles=pickles)
+    _name_unread(source, config, pickles=pickles)
+    if is_quantised(model):
+        if adapter is not None:
+            raise ScorerError(f"{source} is quantised, and an adapter is merged into full weights only")
+        return model.eval(), extra
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    return model.to(device, dtype).eval(), extra
 
 
-def _load_gguf(path: Path) -> nn.Module:
-    for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "a GGUF backbone", "pip install 'asr-data[builtin]'")
-    from transformers import AutoModel, GgufConfig
+def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bool) -> nn.Module:
+    """The decoder of a GGUF file in its number format, from the user's cache where it was kept there."""
+    files = [path] if adapter is None else [path, adapter / ADAPTER_CONFIG, adapter / ADAPTER]
+    key = entry_key(files, {"what": "decoder", "dtype": str(dtype)}) if cache else ""
+    folder = find_entry(key) if cache else None
+    if folder is not None:
+        model, _ = _load_native(folder, _CPU, dtype, pickles=False, plain=dtype)
+        return model.to(dtype)  # buffers, too
+    logger.info("%s: dequantising the backbone%s", path.name, ", for the first time; it is kept" if cache else "")
+    model = load_gguf(path)
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    model = model.to(dtype)
 
-    # Its bar cannot be turned off, and a log is no place for it; what goes wrong is raised.
-    with quiet_transformers(), redirect_stderr(io.StringIO()):
-        model: nn.Module = AutoModel.from_pretrained(
-            path.parent,
-            gguf_file=path.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-            trust_remote_code=False,
-        )
+    def write(folder: Path) -> None:
+        save_file({name: t.contiguous() for name, t in model.state_dict().items()}, folder / SAFETENSORS)
+        model.config.save_pretrained(folder)  # type: ignore[union-attr, operator] # HF models
+
+    if cache:
+        keep_entry(key, write)
     return model
 
 
-def _load_native(directory: Path, *, pickles: bool) -> tuple[nn.Module, set[str]]:
+def is_quantised(model: nn.Module) -> bool:
+    """Whether a backbone keeps its weights in a format that must not be cast."""
+    return getattr(model, "hf_quantizer", None) is not None
+
+
+def _load_native(
+    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool, plain: torch.dtype = torch.float32
+) -> tuple[nn.Module, set[str]]:
+    """The decoder of a checkpoint, in ``plain`` if it is not quantised, and the tensors that it did not take."""
     from transformers import AutoModel
 
-    files = weight_files(directory, pickles=pickles)
-    if not files and (directory / "config.json").is_file():
+    config = read_model_config(directory)
+    if not find_weights(directory, pickles=pickles).files:
         raise ScorerError(no_weights(directory))
-
+    tensors: dict[str, Any] = dict(read_tensors(directory, lambda _key: True, pickles=pickles))
+    arguments: dict[str, Any] = quantised_arguments(config, directory, device, dtype) or {"dtype": plain}
     try:
         with quiet_transformers():
-            model, info = AutoModel.from_pretrained(
-                directory,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                use_safetensors=not any(path.suffix == ".bin" for path in files),
+            with torch.device("meta"):
+                empty = AutoModel.from_config(config, trust_remote_code=False)
+            _check_size(empty, tensors, directory)
+            quantisation = getattr(config, "quantization_config", None)
+            if quantisation is not None:  # a decoder inside a larger model has settings of its own
+                empty.config.quantization_config = quantisation
+            # Without a path: transformers then looks for nothing else beside the weights, here or on the Hub.
+            model, info = type(empty).from_pretrained(
+                None,
+                config=empty.config,
+                state_dict=tensors,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
+                **arguments,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise ScorerError(f"cannot load a model from {directory}: {error}") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        ZeroDivisionError,
+        NotImplementedError,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ScorerError(f"cannot load a model from {directory}: {reason[0]}") from error
+    model.name_or_path = model.config._name_or_path = str(directory)
     missing = sorted(info["missing_keys"])
     wrong = sorted(str(key) for key in info["mismatched_keys"])
     if missing or wrong:
@@ -93,36 +157,22 @@ def _load_native(directory: Path, *, pickles: bool) -> tuple[nn.Module, set[str]
     return model, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
 
 
-def _merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
-    if importlib.util.find_spec("peft") is None:
-        raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[builtin]'")
-    from peft import PeftConfig, PeftModel
-
-    if not (directory / "adapter_config.json").is_file():
-        raise ScorerError(f"no adapter at {directory}")
-    names = shapes(directory, pickles=False)
-    # An adapter of a language model names the decoder as its part; a decoder's own does not.
-    around = any(name.startswith("base_model.model.model.") for name in names)
-    if any("lm_head" in name for name in names):
+def _check_size(empty: nn.Module, tensors: dict[str, torch.Tensor], directory: Path) -> None:
+    """Refuse sizes that the weights do not have before memory is taken for them."""
+    described = sum(parameter.numel() for parameter in empty.parameters())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if described > 4 * held:  # half a byte a number at the least, and some to spare
         raise ScorerError(
-            f"the adapter in {directory} changes the language-model head, which is not read from adapters"
+            f"the checkpoint in {directory} does not fit its backbone: config.json describes {described:,} numbers, "
+            f"and the weights take {held:,} bytes"
         )
-    with quiet_transformers(), warnings.catch_warnings():
-        warnings.filterwarnings("error", "Found missing adapter keys")
-        try:
-            config = PeftConfig.from_pretrained(str(directory))
-            config.task_type = None  # the wrappers for tasks ask for a head
-            target = _LanguageModel(model) if around else model
-            merged: Any = PeftModel.from_pretrained(target, str(directory), config=config).merge_and_unload()
-        except (OSError, ValueError, RuntimeError, SafetensorError, UserWarning) as error:
-            raise ScorerError(f"the adapter in {directory} does not fit its backbone: {error}") from error
-    return cast(nn.Module, merged.model if around else merged)
 
 
-class _LanguageModel(nn.Module):
-    """A decoder where a language model has it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+def _name_unread(directory: Path, config: BackboneConfig, *, pickles: bool) -> None:
+    """Name weight files that lie beside the checkpoint and are not read."""
+    head = getattr(config, "head", None)
+    own = None if head is None else head.file
+    unread = [name for name in find_weights(directory, pickles=pickles).unread if name != own]
+    if unread:
+        listed = ", ".join(unread[:5]) + (f" and {len(unread) - 5} more" if len(unread) > 5 else "")
+        logger.warning("%s: not part of the checkpoint, not read: %s", directory, listed)

@@ -243,13 +243,14 @@ class LabelsConfig(_Settings):
 class RuleConfig(_Settings):
     """No model: a Python function gives the rewards.
 
-    ``function`` is an import path, ``package.module:name``. It gets the prompt and the response text, and gives
-    ``(start, end, reward)`` for spans of the response's characters; what none covers is unknown.
+    ``function`` is an import path, ``package.module:name``, or a file and a name, ``./rules.py:name``. It gets the
+    prompt and the response text, and gives ``(start, end, reward)`` for spans of the response's characters; what none
+    covers is unknown.
     """
 
     kind: Literal["rule"] = "rule"
     form: Literal["value", "increment"] = "value"
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    function: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*|.*[/\\].*\.py):[A-Za-z_]\w*$")]
 
 
 ScorerConfig: TypeAlias = Annotated[

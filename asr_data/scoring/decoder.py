@@ -11,7 +11,8 @@ from torch import nn
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
 from asr_data.scoring.backbone import load_backbone
-from asr_data.scoring.config import BackboneConfig
+from asr_data.scoring.config import BackboneConfig, PackagedBackbone
+from asr_data.scoring.locate import backbone_directory, inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +22,68 @@ class Decoder:
     Attributes:
         model: on its device, in its dtype.
         directory: where the scorer's files are.
+        checkpoint: where the backbone's weights are; None where a package has them.
+        adapter: the adapter that was merged.
         extra: names of the checkpoint's tensors that the backbone did not take, those of an ``lm_head`` left out.
         hidden: size of the last hidden state.
+        vocabulary: rows of the input embedding; a larger token id cannot be read.
+        device: where the model is.
         pickles: whether weights may come from pickle files.
     """
 
     model: nn.Module
     directory: Path
+    checkpoint: Path | None
+    adapter: Path | None
     extra: frozenset[str]
     hidden: int
+    vocabulary: int
     device: torch.device
     pickles: bool = False
 
 
 def load_decoder(
-    settings: BackboneConfig, directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
+    settings: BackboneConfig,
+    directory: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    pickles: bool,
+    hub: bool = False,
+    cache: bool = True,
 ) -> Decoder:
     """Load the decoder of a scorer, its adapter merged.
+
+    Args:
+        settings: of the scorer.
+        directory: where its files are.
+        device: where it runs.
+        dtype: the number format that it runs in.
+        pickles: whether weights may come from pickle files.
+        hub: whether a backbone that the settings name may be fetched from the Hub.
+        cache: whether a packaged backbone may be kept in the user's cache.
 
     Raises:
         ScorerError: the weights are missing or do not fit.
     """
-    backbone, extra = load_backbone(settings, directory, pickles=pickles)
-    hidden = int(backbone.config.get_text_config().hidden_size)  # type: ignore[union-attr, operator] # HF models
-    return Decoder(backbone.to(device, dtype).eval(), directory, frozenset(extra), hidden, device, pickles)
+    model, extra = load_backbone(settings, directory, pickles=pickles, hub=hub, device=device, dtype=dtype, cache=cache)
+    checkpoint: Path | None = directory
+    if isinstance(settings.backbone, PackagedBackbone):
+        checkpoint = None
+    elif settings.backbone is not None:
+        checkpoint = backbone_directory(settings.backbone, directory, hub=hub)
+    embedding = model.get_input_embeddings()  # type: ignore[operator] # HF models
+    return Decoder(
+        model=model,
+        directory=directory,
+        checkpoint=checkpoint,
+        adapter=None if settings.adapter is None else inside(directory, settings.adapter),
+        extra=frozenset(extra),
+        hidden=int(model.config.get_text_config().hidden_size),  # type: ignore[union-attr, operator] # HF models
+        vocabulary=int(embedding.weight.shape[0]),
+        device=device,
+        pickles=pickles,
+    )
 
 
 def max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:

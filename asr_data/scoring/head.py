@@ -4,31 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from asr_data.errors import ScorerError
+from asr_data.scoring.adapter import adapter_head
 from asr_data.scoring.config import HeadConfig
 from asr_data.scoring.locate import inside
-from asr_data.scoring.weights import read_tensors
+from asr_data.scoring.weights import read_file, read_tensors
 
 
 def load_head(
-    config: HeadConfig, directory: Path, checkpoint_extra: set[str], hidden: int, *, pickles: bool = False
+    config: HeadConfig,
+    directory: Path,
+    checkpoint_extra: set[str],
+    hidden: int,
+    *,
+    checkpoint: Path | None = None,
+    adapter: Path | None = None,
+    pickles: bool = False,
 ) -> nn.Module:
     """Build the head from the checkpoint's tensors.
 
     Args:
         config: which head.
-        directory: where the files are.
-        checkpoint_extra: names of tensors that the backbone did not take; the head must take all of them.
+        directory: where the scorer's files are.
+        checkpoint_extra: names of tensors that the backbone did not take; the head must take all of them, unless it is
+            in a file of its own or in the adapter's.
         hidden: size of the backbone's last hidden state.
+        checkpoint: where the backbone's weights are, if not in ``directory``.
+        adapter: a PEFT adapter; a head in its file is newer than the checkpoint's.
+        pickles: whether weights may come from pickle files.
 
     Raises:
         ScorerError: a head tensor is missing, is left over, or has the wrong shape.
     """
-    available = _head_tensors(config, directory, checkpoint_extra, pickles=pickles)
+    if config.file is not None:
+        available = _own_file(inside(directory, config.file))
+    else:
+        available = {} if adapter is None else adapter_head(adapter)
+        source = checkpoint or directory
+        available = available or read_tensors(source, checkpoint_extra.__contains__, pickles=pickles)
     head = _build_head(config, hidden, {name.removeprefix(config.prefix) for name in available})
     wanted = {config.prefix + name: tensor for name, tensor in head.state_dict().items()}
     missing, unexpected = sorted(wanted.keys() - available), sorted(available.keys() - wanted)
@@ -47,18 +62,12 @@ def load_head(
     return head.eval()
 
 
-def _head_tensors(
-    config: HeadConfig, directory: Path, checkpoint_extra: set[str], *, pickles: bool
-) -> dict[str, Tensor]:
-    if config.file is not None:
-        path = inside(directory, config.file)
-        if not path.is_file():
-            raise ScorerError(f"no head at {path}")
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ScorerError(f"cannot read {path}: {error}") from error
-    return read_tensors(directory, checkpoint_extra.__contains__, pickles=pickles)
+def _own_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ScorerError(f"no head at {path}")
+    if path.suffix != ".safetensors":
+        raise ScorerError(f"the head in {path} is not a safetensors file")
+    return read_file(path)
 
 
 def _build_head(config: HeadConfig, hidden: int, names: set[str]) -> nn.Module:

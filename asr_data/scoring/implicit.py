@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.errors import RowRejected, ScorerError
+from asr_data.response import bytes_of_contents, contents_text, response_parts
 from asr_data.scoring.config import ImplicitConfig, StepLayoutConfig
 from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
-from asr_data.scoring.locate import backbone_directory
-from asr_data.scoring.model_scorer import Reading
+from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.step_splitting import split_steps
 from asr_data.text.align import AlignedResponse, align
@@ -83,12 +83,12 @@ def implicit_runner(settings: ImplicitConfig, policy: Decoder, reference: Decode
     Raises:
         ScorerError: a head cannot be loaded, or the two do not have the same tokens.
     """
-    own, base = load_language_head(policy, settings.backbone), load_language_head(reference)
+    own, base = load_language_head(policy), load_language_head(reference)
     if own.vocabulary != base.vocabulary:
         raise ScorerError(
             f"the policy has {own.vocabulary} tokens and its reference {base.vocabulary}: they must share a vocabulary"
         )
-    _check_tokens(settings, policy.directory, reference.directory)
+    _check_tokens(policy, reference)
     return LogRatioRunner(
         Engine(policy.model, LogProbabilityReadout(own), batch_tokens=batch_tokens),
         Engine(reference.model, LogProbabilityReadout(base), batch_tokens=batch_tokens),
@@ -96,7 +96,7 @@ def implicit_runner(settings: ImplicitConfig, policy: Decoder, reference: Decode
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenReading(Reading):
     """Readings are log-ratios of tokens.
 
@@ -136,16 +136,21 @@ class ImplicitEncoder:
         spans = np.diff(sums, prepend=0.0) if increment else sums
         return ByteRewards(reading.span_end, spans.astype(np.float32), reading.step_end, float(ratios.sum()))
 
-    def _reading(self, prompt_ids: list[int], response: AlignedResponse, content: Text) -> TokenReading:
+    def _reading(self, prompt_ids: list[int], response: AlignedResponse, content: Text) -> Reading:
         tokens = np.flatnonzero(response.written)
         start, end = response.start[tokens], response.end[tokens]
         if not np.any(end > start):
+            if response.missing:
+                return NOTHING_READ
             raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
+        by_steps = self._config.steps is not None
+        if by_steps and not contents_text(content):
+            return NOTHING_READ
         if self._config.steps is None:
             span_end, count = _token_spans(start, end, len(response.text.encode()))
             step_end = []
         else:
-            span_end, count = _step_spans(content, end, self._config.steps)
+            span_end, count = _step_spans(content, bytes_of_contents(end, content), self._config.steps)
             step_end = span_end
         if self._config.form == "value":  # nothing is summed at the end of the prompt
             span_end, count = [0, *span_end], [0, *count]
@@ -154,7 +159,13 @@ class ImplicitEncoder:
         request = Request(ids, (position - 1).tolist(), [ids[t] for t in position])
         closing = response.closing[tokens]
         return TokenReading(
-            (request,), np.array(span_end, np.int32), np.array(step_end, np.int32), np.array(count, np.int64), closing
+            (request,),
+            np.array(span_end, np.int32),
+            np.array(step_end, np.int32),
+            contents_only=by_steps,
+            unread=() if by_steps else response.missing,
+            count=np.array(count, np.int64),
+            closing=closing,
         )
 
 
@@ -179,9 +190,8 @@ def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[lis
 
     The last one counts all tokens: the models were trained on sums over whole responses, end of turn included.
     """
-    texts = (
-        [content] if isinstance(content, str) else [m.get("content") or "" for m in content if m["role"] == "assistant"]
-    )
+    text, parts = response_parts(content)
+    texts = [text[part.start : part.end] for part in parts if part.kind == "content"]
     span_end, count, written = [], [], 0
     for text in texts:
         for step, between in split_steps(text, steps.split, keep_empty=steps.empty == "keep") if text else []:
@@ -193,17 +203,20 @@ def _step_spans(content: Text, end: Int32, steps: StepLayoutConfig) -> tuple[lis
     return span_end, [min(c, len(end)) for c in count]
 
 
-def _check_tokens(settings: ImplicitConfig, policy: Path, reference: Path) -> None:
+def _check_tokens(policy: Decoder, reference: Decoder) -> None:
     """Raise ScorerError where both models have tokenizers and a token has two ids."""
-    if isinstance(settings.backbone, str) and not (policy / _TOKENIZER).is_file():
-        policy = backbone_directory(settings.backbone, policy)
-    files = [policy / _TOKENIZER, reference / _TOKENIZER]
-    if not all(file.is_file() for file in files):
+    folders = [_with_tokenizer(decoder) for decoder in (policy, reference)]
+    if folders[0] is None or folders[1] is None:
         return
-    own, base = (load_tokenizer(file.parent).hf.get_vocab() for file in files)
+    own, base = (load_tokenizer(str(folder)).hf.get_vocab() for folder in folders)
     for token, i in own.items():
         if base.get(token, i) != i:
             raise ScorerError(
-                f"the policy in {policy} and the reference in {reference} have different tokenizers: "
+                f"the policy in {folders[0]} and the reference in {folders[1]} have different tokenizers: "
                 f"{token!r} is {i} in one and {base[token]} in the other"
             )
+
+
+def _with_tokenizer(decoder: Decoder) -> Path | None:
+    folders = [folder for folder in (decoder.directory, decoder.checkpoint) if folder is not None]
+    return next((folder for folder in folders if (folder / _TOKENIZER).is_file()), None)

@@ -68,7 +68,7 @@ def label_token_readout(settings: LabelTokenConfig, decoder: Decoder, tokenizer:
     Raises:
         ScorerError: a label is not one token, both are the same one, or the head cannot be loaded.
     """
-    head = load_language_head(decoder, settings.backbone)
+    head = load_language_head(decoder)
     good = label_id(tokenizer, settings.good, settings.good_id, head.vocabulary)
     bad = label_id(tokenizer, settings.bad, settings.bad_id, head.vocabulary)
     if good == bad:

@@ -12,11 +12,11 @@ from typing import TypeAlias
 import numpy as np
 
 from asr_data.errors import RowRejected
-from asr_data.response import response_text
+from asr_data.response import content_spans, has_only_content, response_text
 from asr_data.rows.labelled.criteria import combine
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.protocol import Scored, ScorerInfo
-from asr_data.types import ByteRewards, Completion, Int32, Label, RejectedRow, Row
+from asr_data.types import ByteRewards, Completion, Int32, Label, RejectedRow, Row, Text
 
 RewardSpan: TypeAlias = tuple[int, int, float]
 """``(start, end, reward)``."""
@@ -59,7 +59,7 @@ class LabelScorer:
             return RejectedRow(row.index, rejected.code, rejected.message)
 
     def _completion(self, completion: Completion) -> ByteRewards:
-        text = response_text(completion.content).encode()
+        text = _contents_in_place(completion.content)
         labels = completion.labels or ()
         spans = [(label.start, label.end, self._reward(label)) for label in labels]
         check_spans(spans, len(text), "label_mismatch")
@@ -74,6 +74,17 @@ class LabelScorer:
                 "label_mismatch", f"criteria are weighed, but the label {label.name!r} has no scores by them"
             )
         return combine(label.scores, self._criteria)
+
+
+def _contents_in_place(content: Text) -> bytes:
+    """The response text with spaces for all that is no content, and no labels are of."""
+    text = response_text(content).encode()
+    if has_only_content(content):
+        return text
+    out = bytearray(b" " * len(text))
+    for start, end in content_spans(content):
+        out[start:end] = text[start:end]
+    return bytes(out)
 
 
 def check_spans(spans: Sequence[RewardSpan], length: int, code: str) -> None:

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.errors import ScorerError
-from asr_data.scoring.config import PackagedBackbone
 from asr_data.scoring.decoder import Decoder
-from asr_data.scoring.locate import backbone_directory
 from asr_data.scoring.quiet import quiet_transformers
 from asr_data.scoring.weights import read_tensors
 
@@ -73,12 +71,11 @@ class _States(tuple[Tensor]):
         return None
 
 
-def load_language_head(decoder: Decoder, backbone: PackagedBackbone | str | None = None) -> LanguageHead:
+def load_language_head(decoder: Decoder) -> LanguageHead:
     """The head that belongs to a decoder.
 
     Args:
-        decoder: loaded from ``backbone``.
-        backbone: as in the scorer's settings; None: the decoder's own directory.
+        decoder: with the checkpoint that it was loaded from.
 
     Raises:
         ScorerError: a tensor of the head is missing, has the wrong shape, or belongs to no language model; or
@@ -87,9 +84,7 @@ def load_language_head(decoder: Decoder, backbone: PackagedBackbone | str | None
     model, output = _around(decoder)
     name = type(model).__name__
     wanted = dict(model.named_parameters())
-    source = None if isinstance(backbone, PackagedBackbone) else decoder.directory
-    if isinstance(backbone, str):
-        source = backbone_directory(backbone, decoder.directory)
+    source = decoder.checkpoint
     found = {} if source is None else _read_head(source, wanted, pickles=decoder.pickles)
     if decoder.model.config.get_text_config().tie_word_embeddings:  # type: ignore[union-attr, operator] # HF models
         # As transformers does it: where the file has a head of its own, that one counts.

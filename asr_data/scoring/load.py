@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from asr_data.config import ScoringConfig
@@ -33,15 +35,18 @@ from asr_data.scoring.head import load_head
 from asr_data.scoring.implicit import ImplicitEncoder, implicit_runner
 from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
 from asr_data.scoring.labels import LabelScorer
-from asr_data.scoring.locate import backbone_directory, model_directory
+from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
+from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
-from asr_data.scoring.rule import load_rule
+from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.scoring.settings import find_settings, with_adapter
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
+from asr_data.text.probe import check_template
 from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import Row
 
 
 def load_scorer(
@@ -54,12 +59,15 @@ def load_scorer(
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     revision: str | None = None,
     allow_pickle: bool = False,
+    allow_hub: bool = False,
+    cache: bool = True,
+    first_rows: Sequence[Row] = (),
 ) -> Scorer:
     """Load a reward model.
 
     Args:
-        model: ``builtin``, a directory, or a hub id; an import path ``package.module:function`` for kind ``rule``;
-            not used for kind ``labels``.
+        model: ``builtin``, a directory, or a hub id; for kind ``rule`` an import path
+            ``package.module:function`` or a file, ``./rules.py:function``; not used for kind ``labels``.
         kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
@@ -68,6 +76,11 @@ def load_scorer(
         revision: of a hub id.
         allow_pickle: read weights from pickle files where there are no safetensors, with
             ``torch.load(weights_only=True)``: it makes tensors and runs no code.
+        allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
+            it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
+        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
+            weights are loaded.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
@@ -80,95 +93,134 @@ def load_scorer(
             raise ConfigError(f"kind 'labels' takes the data set's own labels and no model; leave out {model}")
         config = LabelsConfig()
     elif config is None and kind == "rule":
-        config = RuleConfig(function=str(model))
+        config = rule_config(str(model))
     if isinstance(config, LabelsConfig | RuleConfig):
         return _without_model(config, kind)
+    hub = allow_hub or is_hub_id(str(model))
     directory = model_directory(str(model), revision, pickles=allow_pickle)
-    settings, reason = find_settings(directory, preset, config, pickles=allow_pickle)
+    settings, reason = find_settings(directory, preset, config, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
     if isinstance(settings, LabelsConfig | RuleConfig):
         raise ScorerError(f"{directory}: kind {settings.kind!r} is chosen with --kind, never by a model's settings")
     settings = with_adapter(settings, directory)
+    typed = reference is not None
     if reference is not None:
         if not isinstance(settings, ImplicitConfig):
             raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
         settings = settings.model_copy(update={"reference": str(reference)})
-    return _model_scorer(settings, directory, str(model), scoring, reason, pickles=allow_pickle)
+    asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
+    return _model_scorer(settings, directory, asked, first_rows)
 
 
-def _model_scorer(
-    settings: BackboneConfig, directory: Path, name: str, scoring: ScoringConfig, reason: str, *, pickles: bool
-) -> ModelScorer:
-    device = pick_device(scoring.device)
-    dtype = pick_dtype(scoring.dtype, device)
-    tokenizer = scorer_tokenizer(settings, directory, name)
-    decoder = load_decoder(settings, directory, device, dtype, pickles=pickles)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the user asked for beside the model's own settings.
+
+    Attributes:
+        name: of the model.
+        reason: why it is read as it is.
+        scoring: dtype, device, batch budget.
+        pickles: whether weights may come from pickle files.
+        hub: whether what the model's files name may be fetched from the Hub.
+        reference_hub: the same of its reference, which the user may have named.
+        cache: whether a dequantised backbone is kept.
+    """
+
+    name: str
+    reason: str
+    scoring: ScoringConfig
+    pickles: bool
+    hub: bool
+    reference_hub: bool
+    cache: bool
+
+
+def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
+    device = pick_device(asked.scoring.device)
+    dtype = pick_dtype(asked.scoring.dtype, device)
+    tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
+    if settings.prompt.template is None:
+        check_template(tokenizer, [as_prompted(row, settings.prompt) for row in first_rows])
+    decoder = load_decoder(settings, directory, device, dtype, pickles=asked.pickles, hub=asked.hub, cache=asked.cache)
     if isinstance(settings, SequenceHeadConfig):
-        settings = _normalized(settings, decoder.model)
-    asked = scoring.batch_tokens
-    batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
-    encoder, runner = _kind(settings, decoder, tokenizer, dtype, batch_tokens)
+        settings = _normalized(settings, decoder)
+    budget = asked.scoring.batch_tokens
+    batch_tokens = default_batch_tokens(decoder.model) if budget == "auto" else budget
+    files = model_files(settings, directory, decoder.checkpoint, pickles=asked.pickles)
+    vocabulary = decoder.vocabulary
+    encoder: Encoder
+    if isinstance(settings, ImplicitConfig):
+        reference = _reference(settings, decoder, dtype, hub=asked.reference_hub)
+        encoder = ImplicitEncoder(tokenizer, settings)
+        runner: Runner = implicit_runner(settings, decoder, reference, batch_tokens=batch_tokens)
+        vocabulary = min(vocabulary, reference.vocabulary)
+        files += decisive_files(reference.directory, pickles=asked.pickles)
+    else:
+        encoder, readout = _kind(settings, decoder, tokenizer)
+        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens)
     facts: Mapping[str, Any] = {
         **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
-        "recognised": reason,
+        "recognised": asked.reason,
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
         "batch_tokens": batch_tokens,
         "attention": runner.attention,
     }
-    files = model_files(settings, directory)
-    if isinstance(settings, ImplicitConfig) and settings.reference is not None:
-        files += decisive_files(backbone_directory(settings.reference, directory))
     info = ScorerInfo(
-        name=name,
+        name=asked.name,
         kind=settings.kind,
         form=settings.form,
         fingerprint=fingerprint(files, settings.model_dump(mode="json")),
         settings=facts,
     )
-    return ModelScorer(encoder, runner, tokenizer, info, max_length=max_length(decoder.model, scoring, name))
+    longest = max_length(decoder.model, asked.scoring, asked.name)
+    return ModelScorer(encoder, runner, tokenizer, info, max_length=longest, vocabulary=vocabulary)
 
 
 def _kind(
-    settings: BackboneConfig, decoder: Decoder, tokenizer: Tokenizer, dtype: torch.dtype, batch_tokens: int
-) -> tuple[Encoder, Runner]:
+    settings: TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig, decoder: Decoder, tokenizer: Tokenizer
+) -> tuple[Encoder, Readout]:
     """How a kind asks, and what answers."""
-    encoder: Encoder
-    readout: Readout
     match settings:
         case TokenHeadConfig():
-            encoder = TokenHeadEncoder(tokenizer, settings)
-            readout = TokenHeadReadout(_head(settings.head, decoder), settings)
+            return TokenHeadEncoder(tokenizer, settings), TokenHeadReadout(_head(settings.head, decoder), settings)
         case SequenceHeadConfig():
-            encoder = SequenceHeadEncoder(tokenizer, settings)
-            readout = SequenceHeadReadout(_head(settings.head, decoder), settings)
+            head = _head(settings.head, decoder)
+            return SequenceHeadEncoder(tokenizer, settings), SequenceHeadReadout(head, settings)
         case LabelTokenConfig():
-            encoder = LabelTokenEncoder(tokenizer, settings)
-            readout = label_token_readout(settings, decoder, tokenizer)
-        case ImplicitConfig():
-            encoder = ImplicitEncoder(tokenizer, settings)
-            reference = _reference(settings, decoder, dtype)
-            return encoder, implicit_runner(settings, decoder, reference, batch_tokens=batch_tokens)
-    return encoder, Engine(decoder.model, readout, batch_tokens=batch_tokens)
+            return LabelTokenEncoder(tokenizer, settings), label_token_readout(settings, decoder, tokenizer)
 
 
 def _head(config: HeadConfig, decoder: Decoder) -> nn.Module:
-    head = load_head(config, decoder.directory, set(decoder.extra), decoder.hidden, pickles=decoder.pickles)
+    head = load_head(
+        config,
+        decoder.directory,
+        set(decoder.extra),
+        decoder.hidden,
+        checkpoint=decoder.checkpoint,
+        adapter=decoder.adapter,
+        pickles=decoder.pickles,
+    )
     return head.to(decoder.device)
 
 
-def _normalized(settings: SequenceHeadConfig, model: nn.Module) -> SequenceHeadConfig:
+def _normalized(settings: SequenceHeadConfig, decoder: Decoder) -> SequenceHeadConfig:
     """The settings with the checkpoint's own mean and standard deviation where they ask for them."""
-    found = {name: getattr(model.config, name, default) for name, default in (("mean", 0.0), ("std", 1.0))}
-    asked = {name: float(value) for name, value in found.items() if getattr(settings, name) == "config"}
-    return SequenceHeadConfig.model_validate({**settings.model_dump(), **asked})
+    config = decoder.model.config
+    found = {name: getattr(config, name, default) for name, default in (("mean", 0.0), ("std", 1.0))}
+    asked = {name: value for name, value in found.items() if getattr(settings, name) == "config"}
+    try:
+        return SequenceHeadConfig.model_validate({**settings.model_dump(), **asked})
+    except ValidationError as error:
+        wrong = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
+        raise ScorerError(f"config.json in {decoder.checkpoint}: {wrong}") from error
 
 
-def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype) -> Decoder:
+def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder:
     if settings.reference is None:
         raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
-    directory = backbone_directory(settings.reference, policy.directory)
+    directory = backbone_directory(settings.reference, policy.directory, hub=hub)
     plain = ImplicitConfig(reference=settings.reference)
     return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles)
 
@@ -181,12 +233,24 @@ def _without_model(config: LabelsConfig | RuleConfig, kind: str) -> Scorer:
     return load_rule(config)
 
 
-def load_scorer_tokenizer(model: str) -> Tokenizer:
-    """The tokenizer of a scorer, without its weights."""
-    directory = model_directory(model, None, pickles=False)
-    if not (directory / CONFIG_NAME).is_file():
-        return scorer_tokenizer(with_adapter(ImplicitConfig(), directory), directory, model)
-    settings = read_config(directory / CONFIG_NAME)
+def load_scorer_tokenizer(model: str | Path, *, hub: bool = True, cache: bool = True) -> Tokenizer:
+    """The tokenizer of a scorer, without its weights.
+
+    Args:
+        model: ``builtin``, a directory, or a Hub id.
+        hub: False: the name was not typed by the user, but stands in a file; see
+            :func:`asr_data.scoring.locate.resolve_directory`.
+        cache: as in :func:`load_scorer`.
+
+    Raises:
+        ScorerError: there is no such model, or it has no tokenizer.
+    """
+    name = str(model)
+    directory = model_directory(name, None, pickles=False, hub=hub)
+    hub = hub and is_hub_id(name)  # what a local model names is not the user's word
+    settings: ScorerConfig = ImplicitConfig()
+    if (directory / CONFIG_NAME).is_file():
+        settings = read_config(directory / CONFIG_NAME)
     if isinstance(settings, LabelsConfig | RuleConfig):
         raise ScorerError(f"{directory}: kind {settings.kind!r} has no tokenizer")
-    return scorer_tokenizer(settings, directory, model)
+    return scorer_tokenizer(with_adapter(settings, directory), directory, name, hub=hub, cache=cache)

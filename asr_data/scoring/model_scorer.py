@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from asr_data.errors import RowRejected
+from asr_data.response import rewards_in_response, unknown_rewards, without
 from asr_data.scoring.engine import Request, Runner
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.text.tokenizer import Tokenizer
@@ -23,11 +24,19 @@ class Reading:
         requests: the sequences; their readings, one after the other, are the rewards of the spans.
         span_end: int32 ``[spans]``, see :class:`asr_data.types.ByteRewards`.
         step_end: int32 ``[steps]``.
+        contents_only: whether the spans are over the contents alone, and the rest of the response text is unknown.
+        unread: stretches of bytes of the response text that the model's chat template leaves out: unknown, too.
     """
 
     requests: tuple[Request, ...]
     span_end: Int32
     step_end: Int32
+    contents_only: bool = False
+    unread: tuple[tuple[int, int], ...] = ()
+
+
+NOTHING_READ = Reading((), np.zeros(0, np.int32), np.zeros(0, np.int32))
+"""For a response of which the model reads nothing: all of it is unknown."""
 
 
 class Encoder(Protocol):
@@ -55,16 +64,25 @@ class ModelScorer:
         tokenizer: the model's tokenizer.
         info: for the manifest.
         max_length: longest request in tokens; rows with a longer one are rejected.
+        vocabulary: how many token ids the model has embeddings for; rows with others are rejected.
     """
 
     def __init__(
-        self, encoder: Encoder, runner: Runner, tokenizer: Tokenizer, info: ScorerInfo, *, max_length: int
+        self,
+        encoder: Encoder,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        info: ScorerInfo,
+        *,
+        max_length: int,
+        vocabulary: int,
     ) -> None:
         self.encoder = encoder
         self.runner = runner
         self.tokenizer = tokenizer
         self.info = info
         self._max_length = max_length
+        self._vocabulary = vocabulary
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
@@ -101,22 +119,41 @@ class ModelScorer:
     def _encode(self, row: Row) -> list[Reading] | RejectedRow:
         try:
             readings = self.encoder.encode(row)
-            longest = max(len(request.ids) for reading in readings for request in reading.requests)
+            longest = max((len(request.ids) for reading in readings for request in reading.requests), default=0)
             if longest > self._max_length:
                 raise RowRejected(
                     "too_long", f"{longest} tokens; this scorer reads {self._max_length} (prompt plus response)"
                 )
+            for reading in readings:
+                for request in reading.requests:
+                    self._check_ids(request.ids)
         except RowRejected as rejected:
             return RejectedRow(row.index, rejected.code, rejected.message)
         return readings
 
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        largest = max(ids)
+        if largest >= self._vocabulary:
+            token = self.tokenizer.hf.convert_ids_to_tokens(largest)
+            raise RowRejected(
+                "scorer_error",
+                f"token {token!r} has the id {largest}, but the model has embeddings for {self._vocabulary} ids; its "
+                f"tokenizer has {len(self.tokenizer.hf)}",
+            )
+
     def _collect(self, row: Row, readings: Sequence[Reading], values: Sequence[Sequence[Float32 | None]]) -> Scored:
         out = []
-        for reading, parts in zip(readings, values, strict=True):
+        for completion, reading, parts in zip(row.completions, readings, values, strict=True):
+            if not reading.requests:
+                out.append(unknown_rewards(completion.content))
+                continue
             known = [part for part in parts if part is not None]
             if len(known) < len(parts):
                 longest = max(len(request.ids) for request in reading.requests)
                 message = f"a sequence of {longest} tokens does not fit into memory by itself"
                 return RejectedRow(row.index, "out_of_memory", message)
-            out.append(self.encoder.rewards(reading, np.concatenate(known)))
+            rewards = self.encoder.rewards(reading, np.concatenate(known))
+            if reading.contents_only:
+                rewards = rewards_in_response(rewards, completion.content)
+            out.append(without(rewards, reading.unread))
         return tuple(out)

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from asr_data.errors import ScorerError
+from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
+from asr_data.scoring.adapter import adapter_head_shapes
 from asr_data.scoring.config import CONFIG_NAME, ScorerConfig, TokenHeadConfig
+from asr_data.scoring.model_config import read_json_object
 from asr_data.scoring.presets import Preset, Signs, all_presets
 from asr_data.scoring.weights import no_weights, shapes
 
@@ -42,56 +45,76 @@ class Checkpoint:
         return sorted(name for name in self.tensors if not name.startswith(_BODY))
 
 
-def recognise(directory: Path, *, pickles: bool = False) -> tuple[ScorerConfig, str]:
+def recognise(directory: Path, *, adapter: Path | None = None, pickles: bool = False) -> tuple[ScorerConfig, str]:
     """Settings for a checkpoint, and why.
 
+    Args:
+        directory: of the checkpoint.
+        adapter: the directory of an adapter for it, which may bring a head.
+        pickles: whether weights may come from pickle files.
+
     Raises:
-        ScorerError: no family fits, or more than one; says what was seen and what to do.
+        ScorerError: no family matches, or more than one; says what was seen and what to do.
     """
-    seen = look_at(directory, pickles=pickles)
+    seen = look_at(directory, adapter=adapter, pickles=pickles)
+    named = adapter or directory
     found = [preset for preset in all_presets().values() if preset.signs is not None and _fits(seen, preset.signs)]
     if len(found) == 1:
         return found[0].config, f"{found[0].title}: {_evidence(seen, found[0])}"
     if found:
         names = ", ".join(preset.name for preset in found)
         raise ScorerError(
-            f"{directory} matches more than one family ({names}), and each is read differently; choose one with "
+            f"{named} matches more than one family ({names}), and each is read differently; choose one with "
             f"--preset ({_described(seen)})"
         )
-    raise ScorerError(f"{directory} matches no known family: {_described(seen)}. {_advice(seen)}")
+    raise ScorerError(f"{named} matches no known family: {_described(seen)}. {_advice(seen)}")
 
 
-def look_at(directory: Path, *, pickles: bool = False) -> Checkpoint:
-    """Read config.json, headers and tokenizer settings.
+def look_at(directory: Path, *, adapter: Path | None = None, pickles: bool = False) -> Checkpoint:
+    """Read config.json, headers and tokenizer settings; see :func:`recognise`.
 
     Raises:
         ScorerError: a file is missing or cannot be read.
     """
-    config = _json(directory / "config.json")
+    config = read_json_object(directory / "config.json")
     tensors = shapes(directory, pickles=pickles)
     if not tensors:
         raise ScorerError(no_weights(directory))
-    settings = _json(directory / "tokenizer_config.json", missing={})
-    tokenizer = _json(directory / "tokenizer.json", missing={})
+    architectures = tuple(str(name) for name in _list(config.get("architectures")))
+    model_type = str(config.get("model_type", ""))
+    if adapter is not None:
+        architectures = _adapted(read_json_object(adapter / ADAPTER_CONFIG), model_type) or architectures
+        tensors = tensors | adapter_head_shapes(adapter)
+    own = directory if adapter is None or not (adapter / "tokenizer.json").is_file() else adapter
+    settings = _optional(own / "tokenizer_config.json")
+    added = [token for token in _list(_optional(own / "tokenizer.json").get("added_tokens")) if isinstance(token, dict)]
     return Checkpoint(
-        architectures=tuple(config.get("architectures") or ()),
-        model_type=str(config.get("model_type", "")),
+        architectures=architectures,
+        model_type=model_type,
         tensors=tensors,
-        tokens={token["content"]: int(token["id"]) for token in tokenizer.get("added_tokens") or ()},
-        chat_template=bool(settings.get("chat_template")) or any(directory.glob("chat_template.*")),
+        tokens={str(t["content"]): t["id"] for t in added if "content" in t and isinstance(t.get("id"), int)},
+        chat_template=bool(settings.get("chat_template")) or any(own.glob("chat_template.*")),
     )
 
 
-def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-    if missing is not None and not path.is_file():
-        return missing
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ScorerError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ScorerError(f"{path} is not a JSON object")
-    return content
+def _adapted(settings: dict[str, Any], model_type: str) -> tuple[str, ...]:
+    """The architecture that an adapter was trained on, by its task; the base's own config.json may name another."""
+    from transformers.models.auto import modeling_auto
+
+    names = {
+        "SEQ_CLS": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "TOKEN_CLS": modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+    }.get(str(settings.get("task_type")), {})
+    found = names.get(model_type)
+    return () if found is None else (str(found),)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _fits(seen: Checkpoint, signs: Signs) -> bool:

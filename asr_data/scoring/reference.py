@@ -30,6 +30,7 @@ class ReferenceModel:
         fingerprint: sha256 over its weights.
         tokenizer: its tokenizer; policy tokens must be its tokens.
         dtype: number format that it runs in.
+        vocabulary: how many token ids it knows.
         max_length: longest prompt plus response in tokens.
         engine: gives the log-probability of a request's targets.
     """
@@ -38,6 +39,7 @@ class ReferenceModel:
     fingerprint: str
     tokenizer: Tokenizer
     dtype: str
+    vocabulary: int
     max_length: int
     engine: Engine
 
@@ -52,7 +54,7 @@ class ReferenceModel:
 
         Returns:
             For each row, float32 ``[response tokens]`` of its responses; None where it is too long, has an empty
-            prompt, or does not fit into memory.
+            prompt, holds a token that the model has no embedding for, or does not fit into memory.
         """
         asked: list[list[Request] | None] = [self._requests(row) for row in rows]
         requests = [request for entry in asked if entry is not None for request in entry]
@@ -67,7 +69,8 @@ class ReferenceModel:
     def _requests(self, row: AlignedRow) -> list[Request] | None:
         first = len(row.prompt_ids)
         longest = first + max(len(response.ids) for response in row.responses)
-        if first == 0 or longest > self.max_length:
+        ids = max((i for part in (row.prompt_ids, *(r.ids for r in row.responses)) for i in part), default=0)
+        if first == 0 or longest > self.max_length or ids >= self.vocabulary:
             return None
         return [
             Request(row.prompt_ids + response.ids, list(range(first - 1, first - 1 + len(response.ids))), response.ids)
@@ -75,12 +78,18 @@ class ReferenceModel:
         ]
 
 
-def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) -> ReferenceModel:  # noqa: B008 - frozen
+def load_reference(
+    model: str | Path,
+    scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
+    *,
+    cache: bool = True,
+) -> ReferenceModel:
     """Load a language model as a reference.
 
     Args:
         model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
+        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
 
     Raises:
         ScorerError: the model cannot be loaded, or is no language model.
@@ -90,17 +99,20 @@ def load_reference(model: str | Path, scoring: ScoringConfig = ScoringConfig()) 
     device = pick_device(scoring.device)
     settings = ImplicitConfig(backbone=_builtin_backbone() if name == "builtin" else None)
     directory = model_directory(name, None, pickles=False)
-    decoder = load_decoder(settings, directory, device, pick_dtype(scoring.dtype, device), pickles=False)
-    head = load_language_head(decoder, settings.backbone)
+    dtype = pick_dtype(scoring.dtype, device)
+    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache)
+    head = load_language_head(decoder)
     asked = scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
     # The built-in scorer's adapter and head are no part of its reference.
-    files = [packaged_file(_builtin_backbone())] if name == "builtin" else model_files(settings, directory)
+    builtin = [packaged_file(_builtin_backbone())] if name == "builtin" else None
+    files = builtin or model_files(settings, directory, decoder.checkpoint, pickles=False)
     return ReferenceModel(
         name=name,
         fingerprint=fingerprint(files, {}),
-        tokenizer=scorer_tokenizer(settings, directory, name),
+        tokenizer=scorer_tokenizer(settings, directory, name, cache=cache),
         dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
+        vocabulary=min(decoder.vocabulary, head.vocabulary),
         max_length=max_length(decoder.model, scoring, name),
         engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
     )

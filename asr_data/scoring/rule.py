@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib
+import importlib.util
 import json
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+from pydantic import ValidationError
 
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.response import byte_offsets, response_text
@@ -65,8 +68,27 @@ class RuleScorer:
         return spans_to_rewards(in_bytes, int(byte[-1]), np.zeros(0, dtype=np.int32))
 
 
+def rule_config(model: str) -> RuleConfig:
+    """Settings from what the user typed: ``package.module:name``, ``package.module.name`` or ``path/to/file.py:name``.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    path, colon, name = model.rpartition(":")
+    if not colon and not model.endswith(".py") and "/" not in model:
+        path, _, name = model.rpartition(".")  # a dot where the colon should be
+    if path.endswith(".py") and not _has_folder(path):
+        path = f"./{path}"
+    try:
+        return RuleConfig(function=f"{path}:{name}")
+    except ValidationError as error:
+        raise ConfigError(
+            f"rule {model!r}: give package.module:function, or a file and a function as in ./my_rules.py:score"
+        ) from error
+
+
 def load_rule(config: RuleConfig) -> RuleScorer:
-    """Import a rule from where Python finds modules, and from nowhere else.
+    """Import a rule from where Python finds modules, or from the file that is named, and from nowhere else.
 
     The fingerprint is over the settings and the source of the module that is named, not over what that imports.
 
@@ -74,8 +96,8 @@ def load_rule(config: RuleConfig) -> RuleScorer:
         ConfigError: there is no such module or function, or its module has no source file.
         ScorerError: the module cannot be imported.
     """
-    module_name, _, name = config.function.partition(":")
-    module = _import(module_name)
+    module_name, _, name = config.function.rpartition(":")
+    module = _import_file(Path(module_name)) if _has_folder(module_name) else _import(module_name, name)
     function = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(f"rule {config.function!r}: the module {module_name!r} has no function {name!r}")
@@ -96,18 +118,41 @@ def load_rule(config: RuleConfig) -> RuleScorer:
     return RuleScorer(function, info)
 
 
-def _import(name: str) -> ModuleType:
+def _has_folder(name: str) -> bool:
+    return "/" in name or "\\" in name
+
+
+def _import(name: str, function: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(
-                f"rule: there is no module {name!r} where Python looks for modules; install its package, or name its "
-                "folder in the environment variable PYTHONPATH"
-            ) from error
+            here = Path(f"{name}.py")
+            advice = "install its package, or name its folder in the environment variable PYTHONPATH"
+            if here.is_file():
+                advice = f"for the file in this folder give ./{here}:{function}"
+            raise ConfigError(f"rule: there is no module {name!r} where Python looks for modules; {advice}") from error
         raise ScorerError(f"rule: importing {name!r} failed: {error}") from error
     except Exception as error:
         raise ScorerError(f"rule: importing {name!r} failed: {type(error).__name__}: {error}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"rule: there is no file {path}")
+    # Its own name among modules: a file may be called like a module that is installed.
+    name = f"_asr_data_rule_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"rule: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look it up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ScorerError(f"rule: importing {path} failed: {type(error).__name__}: {error}") from error
+    return module
 
 
 def _span(item: Any) -> RewardSpan:

@@ -17,7 +17,7 @@ from asr_data.errors import RowRejected
 from asr_data.response import code_points
 from asr_data.scoring.config import SequenceHeadConfig
 from asr_data.scoring.engine import Request
-from asr_data.scoring.model_scorer import Reading
+from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.prompting import as_prompted
 from asr_data.text.align import AlignedResponse, align
 from asr_data.text.tokenizer import Tokenizer
@@ -64,6 +64,8 @@ class SequenceHeadEncoder:
     def _response(self, prompt: list[int], response: AlignedResponse) -> Reading:
         written = np.flatnonzero(response.end > response.start)
         if not len(written):
+            if response.missing:
+                return NOTHING_READ
             raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
         last = self._ends(response, written)
         ends = response.end[last].copy()
@@ -75,12 +77,15 @@ class SequenceHeadEncoder:
         if self._config.read != "branch":
             read = [len(prompt) + int(t) for t in last]
             before = [len(prompt) - 1] if prompt else []
-            return Reading((Request(ids, before + read), whole), _with_start(ends, bool(prompt)), steps)
+            asked = (Request(ids, before + read), whole)
+            return Reading(asked, _with_start(ends, bool(prompt)), steps, unread=response.missing)
         cuts = [len(prompt)] if prompt else []
         cuts += [len(prompt) + int(t) + 1 for t in last[:-1]]
         branches = [ids[:cut] + closing for cut in cuts]
         requests = [Request(branch, [self._trained_position(branch)]) for branch in branches]
-        return Reading((*requests, whole), _with_start(ends, bool(prompt)), ends.astype(np.int32))
+        return Reading(
+            (*requests, whole), _with_start(ends, bool(prompt)), ends.astype(np.int32), unread=response.missing
+        )
 
     def _ends(self, response: AlignedResponse, written: NDArray[np.intp]) -> NDArray[np.intp]:
         """The last token of each prefix."""

@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from asr_data.errors import ScorerError
+from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
 from asr_data.scoring.config import CONFIG_NAME, BackboneConfig, ImplicitConfig, ScorerConfig, read_config
+from asr_data.scoring.locate import backbone_directory
+from asr_data.scoring.model_config import read_json_object
 from asr_data.scoring.presets import find_preset
 from asr_data.scoring.recognise import recognise
+from asr_data.scoring.weights import find_weights
 
 
 def find_settings(
-    directory: Path, preset: str | None, config: ScorerConfig | None, *, pickles: bool
+    directory: Path, preset: str | None, config: ScorerConfig | None, *, pickles: bool, hub: bool = False
 ) -> tuple[ScorerConfig, str]:
-    """How to read a checkpoint, and why."""
+    """How to read a checkpoint, and why.
+
+    Args:
+        directory: of the checkpoint.
+        preset: the family that the user named.
+        config: the settings that the user gave.
+        pickles: whether weights may come from pickle files.
+        hub: whether the base of an adapter may be fetched from the Hub.
+
+    Raises:
+        ScorerError: there are no settings, and none can be told from the files.
+        ConfigError: there is no such preset.
+    """
     if config is not None:
         return config, "settings were given"
     if preset is not None:
         return find_preset(preset).config, f"preset {preset}"
     if (directory / CONFIG_NAME).is_file():
         return read_config(directory / CONFIG_NAME), f"its own {CONFIG_NAME}"
+    base = adapter_base(directory)
+    if base is not None:
+        return recognise(backbone_directory(base, directory, hub=hub), adapter=directory, pickles=pickles)
     if not (directory / "config.json").is_file():
-        raise ScorerError(
-            f"{directory} has no model: neither {CONFIG_NAME} nor config.json (for an adapter alone, --preset says how "
-            "to read it)"
-        )
+        raise ScorerError(f"{directory} has no model: neither {CONFIG_NAME} nor config.json nor {ADAPTER_CONFIG}")
     return recognise(directory, pickles=pickles)
 
 
+def adapter_base(directory: Path) -> str | None:
+    """The model that an adapter is for, where a directory holds no weights but an adapter's.
+
+    Raises:
+        ScorerError: the adapter does not name it, or the directory holds a whole model, too.
+    """
+    path = directory / ADAPTER_CONFIG
+    if not path.is_file():
+        return None
+    if find_weights(directory, pickles=True).files:
+        raise ScorerError(
+            f"{directory} holds a whole model and an adapter: move one of them to a directory of its own, or say in "
+            f'{CONFIG_NAME} that they belong together ("adapter": ".")'
+        )
+    base = read_json_object(path).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ScorerError(f"{path} does not name the model that the adapter is for (base_model_name_or_path)")
+    return base
+
+
 def with_adapter(settings: BackboneConfig, directory: Path) -> BackboneConfig:
-    """For a directory that holds nothing but an adapter: its base is the backbone, and the default reference."""
-    path = directory / "adapter_config.json"
-    if (directory / "config.json").is_file() or not path.is_file() or settings.backbone is not None:
+    """For a directory that holds nothing but an adapter: its base is the backbone, and the default reference.
+
+    Raises:
+        ScorerError: see :func:`adapter_base`.
+    """
+    if settings.backbone is not None or settings.adapter is not None:
         return settings
-    try:
-        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ScorerError(f"{path} does not name the model that the adapter is for: {error!r}") from error
+    base = adapter_base(directory)
+    if base is None:
+        return settings
     update: dict[str, Any] = {"backbone": base, "adapter": "."}
     if isinstance(settings, ImplicitConfig) and settings.reference is None:
         update["reference"] = base

@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr_data.errors import RowRejected, ScorerError
-from asr_data.response import response_text
+from asr_data.response import bytes_of_contents, contents_text, response_text
 from asr_data.scoring.config import PromptConfig, StepLayoutConfig
 from asr_data.scoring.engine import Request
-from asr_data.scoring.model_scorer import Reading
+from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.step_splitting import split_steps, step_ends
 from asr_data.text.align import align
-from asr_data.text.template import apply_template, render_messages, template_arguments
+from asr_data.text.rendering import render_messages
+from asr_data.text.template import apply_template, template_arguments
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Completion, Int32, Int64, Message, Row, Text
 
 
 def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: StepLayoutConfig) -> list[Reading]:
-    """One request per completion, read once per step; the spans are the steps.
+    """One request per completion, read once per step; the spans are the steps, of the contents alone.
 
     Raises:
         RowRejected: the row cannot be tokenised, holds the separator itself, or has turns that the layout has no
@@ -29,6 +30,11 @@ def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: St
     """
     readings = []
     for completion in row.completions:
+        if not contents_text(completion.content):
+            if not response_text(completion.content):
+                raise RowRejected("empty_response", "the assistant wrote nothing")
+            readings.append(NOTHING_READ)  # reasoning and calls alone, of which no step is read
+            continue
         if steps.layout == "turn_per_step":
             asked = _turns(row, completion.content, tokenizer, prompt, steps)
         elif steps.tokenize == "by_step":
@@ -38,7 +44,7 @@ def encode_steps(row: Row, tokenizer: Tokenizer, prompt: PromptConfig, steps: St
         read = [position - steps.back for position in asked.read]
         if min(read) < 0:
             raise RowRejected("tokens_uncovered", "the first step's reward would be read before the first token")
-        readings.append(Reading((Request(asked.ids, read),), asked.step_end, asked.step_end))
+        readings.append(Reading((Request(asked.ids, read),), asked.step_end, asked.step_end, contents_only=True))
     return readings
 
 
@@ -98,7 +104,8 @@ def _tokenize(row: Row, marked: Text, tokenizer: Tokenizer, prompt: PromptConfig
         aligned = align(replace(row, completions=(Completion("completion", marked, preferred=True),)), tokenizer)
         (response,) = aligned.responses
         before = np.zeros(len(aligned.prompt_ids), dtype=np.int64)
-        start, end = np.concatenate([before, response.start]), np.concatenate([before, response.end])
+        own = [bytes_of_contents(edge, marked) for edge in (response.start, response.end)]
+        start, end = (np.concatenate([before, edge]) for edge in own)
         return aligned.prompt_ids + response.ids, start, end
     before_text = _prompt_text(row.prompt, prompt.template or "{prompt}")
     encoded = tokenizer.encode(before_text + _single(marked), add_special_tokens=prompt.special == "tokenizer")
@@ -129,7 +136,7 @@ def _turns(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfig, 
     asked[0] = _prompt_text(row.prompt, prompt.template or "{prompt} ") + asked[0]
     answer = {"role": "assistant", "content": steps.separator}
     turns = [turn for step in asked for turn in ({"role": "user", "content": step}, answer)]
-    rendered = render_messages(tokenizer.hf, [], turns, row.template_kwargs)
+    rendered = render_messages(tokenizer, [], turns, row.template_kwargs)
     encoded = tokenizer.encode(rendered.text, add_special_tokens=False)
     read = []
     for piece in rendered.pieces:
@@ -191,7 +198,7 @@ def _covering(start: Int64, end: Int64, byte: int, *, first: bool = False) -> in
 
 def _prompt_ids(row: Row, tokenizer: Tokenizer, prompt: PromptConfig) -> list[int]:
     if prompt.template is None and not isinstance(row.prompt, str):
-        text = apply_template(tokenizer.hf, row.prompt, template_arguments(row.template_kwargs), generate=True)
+        text = apply_template(tokenizer, row.prompt, template_arguments(row.template_kwargs), generate=True)
         return tokenizer.encode(text, add_special_tokens=False).ids
     text = _prompt_text(row.prompt, prompt.template or "{prompt}")
     encoded = tokenizer.hf(text, add_special_tokens=prompt.special == "tokenizer", return_special_tokens_mask=True)
@@ -224,7 +231,4 @@ def _single(content: Text) -> str:
     """The text of a completion that is one assistant message."""
     if not isinstance(content, str) and [message["role"] for message in content] != ["assistant"]:
         raise RowRejected("template_error", "this model's steps are of one assistant message, not of several turns")
-    text = response_text(content)
-    if not text:
-        raise RowRejected("empty_response", "the assistant wrote nothing")
-    return text
+    return contents_text(content)

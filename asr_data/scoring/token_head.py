@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from asr_data.errors import RowRejected
 from asr_data.scoring.config import TokenHeadConfig
 from asr_data.scoring.engine import Request
-from asr_data.scoring.model_scorer import Reading
+from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.step_encoding import check_separator, encode_steps
 from asr_data.text.align import AlignedResponse, align
@@ -73,12 +73,15 @@ def encode_tokens(row: Row, tokenizer: Tokenizer) -> list[Reading]:
     first = len(aligned.prompt_ids)
     out = []
     for response in aligned.responses:
+        if not response.covers.any() and response.missing:
+            out.append(NOTHING_READ)
+            continue
         tokens, span_end = _covering(response)
         read = [first + int(t) for t in tokens]
         if first > 0:
             read, span_end = [first - 1, *read], np.concatenate([np.zeros(1, np.int32), span_end])
         request = Request(aligned.prompt_ids + response.ids, read)
-        out.append(Reading((request,), span_end, np.zeros(0, np.int32)))
+        out.append(Reading((request,), span_end, np.zeros(0, np.int32), unread=response.missing))
     return out
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.segments.context import per_row
 from asr_data.segments.rewards import segment_ends
 from asr_data.types import Float32, Float64, Int64
@@ -55,7 +55,7 @@ def approximation_errors(
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _squared_errors(values: Float32, begins: Int64, ends: Int64) -> float:
     """Return the sum over spans of squared deviations from the span's mean; empty spans add nothing."""
     error = 0.0

@@ -23,8 +23,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.types import Float32, Float64, Int64
 
 NORMAL_CONSISTENCY = 1.4826
@@ -61,7 +61,7 @@ def changes(values: Float32, row_offsets: Int64) -> Float32:
     return differences[: _changes(values, row_offsets, differences)]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _changes(values: Float32, row_offsets: Int64, differences: Float32) -> int:
     count = 0
     for row in range(row_offsets.size - 1):

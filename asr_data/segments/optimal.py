@@ -30,8 +30,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.errors import ConfigError
 from asr_data.types import Float32, Float64, Int64
 
@@ -70,7 +70,7 @@ def named_penalties(name: Literal["paper", "bic"], sigma: Float64, row_offsets: 
     return 2 * sigma**2 * np.log(lengths)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _optimal(values: Float32, row_offsets: Int64, penalties: Float64, weights: Float64, starts: Int64) -> int:
     longest = 0
     for row in range(row_offsets.size - 1):
@@ -92,7 +92,7 @@ def _optimal(values: Float32, row_offsets: Int64, penalties: Float64, weights: F
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _solve_row(
     values: Float32, penalty: float, weights: Float64, candidates: Float64, keys: Int64, last_start: Int64
 ) -> None:
@@ -129,7 +129,7 @@ def _solve_row(
         alive += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _candidate_costs(
     alive: int,
     t: float,
@@ -149,7 +149,7 @@ def _candidate_costs(
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _first_key(alive: int, best: float, costs: Float64, keys: Int64) -> int:
     """Return the least key among the candidates of cost ``best``: fewest segments, then earliest start."""
     first = LAST
@@ -158,7 +158,7 @@ def _first_key(alive: int, best: float, costs: Float64, keys: Int64) -> int:
     return first
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _prune(alive: int, t: float, total: float, entered: float, segments: int, candidates: Float64, keys: Int64) -> int:
     """Drop the candidates that a start at t beats at every level; return how many stay, in order."""
     preceding, sums, positions = candidates[0], candidates[1], candidates[2]
@@ -182,7 +182,7 @@ def _prune(alive: int, t: float, total: float, entered: float, segments: int, ca
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _trace_back(last_start: Int64, begin: int, length: int, starts: Int64, count: int) -> int:
     """Append the row's starts in ascending order; return the new count."""
     segments, t = 0, length
@@ -196,7 +196,7 @@ def _trace_back(last_start: Int64, begin: int, length: int, starts: Int64, count
     return count + segments
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _runs_of_equal_rewards(values: Float32, begin: int, end: int, starts: Int64, count: int) -> int:
     """Without a penalty the least cost is 0, and the fewest segments that reach it are the runs."""
     for position in range(begin, end):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.errors import ConfigError, InputError
 from asr_data.types import Bool, Float32, Float64, Int64
 
@@ -117,7 +117,7 @@ def _last_with(text: Bool | None, begins: Int64, ends: Int64) -> Int64:
     return np.where(last >= begins, last, ends - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sums(values: Float32, begins: Int64, ends: Int64) -> Float64:
     sums = np.zeros(begins.size, dtype=np.float64)
     for index in range(begins.size):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.types import Float32, Float64, Int64
 
 
@@ -14,7 +14,7 @@ def schmitt_starts(values: Float32, row_offsets: Int64, lower: Float64, upper: F
     return starts[: _schmitt(values, row_offsets, lower, upper, starts)].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _schmitt(values: Float32, row_offsets: Int64, lower: Float64, upper: Float64, starts: Int64) -> int:
     count = 0
     for row in range(row_offsets.size - 1):

@@ -13,8 +13,8 @@ Source: Rauch, Tung and Striebel, "Maximum likelihood estimates of linear dynami
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from asr_data.compiled import compiled
 from asr_data.types import Float32, Float64, Int64
 
 
@@ -25,7 +25,7 @@ def smoothed(values: Float32, row_offsets: Int64, ratio: float) -> Float32:
     return levels.astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _smooth(values: Float32, row_offsets: Int64, ratio: float, levels: Float64, variances: Float64) -> None:
     for row in range(row_offsets.size - 1):
         begin, end = row_offsets[row], row_offsets[row + 1]

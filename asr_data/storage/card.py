@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from asr_data.errors import InputError
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
 from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
@@ -21,8 +22,8 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\
 def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
     """The text of ``README.md``.
 
-    Its YAML header declares the configs with their files, features and row counts, so that
-    ``datasets.load_dataset`` infers nothing. Values that come from the data set are escaped.
+    Its YAML header declares the configs that have rows, with their files, features and row counts, so that
+    ``datasets.load_dataset`` infers nothing and opens each. Values that come from the data set are escaped.
 
     Args:
         manifest: what the directory holds.
@@ -41,6 +42,27 @@ def dataset_card(manifest: Manifest, data_schema: pa.Schema) -> str:
         note_codes=NOTE_CODES,
         reject_codes=REJECT_CODES,
     )
+
+
+def check_features(columns: pa.Schema) -> None:
+    """Refuses columns that a card cannot describe.
+
+    Args:
+        columns: of the input.
+
+    Raises:
+        InputError: names the column and its type.
+    """
+    from datasets import Features
+
+    for field in columns:
+        try:
+            Features.from_arrow_schema(pa.schema([field]))._to_yaml_list()
+        except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError) as error:
+            raise InputError(
+                f"column {field.name!r} has type {field.type}, for which datasets has no feature, so that the output "
+                "could not be opened with load_dataset: drop the column, or cast it first"
+            ) from error
 
 
 def escaped(value: object) -> str:
@@ -69,12 +91,14 @@ def _template() -> Any:
 
 def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
     split = manifest.output.split
-    configs = {
+    found = {
         "default": (manifest.files_of("data"), data_schema),
         "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
         "logprobs": (manifest.files_of("logprobs"), logprobs_schema(manifest.sides)),
         "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
     }
+    # datasets (5.2) cannot open a split without rows: what the card lists opens.
+    configs = {name: config for name, config in found.items() if any(record.rows for record in config[0])}
     header: dict[str, Any] = {}
     if manifest.input.license is not None:
         header["license"] = manifest.input.license
@@ -85,9 +109,8 @@ def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
             "data_files": [{"split": split, "path": [record.path for record in files]}],
         }
         for name, (files, _) in configs.items()
-        if files
     ]
-    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items() if files]
+    header["dataset_info"] = [_info(name, split, files, schema) for name, (files, schema) in configs.items()]
     return header
 
 

@@ -27,7 +27,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     masked = manifest.stage == "masked"
     reference = masked and manifest.reference is not None
     schema = data_schema(manifest.sides, prefix) if masked else row_schema(prefix)
-    yield from _nulls(batch, schema.names, partial=manifest.scorer.partial)
+    yield from _nulls(batch, schema.names, partial=may_be_unknown(manifest, "data"))
     run = batch.column(f"{prefix}asr_run")
     wrong_run = np.asarray([value != manifest.run_id for value in run.to_pylist()], dtype=bool)
     yield f"{prefix}asr_run is not the manifest's run_id", wrong_run
@@ -48,6 +48,17 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
         if manifest.mask is not None and manifest.mask.end_token != "keep":
             # With "keep", end-of-turn tokens are trained on although their segment is dropped.
             yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
+
+
+def may_be_unknown(manifest: Manifest, folder: str) -> bool:
+    """Whether rewards in ``data`` or ``scores`` may be null.
+
+    The scorer may leave any out, or did so for a response with reasoning or tool calls, of which the policy's template
+    may show nothing.
+    """
+    if folder == "scores":
+        return manifest.scorer.partial or manifest.plan.response_text is not None
+    return manifest.scorer.partial or "unscored_text" in manifest.counts.notes
 
 
 def _side_findings(batch: pa.RecordBatch, side: str) -> Iterator[Finding]:

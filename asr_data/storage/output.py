@@ -27,6 +27,7 @@ from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_m
 from asr_data.storage.plan import Plan, canonical_json, plain_json, plan_differences
 from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
 
+_BOTH_FLAGS: Final = "--resume and --overwrite exclude each other: pass one of them"
 _FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
@@ -78,7 +79,7 @@ class OutputDirectory:
             CorruptFileError: the output is finished, but some of its files have changed since.
         """
         if resume and overwrite:
-            raise ConfigError("--resume and --overwrite exclude each other: pass one of them")
+            raise ConfigError(_BOTH_FLAGS)
         canonical_json(plan.to_json())  # raises now, not when it is compared
         _refuse_links(path)
         if _inspect(path) == "finished" and not overwrite and not (path / WORK_NAME).exists():
@@ -99,6 +100,46 @@ class OutputDirectory:
         else:
             _require_same_plan(path, _with_part(before, work.part()), _with_part(plan, part))
         return cls(path, plan, work, is_finished=False, is_continued=before is not None)
+
+    @staticmethod
+    def refuse_other(
+        path: Path,
+        known: Mapping[str, JsonValue],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        part: Part | None = None,
+    ) -> None:
+        """Refuses, before models are loaded, what :meth:`create` would refuse after. Writes nothing.
+
+        Args:
+            path: the directory.
+            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing;
+                None for a member that is not asked for.
+            resume: see :meth:`create`.
+            overwrite: see :meth:`create`.
+            part: see :meth:`create`.
+
+        Raises:
+            ConfigError: see :meth:`create`.
+            OutputExistsError: see :meth:`create`.
+        """
+        if resume and overwrite:
+            raise ConfigError(_BOTH_FLAGS)
+        _refuse_links(path)
+        found = _inspect(path)
+        if found == "new" or overwrite:
+            return
+        work = WorkState(path)
+        before = load_manifest(path).plan if found == "finished" else work.plan()
+        if before is None:
+            return
+        recorded = _with_part(before, None if found == "finished" else work.part())
+        scorer: Any = known.get("scorer", {})
+        comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
+        comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        asked = {name: value for name, value in known.items() if value is not None}
+        _require_same_plan(path, comparable, {**asked, **({} if part is None else part.model_dump())})
 
     @classmethod
     def _reopen(cls, path: Path, plan: Plan, part: Part | None) -> OutputDirectory:
@@ -162,6 +203,11 @@ class OutputDirectory:
         self._work.record(shard)
         return shard
 
+    def forget_shards(self) -> None:
+        """Makes every shard one that is still to be done: their files are of an input that has changed."""
+        self._require_unfinished()
+        self._work.forget_shards()
+
     def adopt(self, shard: ShardRecord, origin: Path) -> None:
         """Takes over a shard that was committed in another directory; that one stays as it is.
 
@@ -218,6 +264,8 @@ class OutputDirectory:
 
 def _inspect(path: Path) -> str:
     """``new``, ``unfinished`` or ``finished``; what is not ours is refused."""
+    if path.is_symlink() and not path.exists():
+        raise OutputExistsError(f"{path}: is a symbolic link to {path.readlink()}, which does not exist")
     if not path.exists():
         return "new"
     if not path.is_dir():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +20,8 @@ from asr_data.errors import StorageError
 
 ROW_GROUP_ROWS: Final = 1_000
 """Rows per row group: what a writer and a reader hold in memory at once."""
-MAX_LIST_VALUES: Final = 2**28
-"""List values per row group and column; Arrow's 32-bit offsets end at 2³¹ - 1."""
+MAX_VALUES: Final = 2**28
+"""List values, or bytes of texts, per row group and column at any depth; Arrow's 32-bit offsets end at 2³¹ - 1."""
 
 
 def write_rows(file: BinaryIO, path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> int:
@@ -88,16 +88,29 @@ def _row_groups(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema
 
 
 def _bounded(table: pa.Table) -> Iterator[pa.Table]:
-    """Halves a group until no list column holds more than ``MAX_LIST_VALUES``; one row is never cut."""
-    table = table.combine_chunks()
-    lists = [column for column in table.columns if pa.types.is_list(column.type)]
-    values = max((pc.sum(pc.list_value_length(column)).as_py() or 0 for column in lists), default=0)
-    if values <= MAX_LIST_VALUES or table.num_rows == 1:
-        yield table
+    """Halves a group until no column holds more than ``MAX_VALUES``; one row is never cut."""
+    values = max((sum(map(_most_values, column.chunks)) for column in table.columns), default=0)
+    if values <= MAX_VALUES or table.num_rows == 1:
+        yield table.combine_chunks()
         return
     half = table.num_rows // 2
     yield from _bounded(table.slice(0, half))
     yield from _bounded(table.slice(half))
+
+
+def _most_values(array: Any) -> int:
+    """The most list values, or bytes of texts, at any depth of a column."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _most_values(array.storage)
+    if isinstance(kind, pa.StructType):
+        return max(map(_most_values, array.flatten()), default=0)
+    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        items = array.flatten()
+        return max(len(items), _most_values(items))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return int(pc.sum(pc.binary_length(array)).as_py() or 0)
+    return 0
 
 
 def schema_difference(found: pa.Schema, wanted: pa.Schema) -> str:

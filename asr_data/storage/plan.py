@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Annotated, Any, Final, Self
 
 import pyarrow as pa
@@ -13,11 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError
+from asr_data.response import RESPONSE_TEXT
 from asr_data.rows.layouts import Layout
 from asr_data.types import RewardForm
 
 _ABSENT: Final = "nothing"
-_OPTIONAL: Final = ("reference", "tokenizer", "mask")
+_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date")
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
 
@@ -112,6 +114,9 @@ class Plan(_Part):
         versions: package to version, of all that can change bytes.
         tokenizer: the policy tokenizer; None where masks are not asked for.
         mask: how segments and masks are made; None where they are not asked for.
+        response_text: what response texts are, :data:`asr_data.response.RESPONSE_TEXT`; None: the contents alone, as in
+            outputs of earlier versions.
+        template_date: what chat templates that ask for the date are told; None where none asks.
     """
 
     input: InputRecord
@@ -124,6 +129,8 @@ class Plan(_Part):
     versions: dict[str, str]
     tokenizer: TokenizerRecord | None = None
     mask: MaskConfig | None = None
+    response_text: str | None = None
+    template_date: date | None = None
 
     @property
     def shards(self) -> int:
@@ -149,9 +156,11 @@ class Plan(_Part):
         absent = {name for name in _OPTIONAL if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=absent)
 
-    def masked(self, tokenizer: TokenizerRecord, mask: MaskConfig) -> Self:
-        """The same plan with these segments and masks."""
-        return self.model_copy(update={"tokenizer": tokenizer, "mask": mask})
+    def masked(self, tokenizer: TokenizerRecord, mask: MaskConfig, template_date: date | None = None) -> Self:
+        """The same plan with these segments and masks; ``template_date``: if it has none yet."""
+        day = self.template_date or template_date
+        now = {"tokenizer": tokenizer, "mask": mask, "response_text": RESPONSE_TEXT, "template_date": day}
+        return self.model_copy(update=now)
 
     def differences(self, other: Plan) -> list[str]:
         """See :func:`plan_differences`."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
+from asr_data.rows.file_state import FileState
 from asr_data.storage.commit import FileRecord, check_file
 from asr_data.storage.manifest import Manifest, load_manifest
 from asr_data.storage.plan import type_name
@@ -55,7 +56,7 @@ class AnnotatedDirectory:
         self.path = path
         self.manifest = manifest
         self._verify = verify
-        self._verified: set[str] = set()
+        self._states: dict[str, FileState | None] = {}
 
     def schema(self, config: Literal["data", "scores", "rejects"] = "data") -> pa.Schema:
         """The Arrow schema of a config's files.
@@ -98,7 +99,14 @@ class AnnotatedDirectory:
         self, config: Literal["data", "scores", "logprobs", "rejects"], batch_rows: int, columns: Sequence[str] | None
     ) -> Iterator[pa.RecordBatch]:
         for record in self.manifest.files_of(config):
-            yield from read_batches(self.checked(record), batch_rows, columns)
+            yield from self.batches_of(record, batch_rows, columns)
+
+    def batches_of(
+        self, record: FileRecord, batch_rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one of the files; see :meth:`data_batches`."""
+        yield from read_batches(self.checked(record), batch_rows, columns)
+        self._check_state(record)
 
     def checked(self, record: FileRecord) -> Path:
         """The path of one of the files, once its checksum and its columns have been verified.
@@ -107,13 +115,31 @@ class AnnotatedDirectory:
             CorruptFileError: it is not.
         """
         path = self.path / record.path
-        if self._verify and record.path not in self._verified:
+        if self._verify and record.path not in self._states:
+            state = FileState.of(path)
             check_file(self.path, record)
             found = {field.name: type_name(field.type) for field in read_schema(path)}
             if found != self.manifest.columns_of(record):
                 raise CorruptFileError(f"{path}: its columns are not those that the manifest lists: {found}")
-            self._verified.add(record.path)
+            self._states[record.path] = state
         return path
+
+    def check_unchanged(self) -> None:
+        """Checks that the files that were read are still those that were checked before.
+
+        Raises:
+            CorruptFileError: one was changed, replaced or removed meanwhile.
+        """
+        for record in self.manifest.files:
+            self._check_state(record)
+        if self._verify and load_manifest(self.path) != self.manifest:
+            raise CorruptFileError(f"{self.path}: was replaced by another output while it was being read")
+
+    def _check_state(self, record: FileRecord) -> None:
+        path = self.path / record.path
+        if record.path in self._states and FileState.of(path) != self._states[record.path]:
+            check_file(self.path, record)
+            self._states[record.path] = FileState.of(path)
 
 
 def open_output(path: Path, *, verify: bool = True) -> AnnotatedDirectory:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asr_data.errors import CorruptFileError
-from asr_data.storage.checks import Finding, data_findings, logprob_findings, score_findings
+from asr_data.storage.checks import Finding, data_findings, logprob_findings, may_be_unknown, score_findings
 from asr_data.storage.commit import FileRecord, check_file, file_sha256
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
 from asr_data.storage.plan import type_name
@@ -164,7 +164,7 @@ def _row_problems(
     config = record.path.partition("/")[0]
     check: dict[str, Callable[[pa.RecordBatch], Iterator[Finding]]] = {
         "data": lambda batch: _data(batch, manifest, seen),
-        "scores": lambda batch: score_findings(batch, manifest.sides, partial=manifest.scorer.partial),
+        "scores": lambda batch: score_findings(batch, manifest.sides, partial=may_be_unknown(manifest, "scores")),
         "logprobs": lambda batch: logprob_findings(batch, "", manifest.sides),
         "rejects": lambda batch: _rejects(batch, seen),
     }
@@ -231,6 +231,6 @@ def _account(manifest: Manifest, seen: _Seen) -> Iterator[Problem]:
     ):
         if listed != found:
             yield Problem(MANIFEST_NAME, None, f"counts.{name} is {listed}, but the files have {found}")
-    unknown = sorted(set(seen.notes) - set(NOTE_CODES))
+    unknown = sorted({note.partition(":")[0] for note in seen.notes} - set(NOTE_CODES))
     if unknown:
         yield Problem(MANIFEST_NAME, None, f"asr_notes holds {', '.join(unknown)}, which the contract does not know")

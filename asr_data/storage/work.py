@@ -188,6 +188,13 @@ class WorkState:
         self._verified[stage, index] = shard
         return shard
 
+    def forget_shards(self) -> None:
+        """Removes the records of all shards; their files stay, and are written anew."""
+        for path in sorted((self.path / "shards").glob("*.json")):
+            path.unlink()
+        flush_directory(self.path / "shards")
+        self._verified.clear()
+
     def begin_discard(self, paths: Iterable[str]) -> None:
         """Notes which files of an older output are to be removed, so that a kill leaves no orphans."""
         commit_bytes(self.path / "discard.json", _json_bytes([*paths, *self.claimed()]))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from asr_data.compiled import compiled
 from asr_data.errors import RowRejected
-from asr_data.types import ByteRewards, Float32, Float64, Int32, RewardForm
+from asr_data.types import Bool, ByteRewards, Float32, Float64, Int32, Int64, RewardForm
 
 
 def check_rewards(rewards: ByteRewards, text_bytes: int, *, partial: bool = False) -> None:
@@ -33,7 +33,7 @@ def check_rewards(rewards: ByteRewards, text_bytes: int, *, partial: bool = Fals
         raise RowRejected("non_finite_reward", "the scorer gave a reward that is NaN or infinite")
 
 
-def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) -> Float32:
+def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm, takes: Int64 | None = None) -> Float32:
     """Token rewards from byte rewards.
 
     A *value* becomes the overlap-weighted mean of the spans that a token covers, an *increment* the
@@ -48,6 +48,8 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) ->
         start: int32 ``[tokens]``, first byte of the response text that the token covers; ascending.
         end: int32 ``[tokens]``, one past the last one.
         form: what the scorer's numbers are.
+        takes: int64 ``[2, tokens]``, whose value a token without text takes, where it is not that of the one before;
+            see :class:`asr_data.text.align.AlignedResponse`.
 
     Returns:
         float32 ``[tokens]``, NaN where unknown.
@@ -56,14 +58,24 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm) ->
         RowRejected: ``tokens_uncovered`` if no token covers any text.
     """
     covered = end > start
-    if not covered.any():
+    if takes is None:
+        takes = np.tile(before_or_first(covered), (2, 1))
+    if not covered.any() and np.any(takes >= 0):
         raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
     out = _overlap(rewards.span_end, rewards.span_reward.astype(np.float64), start, end, form == "value")
-    source = np.maximum.accumulate(np.where(covered, np.arange(len(start)), -1))
-    taken = out[np.where(source < 0, int(np.argmax(covered)), source)]
+    out = np.append(out, np.nan)
+    own = np.arange(len(start))
+    taken = out[np.where(covered, own, takes[0])]
+    taken[np.isnan(out[np.where(covered, own, takes[1])])] = np.nan
     if form == "increment":
         taken = np.where(covered | np.isnan(taken), taken, 0.0)
     return taken.astype(np.float32)
+
+
+def before_or_first(covered: Bool) -> Int64:
+    """For each token the last one up to it that covers text, or the first one that does; 0 where none does."""
+    source = np.maximum.accumulate(np.where(covered, np.arange(len(covered)), -1))
+    return np.where(source < 0, int(np.argmax(covered)), source).astype(np.int64)
 
 
 def initial_value(rewards: ByteRewards) -> float:
@@ -71,7 +83,7 @@ def initial_value(rewards: ByteRewards) -> float:
     return float(rewards.span_reward[0]) if rewards.span_end[0] == 0 else float("nan")
 
 
-@numba.njit(cache=True)
+@compiled()
 def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: bool) -> Float64:
     out = np.zeros(len(start))
     span = 0

@@ -1,19 +1,25 @@
-"""Where a completion's text stands inside the rendered chat template.
+"""Where what the assistant wrote stands inside the rendered chat template.
 
 Templates add headers and end-of-turn tokens around a message, and some trim it. The completion is rendered
 twice: as it is, and with each message's content replaced by a sentinel. What stands around the sentinels is the
 template's own text; the rendering must be exactly that text with the contents, or trimmed contents, put in.
+
+Messages with more than a content are in :mod:`asr_data.text.turns`; :mod:`asr_data.text.rendering` chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asr_data.errors import RowRejected
+from asr_data.errors import ConfigError, RowRejected
 from asr_data.response import response_text
+from asr_data.text.clock import SECONDS, Rendering, TemplateTimeoutError, fixed_clock
 from asr_data.types import Message
+
+if TYPE_CHECKING:
+    from asr_data.text.tokenizer import Tokenizer
 
 _TRIMS: tuple[Callable[[str], str], ...] = (
     lambda text: text,
@@ -22,23 +28,40 @@ _TRIMS: tuple[Callable[[str], str], ...] = (
     str.rstrip,
     lambda text: text.strip("\n"),
     lambda text: text.lstrip("\n"),
+    lambda text: text.rstrip("\n"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One message of a completion inside the rendered text.
+    """A stretch of a completion's text inside the rendered text, character for character.
 
     Attributes:
-        start, end: code points of the rendered text that hold the content.
-        text_start: the code point of the response text at which the content (after trimming) starts.
+        start, end: code points of the rendered text that hold it.
+        text_start: the code point of the response text at which it (after trimming) starts; None for a text of the
+            assistant's that the response text does not hold.
         assistant: whether the assistant wrote it; only then is it part of the response text.
     """
 
     start: int
     end: int
-    text_start: int
+    text_start: int | None
     assistant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An assistant message in the rendered text, in code points of it.
+
+    Attributes:
+        start: where what the assistant writes begins, after the template's header.
+        closing: from where on it is nothing but the end of the turn.
+        end: where the next message begins.
+    """
+
+    start: int
+    closing: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +70,18 @@ class Rendered:
 
     Attributes:
         text: the whole rendered text.
-        pieces: the completion's messages in order.
+        pieces: the completion's texts in order.
         response: the response text (what the assistant wrote).
+        turns: the assistant's messages, where one has more than a content; None: each is one piece, and what stands
+            after it ends its turn.
+        wanted: code points of the response text that a template should hold somewhere: each reasoning, content, call.
     """
 
     text: str
     pieces: tuple[Piece, ...]
     response: str
+    turns: tuple[Turn, ...] | None = None
+    wanted: tuple[tuple[int, int], ...] = ()
 
 
 def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,44 +89,61 @@ def template_arguments(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {"tools": None, **template_kwargs}
 
 
-def apply_template(hf: Any, messages: Sequence[Message], arguments: Mapping[str, Any], *, generate: bool) -> str:
-    """Render messages to text.
+def apply_template(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    arguments: Mapping[str, Any],
+    *,
+    generate: bool,
+    seconds: float = SECONDS,
+) -> str:
+    """Render messages to text; ``strftime_now`` tells the template ``tokenizer.date``.
 
     Raises:
         RowRejected: ``template_error`` if the template refuses these messages.
+        ConfigError: the template takes longer than ``seconds``.
     """
+    if tokenizer.date is not None:
+        fixed_clock(tokenizer.hf, arguments.get("chat_template"))
     try:
-        return str(
-            hf.apply_chat_template(
-                [dict(m) for m in messages], tokenize=False, add_generation_prompt=generate, **arguments
+        with Rendering(tokenizer.date, seconds):
+            return str(
+                tokenizer.hf.apply_chat_template(
+                    [dict(m) for m in messages], tokenize=False, add_generation_prompt=generate, **arguments
+                )
             )
-        )
+    except TemplateTimeoutError:
+        raise ConfigError(
+            f"the chat template of tokenizer {tokenizer.name!r} did not end within {seconds:g} seconds"
+        ) from None
     except Exception as error:  # a template is a program: it may raise anything
         raise RowRejected("template_error", f"the chat template failed: {error}") from error
 
 
-def render_messages(
-    hf: Any, prompt: Sequence[Message], completion: Sequence[Message], template_kwargs: Mapping[str, Any]
+def render_contents(
+    tokenizer: Tokenizer,
+    prompt: Sequence[Message],
+    completion: Sequence[Message],
+    arguments: Mapping[str, Any],
+    text: str,
 ) -> Rendered:
-    """Render prompt and completion and find each message of the completion.
+    """The pieces of messages that have nothing but contents, in ``text``, the rendering of prompt and completion.
 
     Raises:
         RowRejected: ``template_error``, or ``template_alters_text`` where the rendering holds a content neither as
             it is nor trimmed.
     """
-    arguments = template_arguments(template_kwargs)
-    text = apply_template(hf, [*prompt, *completion], arguments, generate=False)
     contents = [m.get("content") or "" for m in completion]
-    sentinels = _sentinels(len(contents), text)
-    stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, sentinels, strict=True)]
-    skeleton = apply_template(hf, [*prompt, *stand_ins], arguments, generate=False)
-    filled = [(m, c, s) for m, c, s in zip(completion, contents, sentinels, strict=True) if c]
+    marks = sentinels(len(contents), text)
+    stand_ins = [{**m, "content": s} if c else dict(m) for m, c, s in zip(completion, contents, marks, strict=True)]
+    skeleton = apply_template(tokenizer, [*prompt, *stand_ins], arguments, generate=False)
+    filled = [(m, c, s) for m, c, s in zip(completion, contents, marks, strict=True) if c]
     around = _split_at(skeleton, [sentinel for _, _, sentinel in filled])
     if around is None or not text.startswith(around[0]):
         raise RowRejected("template_alters_text", "the chat template does not hold the messages as they are")
     pieces, position, written = [], len(around[0]), 0
     for (message, content, _), after in zip(filled, around[1:], strict=True):
-        trimmed = _as_rendered(content, after, text, position)
+        trimmed = as_rendered(content, after, text, position)
         if trimmed is None:
             raise RowRejected("template_alters_text", f"the chat template changes the message {content[:60]!r}")
         assistant = message["role"] == "assistant"
@@ -117,7 +162,7 @@ def render_strings(prompt: str, completion: str, end: str) -> Rendered:
     return Rendered(prompt + closed, (piece,), completion)
 
 
-def _as_rendered(content: str, after: str, text: str, at: int) -> str | None:
+def as_rendered(content: str, after: str, text: str, at: int) -> str | None:
     """The content as it stands in ``text``, followed by the template's own ``after``.
 
     ``after`` matters: where a template trims and then adds a space, a content with a space at its end seems to
@@ -140,7 +185,7 @@ def _split_at(text: str, marks: Sequence[str]) -> list[str] | None:
     return [*parts, text]
 
 
-def _sentinels(count: int, text: str) -> list[str]:
+def sentinels(count: int, text: str) -> list[str]:
     """Strings that no template changes and that the text does not hold."""
     mark = "q7Zk"
     while mark in text:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import numpy as np
 
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.response import byte_offsets
+from asr_data.text.gguf import builtin_tokenizer
 from asr_data.types import Int64
 
 
@@ -37,6 +41,11 @@ class Tokenizer:
     Byte-level vocabularies are read token by token, so that a character split over several tokens is split
     in the spans too. Others use the library's character offsets.
 
+    Attributes:
+        hf: the transformers tokenizer.
+        name: what it is called.
+        date: what ``strftime_now`` tells its chat template; None: today. See :mod:`asr_data.text.clock`.
+
     Raises:
         ConfigError: for a tokenizer without the fast backend, which reports no offsets.
     """
@@ -46,13 +55,32 @@ class Tokenizer:
             raise ConfigError(f"tokenizer {name!r} has no fast backend; only fast tokenizers report offsets")
         self.hf = tokenizer
         self.name = name
+        self.date: date | None = None
         self._backend = json.loads(tokenizer.backend_tokenizer.to_str())
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over vocabulary, merges, normaliser, special tokens and chat template."""
-        parts = [self._backend, self.hf.chat_template, self.hf.eos_token, self.hf.bos_token]
+        """sha256 over all that decides ids and which of them end a turn.
+
+        Vocabulary, merges, normaliser, pre-tokeniser, post-processor and added tokens, as the backend has them;
+        special tokens, chat template and ``split_special_tokens``; and the ids of a few texts, for settings that
+        act in none of these. Truncation and padding are left out: they are set anew by every call.
+        """
+        backend = {key: value for key, value in self._backend.items() if key not in ("truncation", "padding")}
+        parts = [
+            backend,
+            self.hf.chat_template,
+            self.hf.eos_token,
+            self.hf.bos_token,
+            bool(getattr(self.hf, "split_special_tokens", False)),
+            sorted(self.special_ids),
+            [self.ids(text, add_special_tokens=added) for text in self._probes() for added in (True, False)],
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _probes(self) -> list[str]:
+        specials = [str(self.hf.convert_ids_to_tokens(i)) for i in sorted(self.special_ids)[:64]]
+        return ["", " A  b\n\nCafé e\u0301 ½ \u4e8c 3.14", *specials, "x".join(specials)]
 
     @cached_property
     def _added(self) -> dict[int, bytes]:
@@ -63,6 +91,12 @@ class Tokenizer:
         """Ids of tokens marked special."""
         added = self.hf.added_tokens_decoder.items()
         return frozenset(int(i) for i, token in added if token.special) | frozenset(self.hf.all_special_ids)
+
+    @cached_property
+    def special_texts(self) -> re.Pattern[str]:
+        """Matches the text of any special token."""
+        texts = sorted((str(self.hf.convert_ids_to_tokens(i)) for i in self.special_ids), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, texts)) or "(?!)")
 
     @cached_property
     def _token_bytes(self) -> list[bytes] | None:
@@ -81,8 +115,22 @@ class Tokenizer:
                 table.append(bytes(to_byte[c] for c in token) if token and set(token) <= to_byte.keys() else b"")
         return table
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> Encoding:
+    def ids(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids alone, of any text; what a normaliser makes of it does not matter."""
+        encoded = self.hf(text, add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+    def encode(
+        self, text: str, *, add_special_tokens: bool, within: Sequence[tuple[int, int]] | None = None
+    ) -> Encoding:
         """Tokenise ``text``; every byte of it is covered, in order, exactly once.
+
+        Args:
+            text: what to tokenise.
+            add_special_tokens: put the tokenizer's own around it.
+            within: ascending stretches of code points whose bytes matter; default the whole text. Outside of them a
+                normaliser may change the text, and tokens have some bytes thereabouts.
 
         Raises:
             RowRejected: ``tokenizer_alters_text`` where a normaliser changes the text or a character is unknown,
@@ -105,10 +153,15 @@ class Tokenizer:
         exact = self._exact_spans(text, ids, inserted)
         if exact is not None:
             return Encoding(ids, *exact)
-        self._check_normaliser(text)
         offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        self._check_known(text, ids, offsets, inserted)
-        return Encoding(ids, *_spans_from_offsets(text, offsets, inserted))
+        wanted = [(0, len(text))] if within is None else [span for span in within if span[0] < span[1]]
+        for first, last in wanted:
+            self._check_normaliser(text[first:last])
+        self._check_known(text, ids, offsets, inserted, wanted)
+        start, end = _spans_from_offsets(text, offsets, inserted, wanted)
+        for first, last in wanted if within is not None else ():
+            self._refine(text, ids, offsets, start, end, (first, last))
+        return Encoding(ids, start, end)
 
     def _exact_spans(self, text: str, ids: list[int], inserted: Any) -> tuple[Int64, Int64] | None:
         table = self._token_bytes
@@ -119,6 +172,25 @@ class Tokenizer:
             return None
         end = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         return np.concatenate([np.zeros(min(1, len(end)), dtype=np.int64), end[:-1]]), end
+
+    def _refine(
+        self, text: str, ids: list[int], offsets: Int64, start: Int64, end: Int64, within: tuple[int, int]
+    ) -> None:
+        """Put the bytes of a byte-level vocabulary's own tokens in place of those guessed from characters."""
+        table = self._token_bytes
+        if table is None:
+            return
+        inside = np.flatnonzero((offsets[:, 0] < within[1]) & (offsets[:, 1] > within[0]))
+        if not len(inside):
+            return
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        here = slice(int(offsets[first:last, 0].min()), int(offsets[first:last, 1].max()))
+        pieces = [table[i] for i in ids[first:last]]
+        if b"".join(pieces) != text[here].encode():
+            return
+        ends = len(text[: here.start].encode()) + np.cumsum([len(piece) for piece in pieces])
+        end[first:last] = ends
+        start[first:last] = ends - [len(piece) for piece in pieces]
 
     def _check_normaliser(self, text: str) -> None:
         if "▁" in text and _mentions(self._backend.get("pre_tokenizer"), "Metaspace"):
@@ -133,10 +205,13 @@ class Tokenizer:
                 f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for another one",
             )
 
-    def _check_known(self, text: str, ids: list[int], offsets: Int64, inserted: Any) -> None:
+    def _check_known(
+        self, text: str, ids: list[int], offsets: Int64, inserted: Any, within: Sequence[tuple[int, int]]
+    ) -> None:
         unknown = (np.array(ids, dtype=np.int64) == self._unknown_id) & ~inserted
         for first, last in offsets[unknown]:
-            if text[first:last] != self.hf.convert_ids_to_tokens(self._unknown_id):
+            needed = any(first < end and last > start for start, end in within)
+            if needed and text[first:last] != self.hf.convert_ids_to_tokens(self._unknown_id):
                 raise RowRejected(
                     "tokenizer_alters_text", f"tokenizer {self.name!r} has no token for {text[first:last]!r}"
                 )
@@ -156,30 +231,48 @@ def load_tokenizer(
     revision: str | None = None,
     gguf_file: str | None = None,
     name: str | None = None,
+    hub: bool = True,
 ) -> Tokenizer:
-    """Load a tokenizer from a local directory or a hub id; never runs remote code.
+    """Load a tokenizer from a local directory or a Hub id; never runs remote code.
 
     Args:
-        location: the directory or hub id.
+        location: the directory or Hub id, or ``builtin`` for the built-in model's.
         revision: of a hub id.
         gguf_file: a file of the directory that holds the tokenizer.
         name: what to call it; default ``location``.
+        hub: False: the location was not typed by the user, but stands in a file. Then the Hub is not asked, and only a
+            copy that was fetched before is used.
 
     Raises:
         ConfigError: if it cannot be loaded or has no fast backend.
     """
     from transformers import AutoTokenizer
 
-    options: dict[str, Any] = {"trust_remote_code": False}
+    if str(location) == "builtin":
+        return Tokenizer(builtin_tokenizer(), name or "builtin")
+    asked = hub and not Path(location).is_dir()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not asked}
     if revision is not None:
         options["revision"] = revision
     if gguf_file is not None:
         options["gguf_file"] = gguf_file
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(location), **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ConfigError(f"cannot load a tokenizer from {str(location)!r}: {error}") from error
-    return Tokenizer(tokenizer, name or str(location))
+        return Tokenizer(tokenizer, name or str(location))
+    except ConfigError:
+        raise
+    except Exception as error:  # what its files say is data: any of transformers' and tokenizers' code may fail on it
+        if not hub and not Path(location).is_dir():
+            raise ConfigError(
+                f"tokenizer {str(location)!r} is named by a file; the Hub is asked only for what you name: "
+                "give it as --tokenizer"
+            ) from error
+        said = str(error).strip() or "no reason given"
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise ConfigError(
+            f"cannot load a tokenizer from {str(location)!r}: {kind}{said}; needed are the files of a fast tokenizer, "
+            "tokenizer.json and tokenizer_config.json, whole and as transformers writes them"
+        ) from error
 
 
 def _mentions(node: Any, kind: str) -> bool:
@@ -199,9 +292,11 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
-def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64, Int64]:
+def _spans_from_offsets(
+    text: str, offsets: Int64, inserted: Any, within: Sequence[tuple[int, int]]
+) -> tuple[Int64, Int64]:
     """Byte spans from character offsets: gaps of white space go to the token after them, and tokens that share
-    a character share its bytes in order.
+    a character share its bytes in order. Only gaps that reach into ``within`` may hold nothing but white space.
     """
     byte_at = byte_offsets(text)
     start, end = np.zeros(len(offsets), dtype=np.int64), np.zeros(len(offsets), dtype=np.int64)
@@ -218,16 +313,20 @@ def _spans_from_offsets(text: str, offsets: Int64, inserted: Any) -> tuple[Int64
             last = max(last, int(offsets[together, 1]))
             together += 1
         first = max(first, reached)
-        if text[reached:first].strip():
-            raise RowRejected("tokens_uncovered", f"no token covers {text[reached:first]!r} at character {reached}")
+        _check_gap(text, reached, first, within)
         cuts = np.linspace(byte_at[first], byte_at[last], together - i + 1).round().astype(np.int64)
         cuts[0] = byte_at[reached]
         start[i:together], end[i:together] = cuts[:-1], cuts[1:]
         reached, i = last, together
-    if text[reached:].strip():
-        raise RowRejected("tokens_uncovered", f"no token covers {text[reached:]!r} at character {reached}")
+    _check_gap(text, reached, len(text), within)
     _give_tail(end, start, int(byte_at[-1]))
     return start, end
+
+
+def _check_gap(text: str, start: int, end: int, within: Sequence[tuple[int, int]]) -> None:
+    for first, last in within if text[start:end].strip() else ():
+        if (gap := text[max(first, start) : min(last, end)]).strip():
+            raise RowRejected("tokens_uncovered", f"no token covers {gap!r} at character {max(first, start)}")
 
 
 def _give_tail(end: Int64, start: Int64, length: int) -> None:

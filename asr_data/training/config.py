@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
-from asr_data.types import Criterion
+from asr_data.settings import Settings
+from asr_data.types import CRITERIA, Criterion
 
 Learn: TypeAlias = Literal["all", "preferences", "labels"]
 Part: TypeAlias = Literal["all", "train", "test"]
@@ -18,7 +19,7 @@ _READING: Final = ("split", "name", "revision", "group", "scale", "criteria")
 _WEIGHT: Final = re.compile(r"([+-]?)(?:(\d*\.?\d+)\*)?(\w+)")
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Settings):
     """One source of training data, typed as ``INPUT`` or ``INPUT:WORD,WORD…``.
 
     A word is ``preferences`` or ``labels`` (what to learn), ``train`` or ``test`` (what to learn from or to measure
@@ -27,25 +28,32 @@ class SourceConfig(BaseModel):
     ``format=NAME``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: str
-    """Whatever ``run`` takes as ``INPUT``."""
-    learn: Learn = "all"
-    """``preferences``: which response is preferred; ``labels``: what is said of its parts; ``all``: what there is."""
-    part: Part = "all"
-    """``train``: hold nothing out; ``test``: only measure; ``all``: train, and hold a share of the questions out."""
+    input: Annotated[str, Field(description="Whatever run takes as INPUT.")]
+    learn: Annotated[
+        Learn,
+        Field(description="preferences: which response is preferred; labels: what is said of its parts; all: both."),
+    ] = "all"
+    part: Annotated[
+        Part,
+        Field(description="train: hold nothing out; test: only measure; all: hold a share of the questions out."),
+    ] = "all"
     split: str | None = None
     name: str | None = None
     revision: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Role → column, as ``run --columns``."""
-    group: str | None = None
-    """Column whose equal values are held out together; default: equal first user turns are."""
-    scale: tuple[float, float] = (0.0, 1.0)
-    """Rewards of labels that are worst and best; they become the targets 0 and 1."""
-    criteria: dict[Criterion, FiniteFloat] = Field(default_factory=dict)
-    """Criterion → weight; see :class:`asr_data.scoring.config.LabelsConfig`."""
+    columns: Annotated[dict[str, str], Field(description="Role to column, as run --columns.")] = Field(
+        default_factory=dict
+    )
+    group: Annotated[
+        str | None,
+        Field(description="Column whose equal values are held out together; by default equal first user turns are."),
+    ] = None
+    scale: Annotated[
+        tuple[float, float],
+        Field(description="The worst and the best reward of labels; they become the targets 0 and 1."),
+    ] = (0.0, 1.0)
+    criteria: Annotated[dict[Criterion, float], Field(description="Criterion to weight, for sentence scores.")] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -98,10 +106,18 @@ def _parsed(typed: str) -> dict[str, Any]:
             raise ValueError(f"{typed}: {fields[field]} and {known} exclude each other")
         fields[field] = known
     if "scale" in fields:
-        fields["scale"] = tuple(fields["scale"].split(".."))
+        fields["scale"] = _parsed_scale(fields["scale"])
     if "criteria" in fields:
         fields["criteria"] = _parsed_weights(fields["criteria"])
     return {**fields, "columns": columns}
+
+
+def _parsed_scale(typed: str) -> tuple[float, float]:
+    low, _, high = typed.partition("..")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise ValueError(f"scale={typed}: write the worst and the best reward as LOW..HIGH, such as 0..4") from None
 
 
 def _parsed_weights(typed: str) -> dict[str, float]:
@@ -109,7 +125,10 @@ def _parsed_weights(typed: str) -> dict[str, float]:
     found = list(_WEIGHT.finditer(typed))
     if "".join(match.group() for match in found) != typed:
         raise ValueError(f"criteria={typed}: write criteria with + and - between them: helpfulness-0.5*verbosity")
-    return {name: float(f"{sign}{factor or 1}") for sign, factor, name in (match.groups() for match in found)}
+    weights = {name: float(f"{sign}{factor or 1}") for sign, factor, name in (match.groups() for match in found)}
+    if unknown := weights.keys() - set(CRITERIA):
+        raise ValueError(f"criteria={typed}: {min(unknown)!r} is none of {', '.join(CRITERIA)}")
+    return weights
 
 
 def _weights(criteria: Mapping[Criterion, float]) -> str:
@@ -119,44 +138,61 @@ def _weights(criteria: Mapping[Criterion, float]) -> str:
     return "".join(f"{signs[name]}{factors[name]}{name}" for name in criteria).removeprefix("+")
 
 
-class TrainingConfig(BaseModel):
-    """What to train on and how. Every field is in the report."""
+class TrainingConfig(Settings):
+    """What to train on and how. Every field is in the report, and all but ``sources`` are options by the same name.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Example:
+        TrainingConfig(sources=["pairs.jsonl", "prm800k.jsonl:labels", "test.jsonl:test"], epochs=2)
+    """
 
-    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
-    """What to train and measure on, in any mix; strings are parsed as on the command line."""
-    base: str = "builtin"
-    """The backbone: ``builtin`` (SmolLM2-135M-Instruct), a directory, or a hub id."""
-    lora_rank: Annotated[int, Field(ge=0)] = 16
-    """Rank of the adapter on every linear layer; 0 trains the whole backbone."""
-    lora_layers: Annotated[int, Field(ge=1)] | None = None
-    """Adapt only this many of the last layers; the layers below need no backward pass."""
-    mixing: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A source with T tokens gets a share of the training in proportion to ``T ** mixing``."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    """Train on every example this many times, whatever its source's size; in place of ``max_tokens``."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Training tokens in all; a source is repeated in a new order when it runs out. Without ``epochs``: 2,000,000."""
-    batch_tokens: Annotated[int, Field(ge=64)] = 4096
-    """Tokens per optimiser step."""
-    micro_batch_tokens: Annotated[int, Field(ge=64)] = 2048
-    """Padded tokens per forward pass; bounds the memory."""
-    max_length: Annotated[int, Field(ge=8)] = 1024
-    """Longer examples are left out and counted."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the steps with a rising learning rate; a cosine to a tenth follows."""
-    rank_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the pairwise ranking loss in the loss of labelled responses; the rest is cross-entropy."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Share of the prompts kept for the figures."""
-    seed: int = 17
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 50
-    """Optimiser steps between checkpoints and lines of the curve."""
+    sources: Annotated[
+        tuple[SourceConfig, ...],
+        Field(description="What to train and measure on; strings are read as on the command line."),
+    ]
+    base: Annotated[str, Field(description="Backbone: builtin, a directory or a Hub id.")] = "builtin"
+    lora_rank: Annotated[
+        int, Field(ge=0, description="Rank of the adapter on every linear layer; 0 trains the whole backbone.")
+    ] = 16
+    lora_layers: Annotated[
+        int | None,
+        Field(ge=1, description="Adapt only this many of the last layers; the layers below need no backward pass."),
+    ] = None
+    mixing: Annotated[
+        float, Field(ge=0, le=1, description="A source of T tokens is drawn in proportion to T^MIXING.")
+    ] = 0.5
+    epochs: Annotated[
+        int | None, Field(ge=1, description="Train on every example this many times, in place of --max-tokens.")
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        Field(
+            ge=1, description="Training tokens in all; 2,000,000 without --epochs. A source that runs out is repeated."
+        ),
+    ] = None
+    batch_tokens: Annotated[int, Field(ge=64, description="Tokens per optimiser step.")] = 4096
+    micro_batch_tokens: Annotated[
+        int, Field(ge=64, description="Padded tokens per forward pass; bounds the memory.")
+    ] = 2048
+    max_length: Annotated[int, Field(ge=8, description="Longer examples are left out and counted.")] = 1024
+    learning_rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 5e-4
+    warmup: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to a tenth follows."),
+    ] = 0.05
+    rank_weight: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of the ranking loss on labelled responses; the rest is cross-entropy."),
+    ] = 0.5
+    held_out: Annotated[float, Field(gt=0, lt=1, description="Share of the questions kept for the figures.")] = 0.15
+    seed: Annotated[int, Field(description="Seed of every random choice.")] = 17
+    checkpoint_steps: Annotated[
+        int, Field(ge=1, description="Optimiser steps between checkpoints and lines of the curve.")
+    ] = 50
 
     @model_validator(mode="after")
-    def _ends_once(self) -> TrainingConfig:
+    def _fits(self) -> TrainingConfig:
+        if not self.sources:
+            raise ValueError("no training data: name at least one INPUT")
         if self.epochs is not None and self.max_tokens is not None:
             raise ValueError("epochs and max_tokens both say how long to train; give one of them")
         return self
@@ -181,7 +217,3 @@ def sources_of_old_options(
         *(f"{path}:labels" for path in sentence_scores),
         *(f"{path}:labels,test" for path in test_steps),
     ]
-
-
-ROLES: Final = (*get_args(Learn)[1:], *get_args(Part)[1:])
-"""The words that need no value."""

@@ -241,7 +241,10 @@ def _save(
     settings: dict[str, Any] = {"head": HeadConfig(file="head.safetensors"), "prompt": PROMPT}
     backbone: Any = model.backbone
     if config.lora_rank:
-        backbone.to(torch.bfloat16).save_pretrained(output / "adapter", safe_serialization=True)
+        # Embeddings are frozen; to find that out by itself, peft would ask the Hub.
+        backbone.to(torch.bfloat16).save_pretrained(
+            output / "adapter", safe_serialization=True, save_embedding_layers=False
+        )
         (output / "adapter" / "README.md").unlink(missing_ok=True)  # peft's empty form; the card is ours
         _portable_adapter(output / "adapter" / "adapter_config.json")
         settings |= {"backbone": reference, "adapter": "adapter"}

@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect, normalise
 from asr_data.rows.class_labels import split_verdicts, verdict_of, verdicts
 from asr_data.rows.features import class_names, features_of, with_features
+from asr_data.text.clock import Rendering, fixed_clock, noted_date
 from asr_data.trl.helpers import column_names, one_process_first, token_ids
 from asr_data.types import Row, Side, Text
 from asr_data_schemas import data_schema
@@ -119,7 +121,7 @@ class Columns:
         place = f"the {where} data set, sampled row {read.index}, {side}"
         if len(row[f"{self.prefix}{side}_mask"]) != len(ids):
             raise ConfigError(f"{place}: {len(ids)} ids and {len(row[f'{self.prefix}{side}_mask'])} mask entries")
-        made = _tokens(tokenizer, read, content)
+        made = _tokens(tokenizer, read, content, noted_date(row.get(f"{self.prefix}asr_notes") or ()))
         if made != found:
             first = next((i for i, (a, b) in enumerate(zip(made, found, strict=False)) if a != b), None)
             differ = f"{len(found)} ids, not {len(made)}" if first is None else f"id {first} is {found[first]}"
@@ -147,14 +149,17 @@ def _sample(dataset: Dataset | IterableDataset, count: int) -> list[dict[str, An
     return list(dataset.select(spread).to_list())
 
 
-def _tokens(tokenizer: Any, row: Row, content: Text) -> list[int]:
-    """Prompt and response as ``DPOTrainer._prepare_dataset`` tokenises them."""
+def _tokens(tokenizer: Any, row: Row, content: Text, day: date | None) -> list[int]:
+    """Prompt and response as ``DPOTrainer._prepare_dataset`` tokenises them, on that day."""
     if isinstance(row.prompt, str):
         end = getattr(tokenizer, "tokenizer", tokenizer).eos_token
         text = f"{row.prompt}{content}"
         return token_ids(tokenizer, text if text.endswith(end) else text + end)
     messages = [dict(message) for message in (*row.prompt, *content)]
-    return token_ids(tokenizer, messages, **{"tools": None, **row.template_kwargs})
+    if day is not None:
+        fixed_clock(tokenizer)
+    with Rendering(day):
+        return token_ids(tokenizer, messages, **{"tools": None, **row.template_kwargs})
 
 
 def usable(

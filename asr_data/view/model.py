@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asr_data.errors import InputError, RowRejected
-from asr_data.response import code_points, response_text
+from asr_data.response import RESPONSE_TEXT, code_points, recorded_text, response_text
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Completion, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
@@ -101,15 +101,20 @@ def row_views(
         InputError: see :func:`row_view`.
     """
     decided = decisions(annotated, rows)
-    prefix = annotated.manifest.prefix
+    prefix, text = annotated.manifest.prefix, annotated.manifest.plan.response_text
     return [
-        with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision), one.row, gold)
+        with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision, recorded=text), one.row, gold)
         for one, decision in zip(rows, decided, strict=True)
     ]
 
 
 def row_view(
-    row: Row, annotations: Mapping[str, Any], *, prefix: str = "", decided: Mapping[Side, Decision] | None = None
+    row: Row,
+    annotations: Mapping[str, Any],
+    *,
+    prefix: str = "",
+    decided: Mapping[Side, Decision] | None = None,
+    recorded: str | None = RESPONSE_TEXT,
 ) -> RowView:
     """Join a parsed input row with its annotation columns.
 
@@ -118,12 +123,13 @@ def row_view(
         annotations: the added columns of DESIGN §2 for this row, lists as Python lists.
         prefix: what was put before every added column.
         decided: what decided over each response, where it is known.
+        recorded: what the plan of the run that made the columns says of its response texts.
 
     Raises:
         InputError: columns are missing, differ in length, or cut outside the response text.
     """
     notes = annotations.get(f"{prefix}asr_notes") or ()
-    responses = tuple(_response_view(row.index, one, annotations, prefix) for one in row.completions)
+    responses = tuple(_response_view(row.index, one, annotations, prefix, recorded) for one in row.completions)
     known = decided or {}
     responses = tuple(replace(one, decision=known.get(one.side, UNDECIDED)) for one in responses)
     return RowView(row.index, row.prompt, responses, tuple(notes))
@@ -154,7 +160,7 @@ def gold_spans(text: str, labels: Labels) -> tuple[GoldSpan, ...]:
 
 
 def cut_at_gold(text: str, start: int, gold: Iterable[GoldSpan]) -> list[tuple[str, GoldSpan | None]]:
-    """Cut a stretch of a response text, which begins at code point ``start``, at the borders of gold spans."""
+    """Cut a stretch of a response text, which begins at code point ``start``, at the boundaries of gold spans."""
     pieces: list[tuple[str, GoldSpan | None]] = []
     position, end = start, start + len(text)
     for span in gold:
@@ -194,8 +200,11 @@ def cut_segments(
     )
 
 
-def _response_view(index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str) -> ResponseView:
+def _response_view(
+    index: int, completion: Completion, annotations: Mapping[str, Any], prefix: str, recorded: str | None
+) -> ResponseView:
     side, content = completion.side, completion.content
+    text = recorded_text(content, recorded)
 
     def column(name: str) -> Any:
         try:
@@ -204,10 +213,11 @@ def _response_view(index: int, completion: Completion, annotations: Mapping[str,
             raise InputError(f"row {index}: there is no column {prefix}{side}_{name}") from error
 
     mask = column("mask")
+    starts = list(column("seg_text_start"))
+    if starts and starts[0] > 0:
+        starts[0] = 0  # what the template leaves out before the first token is shown with it
     try:
-        segments = cut_segments(
-            response_text(content), column("seg_text_start"), column("seg_reward"), column("seg_keep")
-        )
+        segments = cut_segments(text, starts, column("seg_reward"), column("seg_keep"))
     except InputError as error:
         raise InputError(f"row {index}, {side}: {error}") from error
     others = 0 if isinstance(content, str) else sum(not _is_assistant(message) for message in content)

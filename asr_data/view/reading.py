@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from asr_data.errors import InputError
 from asr_data.rows import ArrowRecord, normalise
 from asr_data.storage import AnnotatedDirectory
-from asr_data.types import Row
+from asr_data.types import Row, Text
+
+LONGEST_SHOWN: Final = 400_000
+"""Characters of a row that a terminal is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,26 @@ def require_segments(annotated: AnnotatedDirectory) -> None:
         raise InputError(
             f"{annotated.path} holds scores and no segments yet: asr-annotate mask {annotated.path} -o DIR"
         )
+
+
+def require_showable(rows: Sequence[AnnotatedRow]) -> None:
+    """Refuses rows whose text is too long for a terminal.
+
+    Raises:
+        InputError: names the first such row and its size.
+    """
+    for one in rows:
+        texts = [one.row.prompt, *(completion.content for completion in one.row.completions)]
+        size = sum(_characters(text) for text in texts)
+        if size > LONGEST_SHOWN:
+            raise InputError(
+                f"row {one.row.index} has {size:,} characters, and at most {LONGEST_SHOWN:,} are shown: choose other "
+                "rows with --row or --sample, or read it with datasets.load_dataset"
+            )
+
+
+def _characters(text: Text) -> int:
+    return len(text) if isinstance(text, str) else sum(len(str(message.get("content") or "")) for message in text)
 
 
 def first_rows(annotated: AnnotatedDirectory, count: int) -> list[AnnotatedRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.errors import InputError
 from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
@@ -27,6 +29,7 @@ from asr_data_cli.option_groups import (
     ModelOptions,
     RayOptions,
     ScoringOptions,
+    TemplateOptions,
     WritingOptions,
 )
 from asr_data_cli.progress import progress
@@ -68,6 +71,7 @@ def run(
     writing: WritingOptions,
     end: EndOptions,
     machines: MachineOptions,
+    templates: TemplateOptions,
     tokenizer: opt.Tokenizer = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
@@ -78,6 +82,7 @@ def run(
     end.check(checks)
     part = machines.part(checks)
     cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     summary = annotate(
         source,
@@ -90,6 +95,7 @@ def run(
         tokenizer=tokenizer,
         part=part,
         ray=cluster,
+        template_date=day,
         resume=end.resume,
         overwrite=end.overwrite,
     )
@@ -108,17 +114,36 @@ def annotate(
     tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
+    template_date: date | None = None,
     resume: bool,
     overwrite: bool,
 ) -> Summary:
     """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
     from asr_data import pipeline
+    from asr_data.text.probe import check_template
 
     console = standard_output()
     source, layout = _open_input(source_options, columns)
     _print_input(console, source, layout)
-    with models.opened(model_options, scoring, source_options.location, ray) as found:
-        policy = models.policy_tokenizer(tokenizer, found.scorer)
+    pipeline.check_before_scoring(
+        source,
+        layout,
+        output,
+        scoring=scoring,
+        writing=writing,
+        mask=mask_settings,
+        scorer_name=models.scorer_name(model_options),
+        reference=model_options.logprobs is not None,
+        part=part,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    rows = pipeline.first_rows(source, layout)
+    named = None if tokenizer is None else models.named_tokenizer(tokenizer)
+    if named is not None:  # before a model is loaded
+        check_template(named, rows)
+    with models.opened(model_options, scoring, source_options.location, ray, rows) as found:
+        policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
             summary = pipeline.run(
@@ -133,6 +158,7 @@ def annotate(
                 writing=writing,
                 part=part,
                 pool=found.pool,
+                template_date=template_date,
                 resume=resume,
                 overwrite=overwrite,
                 progress=reporter,
@@ -150,6 +176,7 @@ def score(
     writing: WritingOptions,
     end: EndOptions,
     machines: MachineOptions,
+    templates: TemplateOptions,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -160,11 +187,25 @@ def score(
     end.check(checks)
     part = machines.part(checks)
     cluster = machines.cluster(checks)
+    day = templates.day(checks)
     checks.finish()
     console = standard_output()
     rows, layout = _open_input(source, columns)
     _print_input(console, rows, layout)
-    with models.opened(model, scoring_settings, source.location, cluster) as found:
+    pipeline.check_before_scoring(
+        rows,
+        layout,
+        output,
+        scoring=scoring_settings,
+        writing=writing.config(),
+        scorer_name=models.scorer_name(model),
+        reference=model.logprobs is not None,
+        part=part,
+        resume=end.resume,
+        overwrite=end.overwrite,
+    )
+    seen = pipeline.first_rows(rows, layout)
+    with models.opened(model, scoring_settings, source.location, cluster, seen) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(
@@ -177,6 +218,7 @@ def score(
                 writing=writing.config(),
                 part=part,
                 pool=found.pool,
+                template_date=day,
                 resume=end.resume,
                 overwrite=end.overwrite,
                 progress=reporter,
@@ -194,6 +236,7 @@ def mask(
     output: opt.Output,
     mask: MaskOptions,
     end: EndOptions,
+    templates: TemplateOptions,
     tokenizer: opt.MaskTokenizer = None,
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
@@ -202,6 +245,7 @@ def mask(
     checks = Checks()
     mask_settings = mask.config(checks)
     end.check(checks)
+    day = templates.day(checks)
     checks.finish()
     policy = None if tokenizer is None else models.named_tokenizer(tokenizer)
     with progress() as reporter:
@@ -210,6 +254,7 @@ def mask(
             output,
             policy,
             mask=mask_settings,
+            template_date=day,
             resume=end.resume,
             overwrite=end.overwrite,
             progress=reporter,
@@ -221,10 +266,12 @@ def finish(summary: Summary, *, strict: bool, part: Part | None = None) -> None:
     """Print the summary of a masked directory and what to type next; code 3 where ``--strict`` asks for it.
 
     Raises:
+        InputError: every row was rejected.
         typer.Exit: rows were rejected and ``strict`` is true.
     """
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         print_next(console, summary.path)
     else:
@@ -236,6 +283,7 @@ def finish_scored(summary: Summary, *, strict: bool, part: Part | None = None) -
     """The same for a directory without masks."""
     console = standard_output()
     print_summary(console, summary)
+    require_rows(summary, part)
     if part is None:
         masked = shell_words("asr-annotate", "mask", summary.path, "-o", f"{summary.path}-masked")
         print_commands(console, "Next", [("cut segments and make masks, in seconds", masked)])
@@ -262,6 +310,17 @@ def print_next(console: Console, path: Path) -> None:
         ),
     ]
     print_commands(console, "Next", commands)
+
+
+def require_rows(summary: Summary, part: Part | None) -> None:
+    """Refuse to call it a success where nothing was annotated. A part may have no row that can be.
+
+    Raises:
+        InputError: every row was rejected.
+    """
+    if part is None and not summary.annotated:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in summary.rejects.items())
+        raise InputError(f"none of the {summary.rows:,} rows could be annotated: {reasons}; see {summary.path}/rejects")
 
 
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:

@@ -6,8 +6,11 @@ Exit codes: 0 done; 1 the run failed; 2 wrong usage or settings; 3 done, but row
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -53,7 +56,7 @@ class Commands(TyperGroup):
         try:
             with terminable():
                 return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise  # Typer prints these itself
         except KeyboardInterrupt as error:
             terminated = isinstance(error, Terminated)
@@ -65,6 +68,11 @@ class Commands(TyperGroup):
                 raise
             print_error(str(error))
             raise typer.Exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED) from error
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            _print_os_error(error)
+            raise typer.Exit(FAILED) from error
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
@@ -125,7 +133,9 @@ def build_app() -> typer.Typer:
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
-    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(train.train_scorer)
+    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
+        with_options(train.train_scorer)
+    )
     return app
 
 
@@ -134,8 +144,32 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
+    code: object = 0
     try:
         build_app()()
     except SystemExit as error:
-        leave_at_once(error.code)
-        raise
+        code = error.code
+    except OSError as error:  # from the help text, which no command prints
+        _print_os_error(error)
+        code = FAILED
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        if code == 0:
+            _print_os_error(error)
+            code = FAILED
+    leave_at_once(code)
+    sys.exit(code if isinstance(code, int) else FAILED)
+
+
+def _print_os_error(error: OSError) -> None:
+    """The system's own words; a pipe that was closed and a full disk are no bugs."""
+    if error.errno == errno.EPIPE:
+        message = "standard output was closed before everything was written"
+    elif error.filename is None:
+        message = f"output cannot be written: {error.strerror or error}"
+    else:
+        message = f"{error.filename}: {error.strerror}"
+    with suppress(OSError):  # standard error can be the same closed pipe
+        print_error(message)

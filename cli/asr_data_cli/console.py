@@ -17,14 +17,22 @@ if TYPE_CHECKING:
     from asr_data.pipeline import SideSummary, Summary
 
 
+class _Console(Console):
+    """Raises where rich would end the process without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while a ``BrokenPipeError`` is handled."""
+        raise
+
+
 def standard_output(width: int | None = None) -> Console:
     """The console for results. Made per call, since a test or a pipe may have replaced ``sys.stdout``."""
-    return Console(width=width, highlight=False, soft_wrap=False)
+    return _Console(width=width, highlight=False, soft_wrap=False)
 
 
 def standard_error() -> Console:
     """The console for errors and progress."""
-    return Console(stderr=True, highlight=False)
+    return _Console(stderr=True, highlight=False)
 
 
 def print_error(message: str, *, hint: str | None = None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich import box
@@ -14,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr_data.errors import ConfigError
-from asr_data.view.escape import visible
+from asr_data.errors import ConfigError, StorageError
 from asr_data_cli.console import print_facts, standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
 from asr_data_cli.setting_text import baseline_text, mask_text, segmenter_text
@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             "--gold",
             metavar="COLUMN|SIDE=COLUMN,…|DIR",
-            help="What is right: a column of spans, steps or sentence scores; rejected=COLUMN names the response; "
+            help="The gold labels: a column of spans, steps or sentence scores; rejected=COLUMN names the response; "
             "format=NAME reads a known format; or a second annotated directory.",
             rich_help_panel=INPUT,
             show_default="the labels that the input was read with, if any",
@@ -69,7 +69,7 @@ def evaluate(
         typer.Option(
             "--tolerance",
             min=0,
-            help="Tokens by which a segment may start off a gold border and still count.",
+            help="Tokens by which a segment start may miss a gold boundary and still match it.",
             rich_help_panel=INPUT,
         ),
     ] = 2,
@@ -98,10 +98,12 @@ def evaluate(
         typer.Option("--top", min=1, help="Settings of --sweep to show.", rich_help_panel=SHOW, show_default="15"),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures, too.", rich_help_panel=OUTPUT)
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all figures, too.", rich_help_panel=OUTPUT)
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
     """Measure rewards, segments and masks against gold labels, with intervals that resample prompts."""
@@ -179,7 +181,7 @@ _COLUMNS = {
     "segment_auroc": "segment\nAUROC",
     "balanced_accuracy": "balanced\naccuracy",
     "f1": "F1",
-    "boundary_f1": "border\nF1",
+    "boundary_f1": "boundary\nF1",
     "purity": "purity",
     "err_seg": "eq. 14",
     "segments": "per\nresponse",
@@ -267,13 +269,25 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 def _write(
     json_file: Path | None, csv_file: Path | None, record: Mapping[str, object], lines: Sequence[Mapping[str, object]]
 ) -> None:
+    if json_file is not None:
+        with _written(json_file) as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    if csv_file is not None:
+        with _written(csv_file) as file:
+            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
     try:
-        if json_file is not None:
-            json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if csv_file is not None:
-            with csv_file.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-                writer.writeheader()
-                writer.writerows(lines)
+        file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise ConfigError(f"{visible(str(error.filename))}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -96,6 +96,7 @@ def export(
 
 def policy_tokenizer(manifest: Manifest, name: str | None) -> Tokenizer:
     """The tokenizer that was named, or else the one that the masks were made with."""
+    typed = name is not None
     if name is None:
         if manifest.tokenizer is None:
             raise ConfigError("name the policy's tokenizer with --tokenizer")
@@ -103,7 +104,7 @@ def policy_tokenizer(manifest: Manifest, name: str | None) -> Tokenizer:
     if name in ("builtin", manifest.scorer.name):
         from asr_data.scoring.load import load_scorer_tokenizer
 
-        return load_scorer_tokenizer(name)
+        return load_scorer_tokenizer(name, hub=typed)
     from asr_data.text import load_tokenizer
 
-    return load_tokenizer(name)
+    return load_tokenizer(name, hub=typed)

@@ -58,7 +58,7 @@ def inspect(
         typer.Option(
             "--sample",
             min=1,
-            help="So many rows drawn at random.",
+            help="Number of rows to draw at random.",
             rich_help_panel=SHOW,
             show_default="the first 3 rows",
         ),
@@ -113,8 +113,11 @@ def check_choice(rows: Sequence[int] | None, sample: int | None) -> None:
 def _chosen_rows(
     annotated: AnnotatedDirectory, rows: Sequence[int] | None, sample: int | None, seed: int
 ) -> list[AnnotatedRow]:
-    from asr_data.view.reading import first_rows, rows_by_index, sampled_rows
+    from asr_data.view.reading import first_rows, require_showable, rows_by_index, sampled_rows
 
     if rows:
-        return rows_by_index(annotated, rows)
-    return first_rows(annotated, FIRST_ROWS) if sample is None else sampled_rows(annotated, sample, seed)
+        chosen = rows_by_index(annotated, rows)
+    else:
+        chosen = first_rows(annotated, FIRST_ROWS) if sample is None else sampled_rows(annotated, sample, seed)
+    require_showable(chosen)
+    return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data_cli.console import print_facts, print_warning
+from asr_data_cli.console import print_facts, print_warning, standard_error
 from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
+    from asr_data.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,17 @@ class Models:
 
 
 @contextmanager
-def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None) -> Iterator[Models]:
+def opened(
+    options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None, first_rows: Sequence[Row]
+) -> Iterator[Models]:
     """Load the models, here or on Ray's workers, which end with the block."""
-    scorer, reference = _scorer_loader(options, scoring, location), _reference_loader(options.logprobs, scoring)
+    scorer = _scorer_loader(options, scoring, location, first_rows)
+    reference = _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
+        _print_loading(options)
         yield Models(scorer(), None if reference is None else reference())
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
@@ -52,7 +57,24 @@ def opened(options: ModelOptions, scoring: ScoringConfig, location: str, ray: Ra
         yield Models(pool.scorer, pool.reference, pool)
 
 
-def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str) -> Callable[[], Scorer]:
+def scorer_name(options: ModelOptions) -> str | None:
+    """The name that the scorer will have; None where settings of the user's own decide."""
+    if options.scorer_config is not None:
+        return None
+    return "labels" if options.kind == "labels" else options.model
+
+
+def _print_loading(options: ModelOptions) -> None:
+    """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
+    names = [] if options.kind in ("labels", "rule") else [options.model]
+    names += [name for name in (options.reference, options.logprobs) if name is not None]
+    if names:
+        standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)
+
+
+def _scorer_loader(
+    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row]
+) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
     config = options.scorer_config
@@ -65,6 +87,9 @@ def _scorer_loader(options: ModelOptions, scoring: ScoringConfig, location: str)
         reference=options.reference,
         scoring=scoring,
         allow_pickle=options.allow_pickle,
+        allow_hub=options.allow_hub,
+        cache=not options.no_cache,
+        first_rows=first_rows,
     )
 
 
@@ -78,12 +103,12 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(model: str | None, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
-    if model is None:
+def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+    if options.logprobs is None:
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, model, scoring)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -104,10 +129,6 @@ def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
 
 def named_tokenizer(name: str) -> Tokenizer:
     """A tokenizer by directory, Hub id or ``builtin``."""
-    if name == "builtin":
-        from asr_data.scoring.load import load_scorer_tokenizer
-
-        return load_scorer_tokenizer(name)
     from asr_data.text import load_tokenizer
 
     return load_tokenizer(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import date
 from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
 
 import typer
@@ -108,6 +109,8 @@ class ModelOptions:
     scorer_config: opt.ScorerSettings = None
     reference: opt.Reference = None
     allow_pickle: opt.AllowPickle = False
+    allow_hub: opt.AllowHub = False
+    no_cache: opt.NoCache = False
     logprobs: opt.Logprobs = None
 
 
@@ -222,6 +225,17 @@ class EndOptions:
     def check(self, checks: Checks) -> None:
         """Refuse the two answers to an existing output given together."""
         checks.attempt(lambda: settings.write_over(resume=self.resume, overwrite=self.overwrite), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """What chat templates are told."""
+
+    template_date: opt.TemplateDate = None
+
+    def day(self, checks: Checks) -> date | None:
+        """The date for templates that ask for one; None for today's."""
+        return checks.attempt(lambda: settings.template_date(self.template_date), None)
 
 
 @dataclass(frozen=True, slots=True)

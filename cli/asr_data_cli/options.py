@@ -110,6 +110,23 @@ AllowPickle: TypeAlias = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+AllowHub: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-hub",
+        help="Fetch from the Hub what a local model's files name too, such as an adapter's base or a known family's "
+        "reference; without it only what you name yourself is fetched.",
+        rich_help_panel=MODEL,
+    ),
+]
+NoCache: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache",
+        help="Neither read nor write the user's cache, which keeps the built-in model ready to run (270 MB).",
+        rich_help_panel=MODEL,
+    ),
+]
 Logprobs: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -229,6 +246,17 @@ ShardIndex: TypeAlias = Annotated[
         min=0,
         help="Which of these jobs this is, from 0.",
         rich_help_panel=MACHINES,
+    ),
+]
+TemplateDate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--template-date",
+        metavar="YYYY-MM-DD",
+        help="The date that chat templates which print today's are told, the same for all parts of a run; a run that "
+        "is gone on with keeps its own.",
+        rich_help_panel=INPUT,
+        show_default="today",
     ),
 ]
 Ray: TypeAlias = Annotated[

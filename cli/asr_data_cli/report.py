@@ -37,7 +37,7 @@ def report(
         typer.Option(
             "--sample",
             min=1,
-            help="So many rows drawn at random; all where there are no more.",
+            help="Number of rows to draw at random; all rows if there are fewer.",
             rich_help_panel=SHOW,
             show_default="500",
         ),

@@ -38,7 +38,7 @@ def _list(presets: Iterable[Preset]) -> None:
     for column in ("preset", "kind", "gives", "auto", "needs"):
         table.add_column(column, no_wrap=column != "needs")
     for preset in presets:
-        recognised = "no" if preset.signs is None else "yes"
+        recognised = preset.recognised.split()[0].strip(",:")
         table.add_row(preset.name, preset.config.kind, preset.config.form, recognised, preset.needs)
     console = standard_output()
     console.print(table)
@@ -56,6 +56,7 @@ def _show(preset: Preset) -> None:
             "source": preset.source,
             "needs": preset.needs,
             "gives": f"{preset.config.form}s",
+            "recognised": preset.recognised,
             "settings": json.dumps(preset.config.model_dump(mode="json", exclude_defaults=True), indent=1),
         },
     )

@@ -7,6 +7,7 @@ them at once and not one per attempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -113,6 +114,14 @@ def write_over(*, resume: bool, overwrite: bool) -> None:
     """Refuse the two answers to an existing output given together."""
     if resume and overwrite:
         raise ConfigError("--resume continues what is there and --overwrite deletes it: give one of them")
+
+
+def template_date(text: str | None) -> date | None:
+    """The date in ``--template-date``; None where it was not given."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--template-date {text}: not a date like 2026-01-31") from error
 
 
 def part(num_shards: int | None, shard_index: int | None) -> Part | None:

@@ -88,7 +88,7 @@ def train(bundle: Path, policy: Path, reference: Path) -> None:
     study = Study(bundle, SETTINGS, "cpu")
     print(f"training on {len(study.train)} pairs", flush=True)
     trained = Policy(study.base, study.tokenizer, SETTINGS.rank, SETTINGS.layers)
-    losses = study.fit(trained, METHODS["dpo"], SEED)
+    losses = study.fit(trained, METHODS["dpo"], SEED).curve
     print("loss by step:", " ".join(f"{loss:.3f}" for loss in losses))
     reference_model = study.base.to(torch.bfloat16)
     reference_model.tie_weights()  # in training, the head had its own copy in float32

@@ -41,5 +41,8 @@ NOTE_CODES: Final[dict[str, str]] = {
     "empty_mask_completion": "no segment of the completion was kept; --on-empty decided its mask",
     "no_ref_logp": "the reference model could not read the row: it is too long for it, or its tokens do not fit",
     "prompt_merged": "a token spans the border between prompt and response",
+    "text_not_in_template": "the policy's chat template leaves out a reasoning, content or call",
+    "unscored_text": "the scorer did not read all of a response with reasoning or calls; that is unknown",
+    "template_date": "the date that the policy's chat template was told, after a colon",
 }
 """Values in the column ``asr_notes``."""

@@ -34,9 +34,13 @@ logprobs/train-00000.parquet… the reference's log-probabilities, if asked for 
 rejects/train.parquet         rows that could not be annotated, and why (config "rejects")
 ```
 
+The card lists the configs that have rows: where no row was rejected, there is no config "rejects".
+
 Each input row is in `data/` or in `rejects/` exactly once, in input order. Spans are half-open. Token positions
 count over the response alone. `S` stands for `chosen`, `rejected` or `completion`. Null in a list of rewards, and in
-`S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any.
+`S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any, and
+all scorers where a response has reasoning or tool calls. The response text is what the assistant wrote: a string, or
+for each message its reasoning, content and calls in the form that [concepts.md](concepts.md) shows.
 """
 
 _DATA_MEANING: Final[dict[str, str]] = {
@@ -76,7 +80,8 @@ def contract_page() -> str:
         [
             HEADER,
             "## Annotated rows (config `default`)\n",
-            "The input's columns come first, unchanged. Added:\n",
+            "The input's columns come first, unchanged; their features (class names, images) are in the metadata that "
+            "`datasets` reads. Added:\n",
             _columns(data_schema(("completion",), reference=True), _DATA_MEANING),
             "## Rewards over bytes (config `scores`)\n",
             _columns(scores_schema(("completion",)), _SCORE_MEANING),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import asr_data
+import asr_data.pipeline
 import asr_data.rows
 import asr_data.text
 
@@ -41,7 +42,8 @@ class Library:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline = ModuleType("asr_data.pipeline")
-        for name in ("run", "score", "mask"):
+        pipeline.__path__ = asr_data.pipeline.__path__  # what imports one of its modules gets the real one
+        for name in ("check_before_scoring", "run", "score", "mask"):
             setattr(pipeline, name, self._recorder(name, lambda: self.summary))
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)

@@ -205,7 +205,7 @@ def test_strict_makes_rejected_rows_exit_code_3(command: Callable[..., Result]) 
 
 def test_nothing_but_rejected_rows(command: Callable[..., Result]) -> None:
     done = command("run", write([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2), "-o", "out")
-    assert done.exit_code == 0, done.output
+    assert_clear_error(done, 1, "none of the 2 rows could be annotated: identical_sides 2; see out/rejects")
     assert command("validate", "out").exit_code == 0
     shown = command("inspect", "out")
     assert (shown.exit_code, shown.output.strip()) == (0, "out has no annotated rows")
@@ -230,7 +230,9 @@ def test_output_directories_that_are_not_to_be_touched(command: Callable[..., Re
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--end-token", "mask"), 1, "mask.end_token")
     assert_clear_error(command("run", path, "-o", "out", "--resume", "--overwrite"), 2, "--resume.*--overwrite")
     assert command("run", path, "-o", "out", "--overwrite", "--end-token", "mask").exit_code == 0
-    assert_clear_error(command("mask", "out", "-o", "out", "--overwrite"), 1, "directory to read")
+    assert_clear_error(
+        command("mask", "out", "-o", "out", "--overwrite"), 1, "out is the input; name another directory"
+    )
     assert_clear_error(command("mask", "photos", "-o", "other"), 1, "photos")
 
 

@@ -104,6 +104,14 @@ def test_a_file_that_cannot_be_written(asked: list[Any], tmp_path: Path) -> None
     assert "cannot be written: No such file or directory" in result.output
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk(asked: list[Any]) -> None:
+    for option in ("--json", "--csv"):
+        result = invoke("out", option, "/dev/full")
+        assert result.exit_code == 1
+        assert "error: /dev/full: cannot be written: No space left on device" in result.output
+
+
 def test_no_such_directory(tmp_path: Path) -> None:
     result = invoke(str(tmp_path / "nothing"))
     assert result.exit_code == 1

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
 import typer
 
-from asr_data.training import TrainingConfig
 from asr_data_cli.app import build_app
 from asr_data_cli.reference import reference
 from asr_data_cli.settings import segmenter_options
 from asr_data_cli.settings_tables import settings_tables, with_tables
-from asr_data_cli.train import train_scorer
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 SEGMENTS = PAGE.with_name("segments.md")
@@ -37,11 +34,3 @@ def test_every_parameter_has_help() -> None:
         if not parameter.help
     ]
     assert missing == []
-
-
-def test_train_scorer_has_every_setting_with_its_default() -> None:
-    parameters = inspect.signature(train_scorer).parameters
-    for name, field in TrainingConfig.model_fields.items():
-        assert name == "sources" or parameters[name].default == field.default, name
-    old = {"preference", "spans", "steps", "sentence_scores", "span_pairs", "test_steps"}
-    assert set(parameters) - set(TrainingConfig.model_fields) == {"output", "resume", *old}

@@ -264,20 +264,23 @@ def test_a_finer_tokenizer_makes_no_more_segments(segmenter, noise):
 
 @pytest.mark.parametrize("segmenter", AUTO, ids=lambda one: one["kind"])
 def test_no_noise_where_it_is_needed_is_an_error_that_says_what_to_give(segmenter):
-    flat = batch_of([1, 1, 1], [2, 2, 2], preferred=[True, False])
+    # Tokens whose rewards change, and spans that say nothing of by how much.
+    changing = batch_of([1, 3, 3], [2, 2, 2], preferred=[True, False])
+    none = replace(changing, span_reward=np.array([1, 2], dtype=np.float32), span_offsets=np.array([0, 1, 2]))
     chosen = config(segmenter, {"kind": "sequence"})
     setting = chosen.segmenter.sigma_setting
     with pytest.raises(ConfigError, match=rf"σ of the rewards is 0.*give a number as {setting} \(--{setting} X\)"):
-        segment_and_mask(flat, chosen, statistics_over(flat))
-    # A number needs no noise, and neither do responses that cannot be cut.
+        segment_and_mask(none, chosen, statistics_over(none))
     given_number = config({**segmenter, setting: 0.5}, {"kind": "sequence"})
-    assert segment_and_mask(flat, given_number)[0].segment_offsets.tolist() == [0, 1, 2]
-    short = batch_of([1, 1], [2], preferred=[True, False])
-    assert segment_and_mask(short, chosen, statistics_over(short))[0].segment_offsets.tolist() == [0, 1, 2]
-    # With noise per response, a response without a change is one segment whatever the setting.
-    assert segment_and_mask(flat, config(segmenter, {"kind": "sequence"}, noise="response"))[
-        0
-    ].segment_offsets.tolist() == [0, 1, 2]
+    assert segment_and_mask(none, given_number)[0].segment_offsets[-1] > 1
+
+
+@pytest.mark.parametrize("segmenter", AUTO, ids=lambda one: one["kind"])
+@pytest.mark.parametrize("noise", ["dataset", "response"])
+def test_rewards_that_never_change_need_no_noise(segmenter, noise):
+    flat = batch_of([1, 1, 1], [2, 2, 2], preferred=[True, False])
+    chosen = config(segmenter, {"kind": "sequence"}, noise=noise)
+    assert segment_and_mask(flat, chosen, statistics_over(flat))[0].segment_offsets.tolist() == [0, 1, 2]
 
 
 def test_a_response_with_one_span_takes_the_noise_of_the_data_set():

@@ -49,6 +49,8 @@ ANYWHERE = {
     "boundaries",
     "progress",
     "ragged",
+    "model_cache",
+    "compiled",
     "redact",
     "asr_data_schemas",
 }

@@ -93,7 +93,7 @@ def test_missing_double_and_unfinished_parts_are_named(bench: Any, pairs: Any) -
         merge(parts[1:2], out)
     with pytest.raises(StorageError, match=r"part 1 is given twice: .*part1 and .*part1"):
         merge([*parts, parts[1]], out)
-    with pytest.raises(StorageError, match=r"part2 is one of the parts"):
+    with pytest.raises(StorageError, match=r"part2 is the input; name another directory"):
         merge(parts, parts[2], overwrite=True)
     with pytest.raises(Killed), observe(killed_at(40)):
         bench.run(path, "half", 2, part=Part(num_shards=3, shard_index=2))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import InputError
-from asr_data.rows import text_readers
+from asr_data.rows import open_source, text_readers
+from asr_data.rows.source import open_reader
 from asr_data.rows.text_readers import CsvReader, JsonArrayReader, JsonLinesReader, TextReader, json_reader
 from asr_data.types import RejectedRow
 
@@ -158,3 +159,45 @@ def test_csv_that_cannot_be_understood(tmp_path: Path, content: str | bytes, mes
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError, match=message):
         CsvReader(path)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('{"x": 1, "x": 2}', "the key 'x' twice"),
+        ('{"a": {"b": [{"y": 1, "y": 1}]}}', "the key 'y' twice"),
+        ('{"x": 1e400}', "the number 1e400, which is beyond double precision"),
+        ('{"x": [-1.5E+0999]}', "beyond double precision"),
+        ('{"x": ' + "9" * 400 + ".5}", "beyond double precision"),
+    ],
+)
+def test_what_python_changes_in_silence_rejects_its_row(tmp_path: Path, form: str, value: str, message: str) -> None:
+    path = tmp_path / f"a.{form}"
+    good = '{"x": 1.5}'
+    path.write_text(f"{good}\n{value}\n{good}\n" if form == "jsonl" else f"[{good}, {value}, {good}]")
+    first, bad, last = open_reader(path).records(0, 3)
+    assert (first, last) == ((0, {"x": 1.5}), (2, {"x": 1.5}))
+    assert isinstance(bad, RejectedRow)
+    assert (bad.index, bad.code) == (1, "invalid_json")
+    assert message in bad.message
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e308", 1e308), ("1E-400", 0.0), ("NaN", None), ("-0.0", -0.0)])
+def test_other_numbers_are_kept(tmp_path: Path, text: str, value: float | None) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"x": {text}}}\n')
+    ((_, record),) = open_reader(tmp_path / "a.jsonl").records(0, 1)
+    assert record["x"] == value if value is not None else record["x"] != record["x"]
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**30])
+def test_an_integer_beyond_64_bits_is_refused_by_row_and_column(tmp_path: Path, number: int) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"x": 1}}\n{{"x": {number}}}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl: row 1, column 'x': Arrow cannot hold this value"):
+        open_reader(tmp_path / "a.jsonl")
+
+
+def test_an_integer_that_no_double_holds_is_refused_beside_fractions(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"x": 1.5}}\n{{"x": {2**53 + 1}}}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl: row 1, column 'x' does not hold double"):
+        open_source(tmp_path / "a.jsonl")

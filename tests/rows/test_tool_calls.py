@@ -48,6 +48,7 @@ PROMPT_TEXT = (
     '[{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]<|im_end|>\n'
     "<|im_start|>user\n1 + 2?<|im_end|>\n"
 )
+CALL_IN_RESPONSE = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>\n'
 CALL_TEXT = (
     "<|im_start|>assistant\n"
     '<call>{"name": "add", "arguments": {"a": 1, "b": 2}}</call><|im_end|>\n'
@@ -105,6 +106,8 @@ def test_tool_calls_are_kept(rows: list[dict[str, Any]], make_tokenizer: Callabl
     for response, text in zip(aligned.responses, ("Three.", "Four."), strict=True):
         whole = tokenizer.hf.decode([*aligned.prompt_ids, *response.ids])
         assert whole == f"{PROMPT_TEXT}{CALL_TEXT}<|im_start|>assistant\n{text}<|im_end|>\n"
-        assert response.text == text
-        covered = b"".join(text.encode()[s:e] for s, e in zip(response.start, response.end, strict=True))
-        assert covered == text.encode()
+        assert response.text.removeprefix(CALL_IN_RESPONSE) == text
+        raw = response.text.encode()
+        covered = b"".join(raw[s:e] for s, e in zip(response.start, response.end, strict=True))
+        called = json.dumps(CALL).encode() if CALL_IN_RESPONSE in response.text else b""
+        assert covered == called + text.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor
 
 from asr_data.errors import ScorerError
-from asr_data.scoring.backbone import load_backbone
-from asr_data.scoring.config import ImplicitConfig, PackagedBackbone
-from asr_data.scoring.decoder import Decoder
+from asr_data.scoring.config import ImplicitConfig
+from asr_data.scoring.decoder import Decoder, load_decoder
 from asr_data.scoring.language_head import load_language_head
 
 FAMILIES = {
@@ -27,7 +27,6 @@ FAMILIES = {
     "gpt2": {"tie_word_embeddings": True},
 }
 IDS = torch.arange(3, 20)[None]
-NONE = PackagedBackbone(package="none", gguf_file="none", install="none")
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +54,8 @@ def save(directory: Path, family: str, **more: Any) -> Any:
     return model
 
 
-def decoder_of(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder:
-    backbone, extra = load_backbone(ImplicitConfig(), directory)
-    hidden = backbone.config.get_text_config().hidden_size  # type: ignore[union-attr, operator] # HF models
-    return Decoder(backbone.to(dtype), directory, frozenset(extra), hidden, torch.device("cpu"))
+def decoder_of(directory: Path, dtype: torch.dtype = torch.float32, backbone: str | None = None) -> Decoder:
+    return load_decoder(ImplicitConfig(backbone=backbone), directory, torch.device("cpu"), dtype, pickles=False)
 
 
 def states(decoder: Decoder) -> Tensor:
@@ -115,26 +112,25 @@ def test_logits_are_in_float32(tmp_path: Path) -> None:
 
 def test_a_packaged_backbone_has_a_tied_head(tmp_path: Path) -> None:
     model = save(tmp_path, "llama", tie_word_embeddings=True)
-    decoder = decoder_of(tmp_path)
+    decoder = replace(decoder_of(tmp_path), checkpoint=None)
     hidden = states(decoder)
     (tmp_path / "model.safetensors").unlink()  # what is in a package lies elsewhere
     with torch.inference_mode():
-        logits = load_language_head(decoder, NONE)(hidden)
+        logits = load_language_head(decoder)(hidden)
         torch.testing.assert_close(logits, model(IDS, use_cache=False).logits[0], atol=1e-5, rtol=0)
 
 
 def test_a_packaged_backbone_without_a_tied_head(tmp_path: Path) -> None:
     save(tmp_path, "llama")
     with pytest.raises(ScorerError, match=r"packaged backbone: missing \['lm_head.weight'\].*\(tie_word_embeddings"):
-        load_language_head(decoder_of(tmp_path), NONE)
+        load_language_head(replace(decoder_of(tmp_path), checkpoint=None))
 
 
 def test_a_backbone_beside_the_scorer(tmp_path: Path) -> None:
     model = save(tmp_path / "base", "llama")
-    beside = decoder_of(tmp_path / "base")
-    decoder = Decoder(beside.model, tmp_path, beside.extra, beside.hidden, beside.device)
+    decoder = decoder_of(tmp_path, backbone="base")
     with torch.inference_mode():
-        logits = load_language_head(decoder, "base")(states(decoder))
+        logits = load_language_head(decoder)(states(decoder))
         torch.testing.assert_close(logits, model(IDS, use_cache=False).logits[0], atol=1e-5, rtol=0)
 
 
@@ -143,7 +139,8 @@ def test_no_language_model(tmp_path: Path) -> None:
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = ViTModel(ViTConfig(image_size=8, patch_size=4, **sizes))
-    decoder = Decoder(model, tmp_path, frozenset(), 32, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    decoder = Decoder(model, tmp_path, tmp_path, None, frozenset(), hidden=32, vocabulary=1, device=cpu)
     with pytest.raises(ScorerError, match="no language model of type 'vit'"):
         load_language_head(decoder)
 

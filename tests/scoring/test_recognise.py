@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,17 @@ def test_added_tokens_and_templates_are_seen(make_checkpoint: Callable[..., Path
     assert seen.chat_template
     assert "<sep>" in seen.tokens
     assert seen.heads == ["score.weight"]
+
+
+def test_what_is_said_of_recognition_is_true_and_the_same_everywhere() -> None:
+    page = (Path(__file__).parents[2] / "docs/scoring.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    documented = {
+        name: row.split("|")[3].strip().replace("`", "")
+        for row in rows
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    told_apart = {name for name, *_ in KNOWN}
+    for name, preset in all_presets().items():
+        assert preset.recognised == documented[name]
+        assert preset.recognised.startswith("yes") == (name in told_apart), name

@@ -160,3 +160,43 @@ def test_nothing_is_imported_from_the_working_directory(
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     with pytest.raises(ConfigError, match="there is no module 'rules_in_data'"):
         load_rule(RuleConfig(function="rules_in_data:shout"))
+
+
+HERE = "def score(prompt, response):\n    return [(0, 1, 1.0)]\n"
+
+
+@pytest.mark.parametrize("typed", ["./here_rules.py:score", "here_rules.py:score", "{folder}/here_rules.py:score"])
+def test_a_file_that_the_user_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    (tmp_path / "here_rules.py").write_text(HERE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    scorer = load_scorer(typed.format(folder=tmp_path), "rule")
+    assert isinstance(scorer, RuleScorer)
+    assert rewards_of(scorer, "a").span_reward.tolist() == [1.0]
+
+
+def test_a_dot_in_place_of_the_colon(module: Callable[..., str]) -> None:
+    dotted, colon = load_scorer(f"{module()}.numbers", "rule"), load_scorer(f"{module()}:numbers", "rule")
+    assert dotted.info == colon.info
+
+
+def test_a_module_in_this_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here_rules.py").write_text(HERE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    with pytest.raises(ConfigError, match=r"for the file in this folder give \./here_rules\.py:score"):
+        load_scorer("here_rules:score", "rule")
+
+
+@pytest.mark.parametrize("typed", ["score", "a:b:c", "a b:c", "", ":score", "rules.py", "./rules.py", "a:1x", "x/y:z"])
+def test_what_is_no_rule(typed: str) -> None:
+    with pytest.raises(ConfigError, match=r"give package\.module:function, or a file"):
+        load_scorer(typed, "rule")
+
+
+def test_a_file_that_is_not_there_or_fails(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no file"):
+        load_scorer(str(tmp_path / "none.py:score"), "rule")
+    (tmp_path / "bad.py").write_text("1 / 0", encoding="utf-8")
+    with pytest.raises(ScorerError, match="ZeroDivisionError"):
+        load_scorer(str(tmp_path / "bad.py:score"), "rule")

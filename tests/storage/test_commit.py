@@ -48,8 +48,34 @@ def test_bytes_do_not_depend_on_batches_and_row_groups_are_bounded(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "kind", "groups"),
+    [
+        (
+            ["ab", "cd", "e", "", None, "fghijkl"],
+            pa.string(),
+            [3, 1, 1, 1],
+        ),  # 12 bytes: 5, and 7 in halves
+        ([["ab"], ["cd"], [], ["ef"], None, []], pa.list_(pa.string()), [3, 3]),
+        ([[[1, 2]], [[3, 4]], [], [[5, 6]], [[]], []], pa.list_(pa.list_(pa.int8())), [3, 3]),
+        ([{"a": [1, 2]}, {"a": [3, 4, 5, 6]}, None, {"a": []}], pa.struct([("a", pa.list_(pa.int8()))]), [1, 1, 2]),
+        ([[1, 2], None, [3, 4], [5, 6]], pa.list_(pa.int8(), 2), [2, 2]),
+        (["abcdefgh", "i"], pa.json_(), [1, 1]),
+    ],
+)
+def test_row_groups_stay_below_the_limit_at_any_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], kind: pa.DataType, groups: list[int]
+) -> None:
+    monkeypatch.setattr("asr_data.storage.parquet.MAX_VALUES", 5)
+    given = pa.table({"x": pa.array(values, kind)})
+    commit_parquet(tmp_path / "a.parquet", [given], given.schema)
+    metadata = pq.read_metadata(tmp_path / "a.parquet")
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == groups
+    assert pq.read_table(tmp_path / "a.parquet")["x"].to_pylist() == values
+
+
 def test_row_groups_stay_below_the_list_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr_data.storage.parquet.MAX_LIST_VALUES", 4)
+    monkeypatch.setattr("asr_data.storage.parquet.MAX_VALUES", 4)
     commit_parquet(tmp_path / "a.parquet", [table(0, 6)], SCHEMA)  # list lengths 0 1 2 0 1 2
     metadata = pq.read_metadata(tmp_path / "a.parquet")
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [3, 3]

@@ -7,7 +7,8 @@ import pytest
 
 from asr_data.errors import RowRejected
 from asr_data.response import response_text
-from asr_data.text.template import Rendered, render_messages, render_strings
+from asr_data.text.rendering import render_messages
+from asr_data.text.template import Rendered, render_strings
 from asr_data.text.tokenizer import Tokenizer
 
 PROMPT = [{"role": "user", "content": "How much is 2 + 2?"}]
@@ -24,7 +25,7 @@ def contents_of(rendered: Rendered) -> list[str]:
 @pytest.fixture
 def render(make_tokenizer: Callable[..., Tokenizer]) -> Callable[..., Rendered]:
     def call(template: str, completion: list[dict[str, Any]], prompt: list[dict[str, Any]] = PROMPT) -> Rendered:
-        return render_messages(make_tokenizer("byte_level", template).hf, prompt, completion, {})
+        return render_messages(make_tokenizer("byte_level", template), prompt, completion, {})
 
     return call
 

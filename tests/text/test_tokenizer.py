@@ -169,3 +169,53 @@ def test_a_slow_tokenizer_is_refused() -> None:
     slow: Any = Slow()
     with pytest.raises(ConfigError, match="'slow' has no fast backend"):
         Tokenizer(slow, "slow")
+
+
+def test_fingerprint_covers_what_decides_ids(make_tokenizer: Callable[..., Tokenizer], tmp_path: Path) -> None:
+    from tokenizers import AddedToken, normalizers, processors
+
+    make_tokenizer("byte_level", "chatml").hf.save_pretrained(tmp_path)
+
+    def edited(change: Callable[[Any], object]) -> str:
+        hf = load_tokenizer(tmp_path).hf
+        change(hf)
+        return Tokenizer(hf, "edited").fingerprint
+
+    def post_processor(hf: Any) -> None:
+        hf.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", hf.convert_tokens_to_ids("<|endoftext|>"))]
+        )
+
+    def normalizer(hf: Any) -> None:
+        hf.backend_tokenizer.normalizer = normalizers.NFC()
+
+    changes: list[Callable[[Any], object]] = [
+        lambda hf: setattr(hf, "split_special_tokens", True),
+        lambda hf: hf.add_tokens([AddedToken("answer", normalized=False)]),
+        lambda hf: hf.add_special_tokens({"additional_special_tokens": ["<|tool|>"]}),
+        lambda hf: setattr(hf, "chat_template", "{{ messages }}"),
+        lambda hf: setattr(hf, "eos_token", "<sep>"),
+        post_processor,
+        normalizer,
+    ]
+    before = edited(lambda _: None)
+    assert before == edited(lambda hf: hf.backend_tokenizer.enable_truncation(8))
+    assert len({before, *map(edited, changes)}) == 1 + len(changes)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", '{"version": "1.0"'),
+        ("tokenizer.json", '{"version": "1.0", "model": {"type": "BPE2"}}'),
+        ("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n"),
+        ("tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": "<x>"}'),
+    ],
+)
+def test_files_that_are_no_tokenizers(
+    file: str, content: str, make_tokenizer: Callable[..., Tokenizer], tmp_path: Path
+) -> None:
+    make_tokenizer("byte_level").hf.save_pretrained(tmp_path)
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot load a tokenizer from"):
+        load_tokenizer(tmp_path)

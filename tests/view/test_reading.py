@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asr_data.errors import InputError
-from asr_data.view.reading import first_rows, rows_by_index, sampled_rows
+from asr_data.view.reading import first_rows, require_showable, rows_by_index, sampled_rows
 
 
 @pytest.fixture
@@ -40,3 +40,11 @@ def test_sample_is_seeded_and_never_more_than_there_are(annotated: Any) -> None:
 def test_row_that_is_not_there(annotated: Any, row: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         rows_by_index(annotated, [row])
+
+
+def test_a_row_that_is_too_long_for_a_terminal(annotated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = first_rows(annotated, 2)
+    require_showable(rows)
+    monkeypatch.setattr("asr_data.view.reading.LONGEST_SHOWN", 20)
+    with pytest.raises(InputError, match=r"row 0 has [0-9]+ characters, and at most 20 are shown"):
+        require_showable(rows)

@@ -47,6 +47,8 @@ class Preset(BaseModel):
     """Where the formula stands: a model card or paper."""
     needs: str
     """What the user has to have or give, in a few words."""
+    recognised: str
+    """Whether ``--kind auto`` tells it: ``yes``, ``no`` or ``by`` what, and why; as in docs/scoring.md."""
     signs: Signs | None
     """None: cannot be told from a checkpoint and must be asked for by name."""
     config: ScorerConfig

@@ -76,6 +76,8 @@ def write_report(
     record = annotated.manifest.tokenizer
     if tokenizer is not None and record is not None and tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {tokenizer.name!r} is not {record.name!r}, which the masks are for")
+    if tokenizer is not None:
+        tokenizer.date = annotated.manifest.plan.template_date
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already; --overwrite replaces a file")
     library = chart_library()
@@ -258,7 +260,9 @@ def _code_tables(manifest: Manifest) -> list[dict[str, Any]]:
         {
             "title": title,
             "none": none,
-            "rows": [(code, f"{number:,}", codes.get(code, "")) for code, number in sorted(found.items())],
+            "rows": [
+                (code, f"{number:,}", codes.get(code.partition(":")[0], "")) for code, number in sorted(found.items())
+            ],
         }
         for title, none, found, codes in tables
     ]

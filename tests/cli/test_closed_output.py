@@ -1,0 +1,63 @@
+"""Standard output that is a closed pipe or a full disk, and runs without a single annotated row: the real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from asr_data_cli.app import build_app
+
+PROGRAM = (sys.executable, "-c", "from asr_data_cli.app import main; main()")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("scorers",)])
+def test_a_full_disk_is_one_line(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert done.stderr == "error: output cannot be written: No space left on device\n"
+
+
+def test_a_closed_pipe_is_one_line() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*PROGRAM, "scorers"], stdout=write, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output was closed before everything was written\n"
+
+
+@pytest.mark.parametrize("command", ["run", "score"])
+@pytest.mark.parametrize("flags", [(), ("--strict",)])
+def test_a_run_in_which_every_row_was_rejected_fails(
+    command: str,
+    flags: tuple[str, ...],
+    tmp_path: Path,
+    make_tokenizer: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_tokenizer().hf.save_pretrained(tmp_path / "policy")
+    Path("pairs.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": f"Question {i}?", "chosen": "Same.", "rejected": "Same."}) + "\n" for i in range(3)
+        )
+    )
+    Path("all_alike.py").write_text("def score(prompt, response):\n    return [(0, len(response), 1.0)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [command, "pairs.jsonl", "-o", "out", "--kind", "rule", "--model", "all_alike:score", *flags]
+    words += ["--tokenizer", "policy"] if command == "run" else []
+    done = CliRunner().invoke(build_app(), words)
+    assert done.exit_code == 1, done.output
+    assert "error: none of the 3 rows could be annotated: identical_sides 3; see out/rejects" in done.output
+    assert "Next" not in done.output
