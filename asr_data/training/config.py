@@ -142,6 +142,8 @@ class TrainingConfig(Settings):
     """What to train on and how. Every field is in the report, and all but ``sources`` are options by the same name.
 
     Example:
+        from asr_data.training import TrainingConfig
+
         TrainingConfig(sources=["pairs.jsonl", "prm800k.jsonl:labels", "test.jsonl:test"], epochs=2)
     """
 

@@ -82,10 +82,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _finegrained(row: dict[str, Any]) -> dict[str, Any]:
-    group = group_of(row["prompt"])
+    return {**row, "group": group_of(row["prompt"])}
+
+
+def _as_turns(row: dict[str, Any]) -> dict[str, Any]:
+    """Texts as a conversation: the DPO pair was trained on turns, and its preset reads texts as they stand."""
     turns = {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
-    prompt = [{"role": "user", "content": row["prompt"]}]
-    return {**row, **turns, "prompt": prompt, "group": group}
+    return {**row, **turns, "prompt": [{"role": "user", "content": row["prompt"]}]}
 
 
 def _prmbench(row: dict[str, Any]) -> dict[str, Any]:
@@ -134,10 +137,12 @@ def score(work: Path, data: DataSet, scorer: str, pair: DpoPair | None = None) -
 
 
 def some_judged(source: Path, data: DataSet, count: int | None) -> Path:
-    """A file of the judged rows, or of so many of them, drawn by chance."""
+    """A file of the judged rows, or of so many of them, drawn by chance, as the DPO pair reads them."""
     target = source.with_name(f"{data.name}-judged.jsonl")
-    with source.open(encoding="utf-8") as rows:
-        lines = [line for line in rows if judged(data, json.loads(line)["group"])]
-    drawn = random.Random(SEED).sample(range(len(lines)), min(count or len(lines), len(lines)))  # noqa: S311 - not for secrets
-    target.write_text("".join(lines[place] for place in sorted(drawn)), encoding="utf-8")
+    with source.open(encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if judged(data, row["group"])]
+    drawn = random.Random(SEED).sample(range(len(rows)), min(count or len(rows), len(rows)))  # noqa: S311 - not for secrets
+    change = _as_turns if data is FINEGRAINED else dict
+    chosen = [json.dumps(change(rows[place]), ensure_ascii=False) + "\n" for place in sorted(drawn)]
+    target.write_text("".join(chosen), encoding="utf-8")
     return target

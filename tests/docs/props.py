@@ -81,6 +81,25 @@ def save_answers(path: Path) -> None:
     _write(path, rows)
 
 
+def save_classes(path: Path) -> None:
+    """Single answers whose verdict is a class."""
+    rows = [{"prompt": prompt, "completion": chosen, "label": "correct"} for prompt, chosen, _ in PAIRS]
+    rows += [{"prompt": prompt, "completion": rejected, "label": "incorrect"} for prompt, _, rejected in PAIRS]
+    table = datasets.Dataset.from_list(rows)
+    table.cast_column("label", datasets.ClassLabel(names=["correct", "incorrect"])).to_parquet(path)
+
+
+def save_verdicts(path: Path) -> None:
+    """Single answers whose verdict is a word."""
+    words = [("great", "bad"), ("good", "bad"), ("good", "bad")]
+    rows = [
+        {"prompt": prompt, "completion": text, "label": word}
+        for (prompt, *texts), verdicts in zip(PAIRS, words, strict=True)
+        for text, word in zip(texts, verdicts, strict=True)
+    ]
+    datasets.Dataset.from_list(rows).to_csv(path)
+
+
 def save_judge_prompt(path: Path) -> None:
     """The prompt that docs/judge.md shows."""
     page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
@@ -124,6 +143,8 @@ FILES: dict[str, Make] = {
     "pairs.parquet": save_renamed_pairs,
     "ultrafeedback.jsonl": save_ultrafeedback,
     "answers.jsonl": save_answers,
+    "answers.parquet": save_classes,
+    "answers.csv": save_verdicts,
     "sums.jsonl": save_sums,
     "judges.json": save_judges,
     "judge-prompt.txt": save_judge_prompt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -62,3 +63,8 @@ def test_the_block_blocks() -> None:
         [sys.executable, "-c", f"OTHERS = []{BLOCK}import transformers"], capture_output=True, text=True
     )
     assert "transformers is blocked" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["asr_data", "asr_data_schemas"])
+def test_both_packages_ship_their_types(package: str) -> None:
+    assert files(package).joinpath("py.typed").is_file()
