@@ -53,7 +53,7 @@ def date_of_run(
     *,
     overwrite: bool,
 ) -> date | None:
-    """The one date that all templates of a run are told, however often and wherever it is gone on with."""
+    """The one date that all templates of a run are told, however often and wherever it is resumed."""
     tokenizers = (policy, scorer.tokenizer, None if reference is None else reference.tokenizer)
     return settle_date(tokenizers, asked or date_of_output(output, overwrite=overwrite))
 

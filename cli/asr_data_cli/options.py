@@ -253,8 +253,8 @@ TemplateDate: TypeAlias = Annotated[
     typer.Option(
         "--template-date",
         metavar="YYYY-MM-DD",
-        help="The date that chat templates which print today's are told, the same for all parts of a run; a run that "
-        "is gone on with keeps its own.",
+        help="The date for chat templates that print today's: the same for all parts of a run. A resumed run "
+        "keeps its own.",
         rich_help_panel=INPUT,
         show_default="today",
     ),
