@@ -103,7 +103,7 @@ class Source:
                 if read != high - low:
                     place = getattr(reader, "path", self.description)
                     raise InputError(
-                        f"{place}: the input changed while it was read: {read} rows are left of {high - low}, from row "
+                        f"{place}: the input changed while it was being read: {read} rows are left of {high - low}, from row "
                         f"{first + low} on"
                     )
             first += reader.rows

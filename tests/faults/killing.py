@@ -98,7 +98,7 @@ def _check_told(ended: Ended, code: int, place: str, outcome: Outcome) -> None:
         return  # it was faster, or the signal was, and came before the command began
     outcome.expect(ended.code == code, f"{place}: not {code}: {ended.output[-300:]}")
     outcome.expect(
-        "the same command goes on" in ended.output, f"{place}: does not say how to go on: {ended.output[-300:]}"
+        "the same command continues" in ended.output, f"{place}: does not say how to go on: {ended.output[-300:]}"
     )
     outcome.expect("Traceback" not in ended.output, f"{place}: a traceback: {ended.output[-300:]}")
 

@@ -44,7 +44,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
         "input", "layout", "scorer", "scorer_tokenizer", "scoring", "output", "versions",
     ]  # fmt: skip
     masked = scored.masked(TokenizerRecord(name="t", fingerprint="f"), MaskConfig(reward="delta"))
-    assert list(masked.to_json())[-2:] == ["tokenizer", "mask"]
+    assert list(masked.to_json())[-3:] == ["tokenizer", "mask", "response_text"]
     assert Plan.model_validate(masked.to_json()) == masked
 
 
