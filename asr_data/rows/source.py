@@ -103,8 +103,8 @@ class Source:
                 if read != high - low:
                     place = getattr(reader, "path", self.description)
                     raise InputError(
-                        f"{place}: the input changed while it was being read: {read} rows are left of {high - low}, from row "
-                        f"{first + low} on"
+                        f"{place}: the input changed while it was being read: {read} rows are left of {high - low}, "
+                        f"from row {first + low} on"
                     )
             first += reader.rows
 

@@ -87,7 +87,7 @@ def test_between_opening_and_reading(bench: Any, pairs: Any, change: Any) -> Non
     path = bench.write(pairs)
     source, layout = bench.open(path)
     change(path)
-    with pytest.raises(InputError, match="the input changed while it was being read|cannot be read: .*No such file"):
+    with pytest.raises(InputError, match=r"the input changed while it was being read|cannot be read: .*No such file"):
         run(source, layout, bench.folder / "out", bench.scorer, bench.tokenizer)
     assert not (bench.folder / "out" / "asr.json").exists()
 
