@@ -19,7 +19,7 @@ def pair(chosen: Text, rejected: Text) -> Row:
 
 
 def test_words_in_bytes() -> None:
-    """``Über`` has five bytes; white space goes with the word that follows, and the last line end with the full stop."""
+    """``Über`` has five bytes; white space goes with the word that follows, the line end with the full stop."""
     (scored,) = DiffScorer(DiffConfig()).score([pair("Über alles 7.\n", "über ALLES 8!")])
     assert isinstance(scored, tuple)
     chosen, rejected = scored
