@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
-from asr_data.errors import RowRejected
+from asr_data.errors import ConfigError, RowRejected
 from asr_data.scoring.config import HeadConfig, SequenceHeadConfig
 from asr_data.scoring.model_scorer import Reading
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
@@ -130,5 +129,5 @@ def test_the_readout() -> None:
     "settings", [{"index": 1}, {"std": 0.0}, {"boundary": 0}, {"prompt": {"template": "{prompt}"}}, {"read": "last"}]
 )
 def test_wrong_settings(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         SequenceHeadConfig(**settings)
