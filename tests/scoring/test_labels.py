@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asr_data.errors import ConfigError
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.labels import LabelScorer
 from asr_data.scoring.load import load_scorer
