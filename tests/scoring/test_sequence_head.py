@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from asr_data.errors import ConfigError, RowRejected
+from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.config import HeadConfig, SequenceHeadConfig
+from asr_data.scoring.load import _normalized
 from asr_data.scoring.model_scorer import Reading
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.types import Completion, Row, Text
@@ -131,3 +133,9 @@ def test_the_readout() -> None:
 def test_wrong_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SequenceHeadConfig(**settings)
+
+
+def test_a_wrong_deviation_of_a_checkpoint_is_said() -> None:
+    decoder: Any = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(std=0.0)), checkpoint="there")
+    with pytest.raises(ScorerError, match=r"config\.json in there: SequenceHeadConfig\.std is 0\.0: expected a finite"):
+        _normalized(SequenceHeadConfig(std="config"), decoder)
