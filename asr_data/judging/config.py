@@ -106,7 +106,7 @@ class RequestSettings(Settings):
     """How requests are made; has no effect on verdicts."""
 
     concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
-    timeout: Annotated[float, Field(gt=0, description="Time-out of one request, in seconds.")] = 120.0
+    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 120.0
     retries: Annotated[
         int,
         Field(

@@ -160,7 +160,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
         files += decisive_files(reference.directory, pickles=asked.pickles)
     else:
         encoder, readout = _kind(settings, decoder, tokenizer)
-        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens)
+        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
     facts: Mapping[str, Any] = {
         **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
         "recognised": asked.reason,

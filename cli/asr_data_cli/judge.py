@@ -14,7 +14,7 @@ from rich.text import Text
 
 from asr_data.view.escape import visible
 from asr_data_cli import options as opt
-from asr_data_cli.console import print_facts, print_warning, standard_output
+from asr_data_cli.console import print_facts, print_input, print_warning, standard_output
 from asr_data_cli.judge_options import JUDGES, JudgeOptions, RequestOptions
 from asr_data_cli.option_groups import InputOptions
 from asr_data_cli.progress import progress
@@ -92,7 +92,7 @@ def judge(
     data = open_source(source.location, split=source.split, name=source.name, revision=source.revision)
     layout = answers_layout(data, answers.first, answers.second, roles)
     console = standard_output()
-    print_facts(console, {"input": data.description, "layout": layout.describe()})
+    print_input(console, data, layout)
     with progress() as reporter:
         done = ask(
             data,
