@@ -8,7 +8,7 @@ out: assignments, macros, joining texts with ``~`` or ``+``, most methods.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -46,11 +46,13 @@ class Needs:
 
     Attributes:
         columns: of the row, in order.
-        needed: variables and columns that it shows outside of any condition.
+        needed: columns that it shows outside of any condition.
+        variables: of ours, likewise.
     """
 
     columns: tuple[str, ...]
     needed: frozenset[str]
+    variables: frozenset[str]
 
 
 def check_template_text(text: str) -> None:
@@ -78,10 +80,17 @@ def needs_of(text: str) -> Needs:
 
     tree = _environment().parse(text)
     free = meta.find_undeclared_variables(tree) - set(_environment().globals)
-    found: dict[str, bool] = {}
-    _collect(tree, False, free, found)
-    columns = tuple(name for name in found if name not in VARIABLES)
-    return Needs(columns, frozenset(name for name, needed in found.items() if needed))
+    columns: dict[str, bool] = {}
+    variables: dict[str, bool] = {}
+    for name, of_row, needed in _used(tree, False):
+        if of_row or name in free:
+            found = variables if name in VARIABLES and not of_row else columns
+            found[name] = found.get(name, False) or needed
+    return Needs(
+        tuple(columns),
+        frozenset(name for name, needed in columns.items() if needed),
+        frozenset(name for name, needed in variables.items() if needed),
+    )
 
 
 def render(text: str, variables: Mapping[str, Any]) -> str:
@@ -109,24 +118,20 @@ def render(text: str, variables: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def _collect(node: nodes.Node, optional: bool, free: set[str], found: dict[str, bool]) -> None:
-    """Names and ``row["NAME"]`` of a tree in order; whether each is used outside of any condition."""
+def _used(node: nodes.Node, optional: bool) -> Iterator[tuple[str, bool, bool]]:
+    """Names in a tree: each with whether it is a key of ``row``, and whether it is used outside of any condition."""
     from jinja2 import nodes
 
-    if (
-        isinstance(node, nodes.Getattr | nodes.Getitem)
-        and isinstance(node.node, nodes.Name)
-        and node.node.name == "row"
-    ):
-        name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-        if isinstance(name, str):
-            found[name] = found.get(name, False) or not optional
+    if isinstance(node, nodes.Getattr | nodes.Getitem) and getattr(node.node, "name", "") == "row":
+        key = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+        if isinstance(key, str):
+            yield key, True, not optional
             return
-    if isinstance(node, nodes.Name) and node.name in free and node.name != "row":
-        found[node.name] = found.get(node.name, False) or not optional
+    if isinstance(node, nodes.Name) and node.name != "row":
+        yield node.name, False, not optional
     inside = optional or isinstance(node, nodes.If | nodes.CondExpr)
     for child in node.iter_child_nodes():
-        _collect(child, inside, free, found)
+        yield from _used(child, inside)
 
 
 @cache

@@ -86,7 +86,10 @@ class Contexts:
         messages = context_messages(context)
         variables = self._variables(row, place, context, alone.prompt)
         for message in messages:
-            if any(not variables.get(name) for name in needs_of(message.content).needed - {"prompt", "verdict"}):
+            needs = needs_of(message.content)
+            shown = [variables["row"][column] for column in needs.needed]
+            shown += [variables.get(name) for name in needs.variables - {"prompt"}]
+            if not all(shown):
                 return None
         rendered = [{"role": message.role, "content": render(message.content, variables)} for message in messages]
         return replace(alone, prompt=_replaced(alone.prompt, rendered))
