@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, Val
 
 from asr_data.errors import ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
-from asr_data.types import Criterion
+from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
@@ -308,13 +308,33 @@ class RuleConfig(_Settings):
     function: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*|.*[/\\].*\.py):[A-Za-z_]\w*$")]
 
 
+class DiffConfig(_Settings):
+    """No model: a word of a response that the other answer has is worth 1, any other 0."""
+
+    kind: Literal["diff"] = "diff"
+    form: Literal["value"] = "value"
+    unit: WordUnit = "auto"
+    """What is compared. ``auto``: words, characters in languages without spaces, tokens in fenced code;
+    ``character``: characters; ``code``: tokens of code, for responses that are code without fences."""
+
+
 LANGUAGE_KINDS: Final = (ImplicitConfig, ContrastConfig, LogProbabilityConfig, AnswerValueConfig)
 """Kinds that read a language model's own log-probabilities."""
 LanguageModelConfig: TypeAlias = ImplicitConfig | ContrastConfig | LogProbabilityConfig | AnswerValueConfig
+WithoutModel: TypeAlias = LabelsConfig | RuleConfig | DiffConfig
 BackboneConfig: TypeAlias = TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | LanguageModelConfig
-ScorerConfig: TypeAlias = Annotated[BackboneConfig | LabelsConfig | RuleConfig, Field(discriminator="kind")]
+ScorerConfig: TypeAlias = Annotated[BackboneConfig | WithoutModel, Field(discriminator="kind")]
 ScorerKind: TypeAlias = Literal[
-    "token_head", "seq_head", "lm_label_tokens", "implicit", "contrast", "logp", "answer_value", "labels", "rule"
+    "token_head",
+    "seq_head",
+    "lm_label_tokens",
+    "implicit",
+    "contrast",
+    "logp",
+    "answer_value",
+    "labels",
+    "rule",
+    "diff",
 ]
 
 _CONFIG: TypeAdapter[ScorerConfig] = TypeAdapter(ScorerConfig)

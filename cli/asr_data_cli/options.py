@@ -76,13 +76,14 @@ KindName: TypeAlias = Literal[
     "answer_value",
     "labels",
     "rule",
+    "diff",
 ]
 Kind: TypeAlias = Annotated[
     KindName,
     typer.Option(
         "--kind",
-        help="Kind of reward model; auto recognises it. contrast, logp, answer_value: any causal language model. "
-        "labels: the data set's own labels, no model.",
+        help="Kind of reward model; auto recognises it. contrast, logp, answer_value: any causal language model. No "
+        "model: labels takes the data set's own labels, diff the words that the other answer has.",
         rich_help_panel=MODEL,
     ),
 ]
