@@ -96,7 +96,7 @@ def test_sigma_is_that_of_what_is_scored(noted: Any, model: Path) -> None:
     noted.run(ROWS, "both", mask=TOKENS)
     one, two = (noted.table(name, "scores").to_pylist() for name in ("one", "both"))
     for row, other in zip(one, two, strict=True):
-        assert row["rejected_span_reward"] == pytest.approx(other["rejected_span_reward"], abs=1e-5)
+        assert row["rejected_span_reward"] == pytest.approx(other["rejected_span_reward"], abs=1e-4)
     sigmas = [open_output(noted.folder / name).manifest.statistics["sigma"] for name in ("one", "both")]
     assert sigmas[0] > 0
     assert sigmas[0] != sigmas[1]
@@ -111,7 +111,7 @@ def test_other_rows_are_the_same_after_any_interruption(bench: Any, model: Path,
     # The last of three shards has one row, and so no other.
     assert bench.rejects("whole") == ({4: "no_context"} if shard_rows == 2 else {})
     assert whole.annotated == 5 - len(bench.rejects("whole"))
-    for count in (5, 40, 75, 110):
+    for count in (5, 20, 35):
         with pytest.raises(Killed), observe(killed_at(count)):
             bench.run(path, f"killed{count}", shard_rows, mask=TOKENS)
         bench.run(path, f"killed{count}", shard_rows, mask=TOKENS, resume=True)
