@@ -190,7 +190,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
     else:
         encoder, readout = _kind(settings, decoder, tokenizer)
         encoder = encoder if contexts.are_default else ContextEncoder(encoder, contexts)
-        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens)
+        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
     info = _info(settings, asked, runner.attention, files, dtype=dtype, device=device, batch_tokens=batch_tokens)
     return ModelScorer(
         encoder,

@@ -68,7 +68,7 @@ def language_runner(model: Decoder, reference: Decoder | None, *, batch_tokens: 
     """
     own = load_language_head(model)
     vocabulary = min(model.vocabulary, own.vocabulary)
-    engine = Engine(model.model, LogProbabilityReadout(own), batch_tokens=batch_tokens)
+    engine = Engine(model.model, LogProbabilityReadout(own), batch_tokens=batch_tokens, entry=model.entry)
     if reference is None:
         return engine, vocabulary
     base = load_language_head(reference)
@@ -77,7 +77,7 @@ def language_runner(model: Decoder, reference: Decoder | None, *, batch_tokens: 
             f"the policy has {own.vocabulary} tokens and its reference {base.vocabulary}: they must share a vocabulary"
         )
     _check_tokens(model, reference)
-    second = Engine(reference.model, LogProbabilityReadout(base), batch_tokens=batch_tokens)
+    second = Engine(reference.model, LogProbabilityReadout(base), batch_tokens=batch_tokens, entry=reference.entry)
     return TwoModels(engine, second), min(vocabulary, reference.vocabulary)
 
 
