@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Discriminator, Tag
+
+from asr_data.settings import Settings
 
 NAMES: Final = ("prompt", "better-answer", "other-row", "good-instruction", "bad-instruction", "column:NAME")
 """What a context may be called."""
@@ -15,7 +17,7 @@ Sides: TypeAlias = Literal["both", "chosen", "rejected"]
 """Which responses a scorer speaks of: all, the preferred ones, or the others. The rest is unknown."""
 
 
-class ContextMessage(BaseModel):
+class ContextMessage(Settings):
     """One message of a context.
 
     ``content`` is a Jinja template, run in a sandbox. It may use ``prompt`` (the text of the prompt's last user
@@ -23,8 +25,6 @@ class ContextMessage(BaseModel):
     of the row, best first), ``verdict`` (``"chosen"`` or ``"rejected"``), any column by its name, and ``row["NAME"]``
     for a column whose name is none or is one of these.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -47,9 +47,14 @@ def _complete(messages: tuple[ContextMessage, ...]) -> tuple[ContextMessage, ...
     return messages
 
 
+def _form(given: Any) -> str:
+    return "name" if isinstance(given, str) else "messages"
+
+
 ContextConfig: TypeAlias = Annotated[
-    Annotated[str, AfterValidator(_known)] | Annotated[tuple[ContextMessage, ...], AfterValidator(_complete)],
-    Field(union_mode="left_to_right"),
+    Annotated[str, AfterValidator(_known), Tag("name")]
+    | Annotated[tuple[ContextMessage, ...], AfterValidator(_complete), Tag("messages")],
+    Discriminator(_form),
 ]
 """A name of :data:`NAMES`, or messages that take the place of the prompt's last user message."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
 from asr_data.scoring.config import (
@@ -94,15 +92,7 @@ def with_asked(
         if name not in type(settings).model_fields:
             owner = {"against": "contrast", "answer": "answer_value"}[name]
             raise ConfigError(f"--{name} is for kind {owner!r}, and this is a {settings.kind!r} scorer")
-    try:
-        return type(settings).model_validate({**settings.model_dump(), **update}) if update else settings
-    except ValidationError as error:
-        wrong = "; ".join(f"--{e['loc'][0] if e['loc'] else ''}: {_said(e['msg'])}" for e in error.errors()[:1])
-        raise ConfigError(wrong) from error
-
-
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    return type(settings).model_validate({**settings.model_dump(), **update}) if update else settings
 
 
 def with_builtin(settings: BackboneConfig, model: str) -> BackboneConfig:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
 
-from asr_data.errors import InputError, RowRejected
+from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import detect
 from asr_data.rows.normalise import normalise
 from asr_data.scoring.config import ContrastConfig, ImplicitConfig, LogProbabilityConfig, TokenHeadConfig
@@ -293,7 +292,7 @@ def test_an_answer_of_white_space_is_none() -> None:
     ],
 )
 def test_templates_that_are_refused(text: str) -> None:
-    with pytest.raises(ValidationError, match="the template"):
+    with pytest.raises(ConfigError, match="the template"):
         ContrastConfig(context=own(text))
 
 
@@ -334,11 +333,11 @@ def test_a_template_that_gives_too_long_a_text() -> None:
         ([], "a user message last"),
         ([{"role": "system", "content": "x"}], "a user message last"),
         ([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}], "a user message last"),
-        ([{"role": "tool", "content": "x"}], "'system', 'user' or 'assistant'"),
+        ([{"role": "tool", "content": "x"}], "is 'tool': expected text or a list of ContextMessage"),
     ],
 )
 def test_contexts_that_are_none(context: Any, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(ConfigError, match=message):
         LogProbabilityConfig(context=context)
 
 
