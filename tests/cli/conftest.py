@@ -31,10 +31,12 @@ SUMMARY = SimpleNamespace(
             kept_segments=40,
             mean_reward=0.5,
             by_position=None,
+            unknown_responses=0,
         )
     },
     seconds=20.0,
     tokens=4_000,
+    unknown="keep",
 )
 
 
