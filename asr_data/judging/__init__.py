@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from asr_data.judging.config import Judge, RequestSettings, load_judges
+from asr_data.endpoints.config import RequestSettings
+from asr_data.judging.config import Judge, load_judges
 from asr_data.judging.figures import Agreement, Figures, JudgeFigures, VoteFigures
 from asr_data.judging.pairs import answers_layout
 from asr_data.judging.run import JudgeReport, judge

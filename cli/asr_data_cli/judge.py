@@ -167,9 +167,9 @@ def judge(
 
     Data is sent to the endpoints named here and nowhere else.
     """
+    from asr_data.endpoints.config import request_settings
     from asr_data.judging import answers_layout, load_prompt
     from asr_data.judging import judge as ask
-    from asr_data.judging.config import request_settings
     from asr_data.rows import open_source
 
     roles = settings.columns(columns or ())
@@ -202,8 +202,8 @@ def _judges(
 ) -> tuple[Judge, ...]:
     from pydantic import ValidationError
 
+    from asr_data.endpoints.config import problems
     from asr_data.judging import Judge, load_judges
-    from asr_data.judging.config import problems
 
     given = {"price_in": price_in, "price_out": price_out, "max_tokens": max_tokens}
     given = {field: value for field, value in given.items() if value is not None}

@@ -1,0 +1,164 @@
+"""Settings of models behind endpoints, and of requests. A key is named by its environment variable and never stored."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from asr_data.errors import ConfigError
+
+ResponseFormat: TypeAlias = Literal["text", "json_object", "json_schema"]
+"""How a server is asked to constrain replies."""
+
+_OUR_FIELDS: Final = frozenset({"messages", "model", "n", "stream", "stream_options"})
+_SECRET_NAMES: Final = frozenset(
+    {"access_token", "api_key", "apikey", "auth_token", "authorization", "key", "password", "secret", "token"}
+)
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    _ = parts.port  # a ValueError where it is none
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
+        raise ValueError("an endpoint is a URL such as http://localhost:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an endpoint has no user, password, query or fragment, since it is written to the output")
+    return url.rstrip("/")
+
+
+def _extra_body(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    ours = sorted(_OUR_FIELDS & fields.keys())
+    if ours:
+        raise ValueError(f"the field {ours[0]} of a request is set by asr-annotate")
+    for name in _names(fields):
+        if name.lower().replace("-", "_") in _SECRET_NAMES:
+            raise ValueError(f"it is written to the output, so it must not hold a secret such as {name!r}")
+    return fields
+
+
+def _names(value: JsonValue) -> Iterator[str]:
+    """Every name in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(inner)
+
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class EndpointModel(BaseModel):
+    """A model behind an OpenAI-compatible endpoint.
+
+    Attributes:
+        model: the model's name there.
+        endpoint: base URL of the API, such as ``http://localhost:8000/v1``.
+        name: of the model in results; default the model's name there.
+        key_variable: environment variable with the API key; may be unset for servers without keys.
+        price_in, price_out: price per million tokens sent and received, in any currency.
+        temperature: None uses the server's default.
+        max_tokens: longest reply, in tokens.
+        token_limit: the server's name for ``max_tokens``.
+        response_format: ``json_object`` or ``json_schema`` if the server can constrain replies; ``auto`` asks for the
+            strictest form that the server takes.
+        system_role: False puts the instructions into the user message, for templates without a system role.
+        extra_body: additional fields of the request.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may hold a secret
+
+    model: Annotated[str, Field(min_length=1)]
+    endpoint: Annotated[str, AfterValidator(_endpoint)]
+    name: str = ""
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    price_in: Amount | None = None
+    price_out: Amount | None = None
+    temperature: Amount | None = 0.0
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    response_format: ResponseFormat | Literal["auto"] = "text"
+    system_role: bool = True
+    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = {}
+
+    @property
+    def title(self) -> str:
+        """The name in results."""
+        return self.name or self.model
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a reply: all but the prices and the key variable."""
+        return self.model_dump(mode="json", exclude={"key_variable", "price_in", "price_out"})
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        """Cost of a number of tokens; None without prices."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+
+class RequestSettings(BaseModel):
+    """How requests are made; has no effect on replies.
+
+    Attributes:
+        concurrency: number of concurrent requests.
+        timeout: of one request until its answer has been read to the end, in seconds.
+        retries: retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.
+        attempts: number of requests until a reply can be parsed.
+        on_failure: after a request failed all its retries, ``stop`` ends the run unfinished once all others are
+            done; ``record`` records that there is no answer.
+        budget: most that all replies, those of earlier runs included, may cost, in the currency of the prices. Once
+            it is spent the run ends unfinished; requests under way then are still paid for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    retries: Annotated[int, Field(ge=0)] = 5
+    attempts: Annotated[int, Field(ge=1)] = 3
+    on_failure: Literal["stop", "record"] = "stop"
+    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+ModelT = TypeVar("ModelT", bound=EndpointModel)
+
+
+def load_models(path: Path, kind: type[ModelT]) -> tuple[ModelT, ...]:
+    """The models of a JSON file: a list of objects with the fields of ``kind``.
+
+    Raises:
+        ConfigError: the file cannot be read, or a model in it is invalid.
+    """
+    models: TypeAdapter[tuple[ModelT, ...]] = TypeAdapter(
+        Annotated[tuple[kind, ...], Field(min_length=1)],  # type: ignore[valid-type] # a type made here
+        config=ConfigDict(hide_input_in_errors=True),
+    )
+    try:
+        return models.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {problems(error)}") from None
+
+
+def request_settings(**values: Any) -> RequestSettings:
+    """Settings from options.
+
+    Raises:
+        ConfigError: a value is invalid.
+    """
+    try:
+        return RequestSettings(**values)
+    except ValidationError as error:
+        raise ConfigError(problems(error)) from None
+
+
+def problems(error: ValidationError) -> str:
+    """All errors in one line, without values: one could be a key in the wrong place."""
+    faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in faults)
