@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from asr_data.endpoints.body import limited
 from asr_data.endpoints.completion import NO_COMPLETION, Completed, read_completion
 from asr_data.endpoints.config import EndpointModel, RequestSettings, ResponseFormat
 from asr_data.endpoints.replies import MalformedReplyError, RefusedReplyError, reminded
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _LONGEST_MESSAGE = 300
 _RETRIED = (408, 409, 429)  # by the client, as is 5xx
@@ -109,6 +109,12 @@ class Exchange(Generic[T]):
     tokens_in: int = 0
     tokens_out: int = 0
 
+    def with_answer(self, answer: U | None) -> Exchange[U]:
+        """The same with another answer."""
+        return Exchange(
+            answer, self.problem, self.reply, self.is_refused, self.attempts, self.tokens_in, self.tokens_out
+        )
+
 
 class Client:
     """A connection to one model.
@@ -131,7 +137,9 @@ class Client:
 
     def __init__(self, model: EndpointModel, requests: RequestSettings, role: Role) -> None:
         try:
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+            from openai import AsyncOpenAI
+
+            from asr_data.endpoints.bounds import bounded_client
         except ImportError as error:
             raise MissingDependencyError("openai", role.noun, "pip install 'asr-data[judge]'") from error
         self.model, self.role = model, role
@@ -139,7 +147,6 @@ class Client:
         self.response_format = None if model.response_format == "auto" else model.response_format
         self._unreadable = 0
         self._attempts = requests.attempts
-        self._timeout = requests.timeout
         self._key = _key(model)
         self._redacted = Redactor([self._key, *proxy_secrets()])
         try:
@@ -148,11 +155,7 @@ class Client:
                 api_key=self._key or _NO_KEY,
                 max_retries=requests.retries,
                 timeout=requests.timeout,
-                http_client=DefaultAsyncHttpxClient(
-                    follow_redirects=False,
-                    timeout=requests.timeout,
-                    event_hooks={"request": [self._only_ours], "response": [self._limited]},
-                ),
+                http_client=bounded_client(requests.timeout, [self._only_ours]),
             )
         except Exception as error:  # a proxy, a certificate file or an address that httpx2 cannot use
             reason = self._redacted(f"{type(error).__name__}: {error}")
@@ -276,10 +279,6 @@ class Client:
         for name in set(request.headers) - set(_HEADERS):
             del request.headers[name]
         request.headers["Authorization"] = f"Bearer {self._key or _NO_KEY}"
-
-    async def _limited(self, response: Any) -> None:
-        """Bound an answer in time and size: a server may send one without end."""
-        response.stream = limited(response.stream, self._timeout)
 
     def _printable(self, text: str) -> str:
         """A server's message, shortened, without secrets."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from asr_data.errors import ConfigError
+from asr_data.settings import Settings
 
 ResponseFormat: TypeAlias = Literal["text", "json_object", "json_schema"]
 """How a server is asked to constrain replies."""
@@ -49,10 +50,7 @@ def _names(value: JsonValue) -> Iterator[str]:
         yield from _names(inner)
 
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class EndpointModel(BaseModel):
+class EndpointModel(Settings):
     """A model behind an OpenAI-compatible endpoint.
 
     Attributes:
@@ -70,20 +68,24 @@ class EndpointModel(BaseModel):
         extra_body: additional fields of the request.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may hold a secret
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may hold a secret
 
-    model: Annotated[str, Field(min_length=1)]
-    endpoint: Annotated[str, AfterValidator(_endpoint)]
+    model: Annotated[str, Field(min_length=1, description="Model at the endpoint; may be repeated.")]
+    endpoint: Annotated[
+        str,
+        AfterValidator(_endpoint),
+        Field(description="OpenAI-compatible API; the key is read from OPENAI_API_KEY."),
+    ]
     name: str = ""
     key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    price_in: Amount | None = None
-    price_out: Amount | None = None
-    temperature: Amount | None = 0.0
-    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    price_in: Annotated[float | None, Field(ge=0, description="Price per million tokens sent.")] = None
+    price_out: Annotated[float | None, Field(ge=0, description="Price per million tokens received.")] = None
+    temperature: Annotated[float | None, Field(ge=0, description="Temperature of sampling.")] = 0.0
+    max_tokens: Annotated[int, Field(ge=1, description="Longest reply, in tokens.")] = 1024
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     response_format: ResponseFormat | Literal["auto"] = "text"
     system_role: bool = True
-    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = {}
+    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -101,28 +103,34 @@ class EndpointModel(BaseModel):
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
 
-class RequestSettings(BaseModel):
-    """How requests are made; has no effect on replies.
+class RequestSettings(Settings):
+    """How requests are made; has no effect on replies."""
 
-    Attributes:
-        concurrency: number of concurrent requests.
-        timeout: of one request until its answer has been read to the end, in seconds.
-        retries: retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.
-        attempts: number of requests until a reply can be parsed.
-        on_failure: after a request failed all its retries, ``stop`` ends the run unfinished once all others are
-            done; ``record`` records that there is no answer.
-        budget: most that all replies, those of earlier runs included, may cost, in the currency of the prices. Once
-            it is spent the run ends unfinished; requests under way then are still paid for.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    concurrency: Annotated[int, Field(ge=1)] = 8
-    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    retries: Annotated[int, Field(ge=0)] = 5
-    attempts: Annotated[int, Field(ge=1)] = 3
-    on_failure: Literal["stop", "record"] = "stop"
-    budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
+    timeout: Annotated[float, Field(gt=0, description="Time-out of one request, in seconds.")] = 120.0
+    retries: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
+        ),
+    ] = 5
+    attempts: Annotated[int, Field(ge=1, description="Requests until a reply can be parsed.")] = 3
+    on_failure: Annotated[
+        Literal["stop", "record"],
+        Field(
+            description="If a request fails all its retries: leave the run unfinished once all others are done, or "
+            "record that there is no answer."
+        ),
+    ] = "stop"
+    budget: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Most that all replies may cost, those of earlier runs included; needs prices. The run ends "
+            "unfinished once it is spent, and requests under way are still paid for.",
+        ),
+    ] = None
 
 
 ModelT = TypeVar("ModelT", bound=EndpointModel)
@@ -134,10 +142,8 @@ def load_models(path: Path, kind: type[ModelT]) -> tuple[ModelT, ...]:
     Raises:
         ConfigError: the file cannot be read, or a model in it is invalid.
     """
-    models: TypeAdapter[tuple[ModelT, ...]] = TypeAdapter(
-        Annotated[tuple[kind, ...], Field(min_length=1)],  # type: ignore[valid-type] # a type made here
-        config=ConfigDict(hide_input_in_errors=True),
-    )
+    some: Any = Annotated[tuple[kind, ...], Field(min_length=1)]  # type: ignore[valid-type] # a type made here
+    models: TypeAdapter[tuple[ModelT, ...]] = TypeAdapter(some, config=ConfigDict(hide_input_in_errors=True))
     try:
         return models.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:

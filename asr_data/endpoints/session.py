@@ -50,9 +50,10 @@ class Entry(Protocol):
 
 
 E = TypeVar("E", bound=Entry)
+E_co = TypeVar("E_co", bound=Entry, covariant=True)
 
 
-class Task(Protocol[E]):
+class Task(Protocol[E_co]):
     """One answer to ask for."""
 
     @property
@@ -70,7 +71,7 @@ class Task(Protocol[E]):
     async def ask(self) -> Exchange[Any]:
         """Ask for the answer; raises what :meth:`Client.ask` raises."""
 
-    def entry(self, exchange: Exchange[Any]) -> E:
+    def entry(self, exchange: Exchange[Any]) -> E_co:
         """The answer, or why there is none, for the journal."""
 
 
@@ -101,7 +102,7 @@ class Session(Generic[E]):
     clients: Mapping[str, Client]
     requests: RequestSettings
     tasks: Callable[[], Iterable[Task[E]]]
-    entries: dict[Hashable, E]
+    entries: dict[Any, E]
     progress: Progress | None
     total: int = 0
     done: int = 0
