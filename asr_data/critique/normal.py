@@ -87,6 +87,6 @@ def _joins(before: str, character: str) -> bool:
         return False
     if unicodedata.combining(character):
         return True
-    last = before[-1]  # what composes without being a combining mark, such as Korean, composes with its neighbour
+    last = before[-2:]  # what composes without being a combining mark, such as Korean, composes with its neighbours
     both = unicodedata.normalize("NFKC", last + character)
     return both != unicodedata.normalize("NFKC", last) + unicodedata.normalize("NFKC", character)

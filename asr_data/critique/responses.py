@@ -4,21 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from asr_data.critique.config import CritiqueSettings
 from asr_data.endpoints.replies import as_text
-from asr_data.errors import ConfigError, RowRejected
+from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.response import contents_text
-from asr_data.rows import Layout, Source, normalise
+from asr_data.rows import Layout, Source, detect, first_records, labelled, normalise
+from asr_data.rows.known_columns import LABEL_ROLES
 from asr_data.types import Completion, RejectedRow, Row, Side
 
 Place: TypeAlias = tuple[int, Side]
 """Input row and side."""
 
 _BATCH: Final = 1_000
+_KNOWN: Final = ("prompt", "chosen", "rejected", "completion", "label")
+
+
+def review_layout(source: Source, columns: Mapping[str, str] | None = None) -> Layout:
+    """The layout of a data set whose responses are to be reviewed. Labels that it has already play no part.
+
+    Args:
+        source: the input.
+        columns: role to column, where detection needs help.
+
+    Raises:
+        InputError: the columns match no layout, or the responses are made of several columns.
+    """
+    records = first_records(source)
+    layout = detect(source.schema, records, columns or None)
+    if layout.format is None:
+        return layout
+    names = {role: role for role in ("prompt", *layout.sides)}
+    try:
+        return detect(source.schema, records, names)
+    except InputError as error:
+        raise InputError(
+            f"{source.description}: its layout is {layout.describe()}, which has labels already and no columns "
+            f"{', '.join(names)} with the texts; name such columns with --columns"
+        ) from error
+
+
+def reading_columns(source: Source, layout: Layout, sides: Sequence[Side], prefix: str) -> str:
+    """What ``--columns`` of other commands needs to read the spans; empty where they are found by their names."""
+    roles = {role: column for role, column in layout.columns.items() if role not in LABEL_ROLES.values()}
+    by_name = not prefix and all(role in _KNOWN and role == column for role, column in roles.items())
+    if by_name and not labelled.match(source.schema, first_records(source)):
+        return ""
+    labels = {LABEL_ROLES[side]: f"{prefix}{side}_spans" for side in sides}
+    return ",".join(f"{role}={column}" for role, column in {**roles, **labels}.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from asr_data.critique import output as directory
 from asr_data.critique.config import CRITIC, Critic, CritiqueSettings, check_critics
 from asr_data.critique.figures import Figures
 from asr_data.critique.journal import JOURNAL_NAME, Critique, Key, read_critiques
-from asr_data.critique.responses import Response, Responses, ReviewedRow
+from asr_data.critique.responses import Response, Responses, ReviewedRow, reading_columns
 from asr_data.critique.session import tasks
 from asr_data.critique.votes import error_spans
 from asr_data.endpoints.client import Client
@@ -105,16 +105,7 @@ def critique(
             figures = _finish(output, content, responses, critics, critiques, added)
     finally:
         journal.close()
-    return CritiqueReport(output, figures, len(critiques) - before, reading_columns(layout, responses.sides, prefix))
-
-
-def reading_columns(layout: Layout, sides: Sequence[Side], prefix: str) -> str:
-    """What ``--columns`` of other commands needs to read the spans; empty where they are found by their name."""
-    labels = [f"{side}_labels={prefix}{side}_spans" for side in sides]
-    named = [f"{role}={column}" for role, column in layout.columns.items() if not role.endswith("_labels")]
-    by_name = all(role in ("prompt", "chosen", "rejected", "completion", "label") and role == column
-                  for role, column in layout.columns.items())  # fmt: skip
-    return "" if by_name and not prefix and layout.format is None else ",".join([*named, *labels])
+    return CritiqueReport(output, figures, len(critiques) - before, content["columns"])
 
 
 def _plan(source: Source, layout: Layout, critics: Sequence[Critic], settings: CritiqueSettings) -> dict[str, Any]:
@@ -134,7 +125,7 @@ def _description(responses: Responses, critics: Sequence[Critic], prefix: str) -
         "asr_data_version": version("asr-data"),
         "input": {"description": source.description, "fingerprint": source.fingerprint, "rows": source.rows},
         "layout": responses.layout.describe(),
-        "columns": reading_columns(responses.layout, responses.sides, prefix),
+        "columns": reading_columns(source, responses.layout, responses.sides, prefix),
         "span_columns": {side: f"{prefix}{side}_spans" for side in responses.sides},
         "limit": responses.limit,
         "better_answer": settings.better_answer and "rejected" in responses.sides,

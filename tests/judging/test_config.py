@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from asr_data.endpoints.client import Client
 from asr_data.errors import ConfigError, MissingDependencyError
@@ -25,7 +24,7 @@ from asr_data.judging.config import JUDGE
     ],
 )
 def test_an_endpoint_holds_no_secret(endpoint: str, problem: str) -> None:
-    with pytest.raises(ValidationError, match=problem):
+    with pytest.raises(ConfigError, match=problem):
         Judge(model="m", endpoint=endpoint)
 
 
