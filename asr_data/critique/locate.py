@@ -56,8 +56,7 @@ class Quotable:
     def occurrences(self, quote: str) -> list[Span]:
         """Where a quote stands, in order: as it is, else with white space and Unicode forms reconciled.
 
-        Where it stands nowhere, the same is tried without quotation marks around it, and with the backslashes that
-        JSON takes from formulas.
+        The backslashes that JSON takes from formulas are put back first; last, quotation marks around it are taken off.
         """
         for spelling in _spellings(quote):
             exact = _exact(self.text, spelling.strip())
@@ -145,7 +144,7 @@ def _exact(text: str, quote: str) -> list[Span]:
 def _spellings(quote: str) -> list[str]:
     """A quote, and what it may be meant for."""
     bare = quote.strip()
-    spellings = [quote, quote.translate(_ESCAPES)]
+    spellings = [quote.translate(_ESCAPES), quote]  # what stands there with backslashes was meant to have them
     if len(bare) > 2 and any(bare[0] in pair and bare[-1] in pair for pair in _MARKS):
         spellings.append(bare[1:-1])
     return list(dict.fromkeys(spellings))

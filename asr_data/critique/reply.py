@@ -36,6 +36,7 @@ class Claimed:
         kind: what sort of fault it is, lower case.
         severity: None where the critic gives none of :data:`SEVERITIES`.
         reason: the critic's explanation.
+        shown: the quote without secrets, to be kept where it cannot be placed.
     """
 
     quote: str
@@ -43,6 +44,7 @@ class Claimed:
     kind: str
     severity: Severity | None
     reason: str
+    shown: str
 
 
 def read_faults(reply: str, redacted: Callable[[str], str]) -> tuple[Claimed, ...]:
@@ -99,9 +101,10 @@ def _fault(item: Any, redacted: Callable[[str], str]) -> Claimed:
     return Claimed(
         quote=item["quote"],
         context=context if isinstance(context, str) else "",
-        kind=_kind(redacted(str(item.get("kind", item.get("type")) or ""))),
+        kind=_kind(redacted(str(item.get("kind") or item.get("type") or ""))),
         severity=_severity(item.get("severity")),
         reason=redacted(reason) if isinstance(reason, str) else "",
+        shown=redacted(item["quote"]),
     )
 
 

@@ -149,7 +149,7 @@ def _placed(claims: Sequence[Claimed], spans: Sequence[Span | Failure], asked_ag
     for claim, span in zip(claims, spans, strict=True):
         said: dict[str, Any] = {"kind": claim.kind, "severity": claim.severity, "reason": claim.reason}
         if isinstance(span, str):
-            unplaced.append(Unplaced(quote=claim.quote, why=span, **said))
+            unplaced.append(Unplaced(quote=claim.shown, why=span, **said))
         else:
             faults.append(Fault(start=span[0], end=span[1], **said))
     return Placed(tuple(sorted(faults, key=lambda fault: (fault.start, fault.end))), tuple(unplaced), asked_again)

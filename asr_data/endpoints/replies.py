@@ -24,7 +24,7 @@ class RefusedReplyError(MalformedReplyError):
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """Every JSON object in a text, from left to right, outermost only."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(strict=False)  # models break lines inside of texts
     at = text.find("{")
     while at >= 0:
         try:

@@ -20,7 +20,7 @@ QUIET = RequestSettings(concurrency=1, retries=2, timeout=10)
 ROWS = [
     {"prompt": "What is 2 + 2?", "chosen": "It is four.", "rejected": "It is five. Trust me."},
     {"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "Seven, a colour of the sky."},
-    {"prompt": "Where is Paris?", "chosen": "In France.", "rejected": "In Italy, in Italy."},
+    {"prompt": "Where is Paris?", "chosen": "In France.", "rejected": "In Italy. In Italy."},
 ]
 WRONG = ("five", "Seven", "In Italy")
 Ask = Callable[..., CritiqueReport]
@@ -85,7 +85,7 @@ def ask(server: JudgeServer, write_rows: Callable[..., Path], tmp_path: Path) ->
         **settings: Any,
     ) -> CritiqueReport:
         source = open_source(write_rows(rows))
-        critics = [Critic(model=model, endpoint=server.url, **(more or {})) for model in models]
+        critics = [Critic(**{"model": model, "endpoint": server.url, **(more or {})}) for model in models]
         return critique(
             source, review_layout(source, columns), tmp_path / output, critics,
             settings=CritiqueSettings(**settings), limit=limit, prefix=prefix, requests=requests, overwrite=overwrite,
