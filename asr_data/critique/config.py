@@ -22,10 +22,16 @@ _LONGEST_RUBRIC: Final = 100_000
 
 
 class Critic(EndpointModel):
-    """One critic: a model behind an OpenAI-compatible endpoint; its fields are those of ``EndpointModel``."""
+    """One critic: a model behind an OpenAI-compatible endpoint."""
 
-    max_tokens: Annotated[int, Field(ge=1)] = 4096
-    response_format: ResponseFormat | Literal["auto"] = "auto"
+    max_tokens: Annotated[int, Field(ge=1, description="Longest reply, in tokens.")] = 4096
+    response_format: Annotated[
+        ResponseFormat | Literal["auto"],
+        Field(
+            description="json_object or json_schema where the server can constrain replies; auto asks for the "
+            "strictest form that it takes."
+        ),
+    ] = "auto"
 
 
 CRITIC: Final = Role(
@@ -40,22 +46,22 @@ CRITIC: Final = Role(
 
 
 class CritiqueSettings(Settings):
-    """What critics are asked.
+    """What critics are asked."""
 
-    Attributes:
-        side: whose faults are asked for; ``both`` is every response of a row.
-        better_answer: show the chosen answer where the rejected one is reviewed.
-        rubric: what counts as a fault, in place of our own words.
-        samples: critiques that each critic gives of a response; each has a vote.
-        seed: for the servers' random generators, counted up from sample to sample; None sends one only where there are
-            several samples, from 0 on.
-    """
-
-    side: SideChoice = "both"
-    better_answer: bool = True
-    rubric: str | None = None
-    samples: Annotated[int, Field(ge=1)] = 1
-    seed: Annotated[int, Field(ge=0)] | None = None
+    side: Annotated[SideChoice, Field(description="Responses to review; both is every response of a row.")] = "both"
+    better_answer: Annotated[bool, Field(description="Show the chosen answer where the rejected one is reviewed.")] = (
+        True
+    )
+    rubric: Annotated[str | None, Field(description="Text that says what counts as a fault, in place of ours.")] = None
+    samples: Annotated[int, Field(ge=1, description="Critiques that each critic gives; each has a vote.")] = 1
+    seed: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Seed that is sent with requests, counted up by sample; without one, none is sent, or 0 for "
+            "the first of several samples.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _rubric_says_something(self) -> Self:

@@ -13,6 +13,7 @@ from asr_data.endpoints.replies import as_text
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.response import contents_text
 from asr_data.rows import Layout, Source, detect, first_records, labelled, normalise
+from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.known_columns import LABEL_ROLES
 from asr_data.types import Completion, RejectedRow, Row, Side
 
@@ -120,7 +121,7 @@ class Responses:
     def __iter__(self) -> Iterator[ReviewedRow | RejectedRow]:
         sides = self.sides
         seen: dict[bytes, Place] = {}
-        for batch in self.source.batches(_BATCH, 0, self.limit):
+        for batch in InputGuard(self.source).watched(self.source.batches(_BATCH, 0, self.limit)):
             for raw in batch:
                 if isinstance(raw, RejectedRow):
                     yield raw

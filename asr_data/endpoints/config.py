@@ -51,41 +51,45 @@ def _names(value: JsonValue) -> Iterator[str]:
 
 
 class EndpointModel(Settings):
-    """A model behind an OpenAI-compatible endpoint.
-
-    Attributes:
-        model: the model's name there.
-        endpoint: base URL of the API, such as ``http://localhost:8000/v1``.
-        name: of the model in results; default the model's name there.
-        key_variable: environment variable with the API key; may be unset for servers without keys.
-        price_in, price_out: price per million tokens sent and received, in any currency.
-        temperature: None uses the server's default.
-        max_tokens: longest reply, in tokens.
-        token_limit: the server's name for ``max_tokens``.
-        response_format: ``json_object`` or ``json_schema`` if the server can constrain replies; ``auto`` asks for the
-            strictest form that the server takes.
-        system_role: False puts the instructions into the user message, for templates without a system role.
-        extra_body: additional fields of the request.
-    """
+    """A model behind an OpenAI-compatible endpoint."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # it may hold a secret
 
-    model: Annotated[str, Field(min_length=1, description="Model at the endpoint; may be repeated.")]
+    model: Annotated[str, Field(min_length=1, description="The model's name at the endpoint.")]
     endpoint: Annotated[
-        str,
-        AfterValidator(_endpoint),
-        Field(description="OpenAI-compatible API; the key is read from OPENAI_API_KEY."),
+        str, AfterValidator(_endpoint), Field(description="Base URL of the API, such as http://localhost:8000/v1.")
     ]
-    name: str = ""
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    price_in: Annotated[float | None, Field(ge=0, description="Price per million tokens sent.")] = None
-    price_out: Annotated[float | None, Field(ge=0, description="Price per million tokens received.")] = None
-    temperature: Annotated[float | None, Field(ge=0, description="Temperature of sampling.")] = 0.0
+    name: Annotated[str, Field(description="The name in results; empty: the model's.")] = ""
+    key_variable: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Environment variable with the API key; may be unset for servers without keys.",
+        ),
+    ] = "OPENAI_API_KEY"
+    price_in: Annotated[float | None, Field(ge=0, description="Price per million tokens sent, in any currency.")] = None
+    price_out: Annotated[
+        float | None, Field(ge=0, description="Price per million tokens received, in the same currency.")
+    ] = None
+    temperature: Annotated[float | None, Field(ge=0, description="None uses the server's default.")] = 0.0
     max_tokens: Annotated[int, Field(ge=1, description="Longest reply, in tokens.")] = 1024
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    response_format: ResponseFormat | Literal["auto"] = "text"
-    system_role: bool = True
-    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = Field(default_factory=dict)
+    token_limit: Annotated[
+        Literal["max_tokens", "max_completion_tokens"], Field(description="The server's name for max_tokens.")
+    ] = "max_tokens"
+    response_format: Annotated[
+        ResponseFormat | Literal["auto"],
+        Field(
+            description="json_object or json_schema where the server can constrain replies; auto asks for the "
+            "strictest form that it takes."
+        ),
+    ] = "text"
+    system_role: Annotated[
+        bool,
+        Field(description="False puts the instructions into the user message, for templates without a system role."),
+    ] = True
+    extra_body: Annotated[
+        dict[str, JsonValue], AfterValidator(_extra_body), Field(description="Additional fields of the request.")
+    ] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -107,7 +111,7 @@ class RequestSettings(Settings):
     """How requests are made; has no effect on replies."""
 
     concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
-    timeout: Annotated[float, Field(gt=0, description="Time-out of one request, in seconds.")] = 120.0
+    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 120.0
     retries: Annotated[
         int,
         Field(
@@ -150,18 +154,6 @@ def load_models(path: Path, kind: type[ModelT]) -> tuple[ModelT, ...]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {problems(error)}") from None
-
-
-def request_settings(**values: Any) -> RequestSettings:
-    """Settings from options.
-
-    Raises:
-        ConfigError: a value is invalid.
-    """
-    try:
-        return RequestSettings(**values)
-    except ValidationError as error:
-        raise ConfigError(problems(error)) from None
 
 
 def problems(error: ValidationError) -> str:

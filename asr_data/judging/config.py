@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from asr_data.endpoints.client import Role
 from asr_data.endpoints.config import EndpointModel, ResponseFormat, load_models
@@ -13,9 +15,11 @@ from asr_data.errors import ConfigError, JudgeError
 
 
 class Judge(EndpointModel):
-    """One judge: a model behind an OpenAI-compatible endpoint; its fields are those of ``EndpointModel``."""
+    """One judge: a model behind an OpenAI-compatible endpoint."""
 
-    response_format: ResponseFormat = "text"
+    response_format: Annotated[
+        ResponseFormat, Field(description="json_object or json_schema where the server can constrain replies.")
+    ] = "text"
 
 
 JUDGE: Final = Role(

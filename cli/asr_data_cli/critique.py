@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from asr_data.critique.config import Critic, CritiqueSettings, SideChoice, load_critics, load_rubric
 from asr_data.errors import ConfigError
 from asr_data.view.escape import visible
+from asr_data_cli import judge_options
 from asr_data_cli import options as opt
-from asr_data_cli.console import print_commands, print_facts, print_warning, shell_words, standard_output
+from asr_data_cli.console import print_commands, print_facts, print_input, print_warning, shell_words, standard_output
 from asr_data_cli.option_groups import InputOptions
 from asr_data_cli.progress import progress
-from asr_data_cli.settings import Checks
+from asr_data_cli.setting_text import option
+from asr_data_cli.settings import Checks, from_options
 
 if TYPE_CHECKING:
-    from asr_data.critique import Critic, CritiqueReport, CritiqueSettings, RequestSettings
+    from asr_data.critique import CritiqueReport
 
 CRITICS = "Critics"
 REVIEW = "Review"
@@ -36,8 +40,15 @@ CRITIQUE_EXAMPLES = (
 )
 
 
-def _critic(*names: str, help_text: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=CRITICS, **more)
+class RequestOptions(judge_options.RequestOptions):
+    """How requests are made, as for judges."""
+
+    panel = CRITICS
+
+
+_critic = partial(judge_options.model_option, Critic, CRITICS)
+_WARM = 0.7
+"""Temperature of several samples, which would not differ at 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +57,26 @@ class CriticOptions:
 
     endpoint: Annotated[
         str | None,
-        _critic("--endpoint", help_text="OpenAI-compatible API; the key is read from OPENAI_API_KEY.", metavar="URL"),
+        _critic("endpoint", metavar="URL", help="OpenAI-compatible API; the key is read from OPENAI_API_KEY."),
     ] = None
     model: Annotated[
         list[str] | None,
-        _critic("--model", "--critic", help_text="Model at the endpoint; may be repeated.", metavar="NAME"),
+        _critic("model", "--critic", metavar="NAME", help="Model at the endpoint; may be repeated."),
     ] = None
-    price_in: Annotated[float | None, _critic("--price-in", help_text="Price per million tokens sent.", min=0)] = None
-    price_out: Annotated[
-        float | None, _critic("--price-out", help_text="Price per million tokens received.", min=0)
-    ] = None
-    max_tokens: Annotated[
-        int | None, _critic("--max-tokens", help_text="Longest reply, in tokens.", min=1, show_default="4096")
-    ] = None
+    price_in: Annotated[float | None, _critic("price_in")] = None
+    price_out: Annotated[float | None, _critic("price_out")] = None
+    max_tokens: Annotated[int | None, _critic("max_tokens")] = None
     temperature: Annotated[
         float | None,
-        _critic(
-            "--temperature",
-            help_text="Temperature of sampling.",
-            min=0,
-            show_default="0, or 0.7 with several samples",
-        ),
+        _critic("temperature", help="Temperature of sampling.", show_default=f"0, or {_WARM} with several samples"),
     ] = None
     file: Annotated[
         Path | None,
-        _critic(
-            "--critics", help_text="JSON list of critics with individual endpoints, keys or settings.", metavar="FILE"
+        typer.Option(
+            "--critics",
+            metavar="FILE",
+            help="JSON list of critics with individual endpoints, keys or settings.",
+            rich_help_panel=CRITICS,
         ),
     ] = None
 
@@ -81,8 +86,6 @@ class CriticOptions:
         return critics
 
     def _critics(self, samples: int) -> tuple[Critic, ...]:
-        from asr_data.critique import Critic, load_critics
-
         named = {
             "price_in": self.price_in, "price_out": self.price_out, "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -98,117 +101,39 @@ class CriticOptions:
             raise ConfigError("no critic: pass --endpoint and --model, or --critics FILE")
         if samples > 1:
             given.setdefault("temperature", _WARM)
-        return tuple(Critic.model_validate({"model": one, "endpoint": self.endpoint, **given}) for one in self.model)
+        return tuple(from_options(Critic, {"model": one, "endpoint": self.endpoint, **given}) for one in self.model)
 
 
-_WARM = 0.7
-"""Temperature of several samples, which would not differ at 0."""
+def _review(name: str, *spellings: str, **more: Any) -> Any:
+    more.setdefault("help", CritiqueSettings.model_fields[name].description)
+    return typer.Option(*(spellings or (option(name),)), rich_help_panel=REVIEW, **more)
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewOptions:
     """What critics are asked."""
 
-    side: Annotated[
-        Literal["both", "rejected", "chosen"],
-        typer.Option("--side", help="Responses to review.", rich_help_panel=REVIEW),
-    ] = "both"
-    better_answer: Annotated[
-        bool,
-        typer.Option(
-            "--better-answer/--no-better-answer",
-            help="Show the chosen answer where the rejected one is reviewed.",
-            rich_help_panel=REVIEW,
-        ),
-    ] = True
+    side: Annotated[SideChoice, _review("side")] = "both"
+    better_answer: Annotated[bool, _review("better_answer", "--better-answer/--no-better-answer")] = True
     rubric: Annotated[
-        Path | None,
-        typer.Option(
-            "--rubric",
-            metavar="FILE",
-            help="Text that says what counts as a fault.",
-            rich_help_panel=REVIEW,
-            show_default="facts, reasoning, instructions, safety, language",
-        ),
+        Path | None, _review("rubric", metavar="FILE", show_default="facts, reasoning, instructions, safety, language")
     ] = None
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples", min=1, help="Critiques that each critic gives; each has a vote.", rich_help_panel=REVIEW
-        ),
-    ] = 1
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            help="Seed that is sent with requests, counted up by sample.",
-            rich_help_panel=REVIEW,
-            show_default="none, or 0 with several samples",
-        ),
-    ] = None
+    samples: Annotated[int, _review("samples")] = 1
+    seed: Annotated[int | None, _review("seed", show_default="none")] = None
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, help="Number of rows to review, from the start.", rich_help_panel=opt.INPUT),
     ] = None
-    prefix: opt.Prefix = ""
 
     def config(self, checks: Checks) -> CritiqueSettings:
         """The settings; errors go to ``checks``."""
-        from asr_data.critique import CritiqueSettings, load_rubric
-
         path = self.rubric
         rubric = None if path is None else checks.attempt(lambda: load_rubric(path), None)
-        return CritiqueSettings(
-            side=self.side, better_answer=self.better_answer, rubric=rubric, samples=self.samples, seed=self.seed
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
-    """How requests are made."""
-
-    concurrency: Annotated[int, _critic("--concurrency", help_text="Number of concurrent requests.", min=1)] = 8
-    timeout: Annotated[float, _critic("--timeout", help_text="Time-out of one request, in seconds.", min=0.001)] = 120.0
-    retries: Annotated[
-        int,
-        _critic(
-            "--retries",
-            help_text="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
-            min=0,
-        ),
-    ] = 5
-    attempts: Annotated[int, _critic("--attempts", help_text="Requests until a reply can be parsed.", min=1)] = 3
-    on_failure: Annotated[
-        Literal["stop", "record"],
-        _critic(
-            "--on-failure",
-            help_text="If a request fails all its retries: leave the run unfinished once all others are done, or "
-            "record a missing critique.",
-        ),
-    ] = "stop"
-    budget: Annotated[
-        float | None,
-        _critic(
-            "--budget",
-            help_text="Most that all critiques may cost, those of earlier runs included; needs prices. The run ends "
-            "unfinished once it is spent, and requests under way are still paid for.",
-            metavar="AMOUNT",
-        ),
-    ] = None
-
-    def config(self, checks: Checks) -> RequestSettings:
-        """The settings; errors go to ``checks``."""
-        from asr_data.critique import RequestSettings
-        from asr_data.endpoints.config import request_settings
-
-        return checks.attempt(
-            lambda: request_settings(
-                concurrency=self.concurrency, timeout=self.timeout, retries=self.retries, attempts=self.attempts,
-                on_failure=self.on_failure, budget=self.budget,
-            ),
-            RequestSettings(),
-        )  # fmt: skip
+        given = {
+            "side": self.side, "better_answer": self.better_answer, "rubric": rubric, "samples": self.samples,
+            "seed": self.seed,
+        }  # fmt: skip
+        return checks.attempt(lambda: from_options(CritiqueSettings, given), CritiqueSettings())
 
 
 def critique(
@@ -217,6 +142,7 @@ def critique(
     review: ReviewOptions,
     panel: CriticOptions,
     requests: RequestOptions,
+    prefix: opt.Prefix = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Discard earlier critiques.", rich_help_panel=opt.OUTPUT)
     ] = False,
@@ -240,10 +166,10 @@ def critique(
     data = open_source(source.location, split=source.split, name=source.name, revision=source.revision)
     layout = review_layout(data, roles)
     console = standard_output()
-    print_facts(console, {"input": data.description, "layout": layout.describe()})
+    print_input(console, data, layout)
     with progress() as reporter:
         done = ask(
-            data, layout, output, critics, settings=settings, limit=review.limit, prefix=review.prefix,
+            data, layout, output, critics, settings=settings, limit=review.limit, prefix=prefix,
             requests=request_settings, overwrite=overwrite, progress=reporter,
         )  # fmt: skip
     print_critiqued(console, done)
