@@ -31,6 +31,7 @@ SUMMARY = SimpleNamespace(
             kept_segments=40,
             mean_reward=0.5,
             unknown_responses=0,
+            by_position=None,
         )
     },
     seconds=20.0,
