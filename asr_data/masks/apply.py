@@ -12,7 +12,7 @@ from asr_data.errors import ConfigError
 from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
-from asr_data.masks.unknown import known_runs
+from asr_data.masks.known_runs import known_runs
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
