@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from asr_data.errors import ConfigError
 
-Mark = TypeVar("Mark", "MultipleOf", "Sweep")
+Mark = TypeVar("Mark", "MultipleOf", "SweepValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class MultipleOf:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Sweep:
+class SweepValues:
     """Marks a field with the values that ``evaluate --sweep`` tries."""
 
     values: tuple[Any, ...]
@@ -40,6 +40,8 @@ class Sweep:
 
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown names, finite numbers only.
+
+    ``hide_input_in_errors`` in a class's ``model_config`` keeps its values out of messages: one may be a secret.
 
     Raises:
         ConfigError: a wrong name or value; the message has each with what is allowed.
@@ -66,13 +68,13 @@ class Settings(BaseModel):
 
 
 def swept(union: Any) -> tuple[Any, ...]:
-    """Every member of a union of settings at every combination of its ``Sweep`` values, else at its defaults.
+    """Every member of a union of settings at every combination of its ``SweepValues``, else at its defaults.
 
     A member that has a required setting without such values is left out.
     """
     found: list[Any] = []
     for model in models(union):
-        values = {name: one.values for name, field in model.model_fields.items() if (one := mark(field, Sweep))}
+        values = {name: one.values for name, field in model.model_fields.items() if (one := mark(field, SweepValues))}
         if set(values) >= {name for name, field in model.model_fields.items() if field.is_required()}:
             found += [model(**dict(zip(values, chosen, strict=True))) for chosen in product(*values.values())]
     return tuple(found)
@@ -109,6 +111,8 @@ def _problem(settings: type[BaseModel], found: ErrorDetails) -> tuple[tuple[str,
         return tuple(names), f"is missing: expected {_or(forms(annotation))}"
     if found["type"] == "value_error":
         return tuple(names), f"cannot be right: {found['msg'].removeprefix('Value error, ')}"
+    if settings.model_config.get("hide_input_in_errors"):
+        return tuple(names), f"cannot be right: expected {_or(forms(annotation))}"
     return tuple(names), f"is {_short(found['input'])}: expected {_or(forms(annotation))}"
 
 
@@ -132,8 +136,12 @@ def forms(annotation: Any) -> list[str]:
             found.append(number_form(kind, constraints))
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             found.append(f"{kind.__name__}(…)")
+        elif kind is str:
+            found.append(_text_form(constraints))
+        elif get_origin(kind) is tuple:
+            found.append(f"a list of {_or(forms(get_args(kind)[0]))}")
         else:
-            found.append({str: "text", bool: "True or False"}.get(kind, str(kind)))
+            found.append({bool: "True or False"}.get(kind, str(kind)))
     return [*found, f"an object such as {tagged[0].__name__}(…)"] if tagged else found
 
 
@@ -161,8 +169,16 @@ def number_form(kind: type, constraints: tuple[Any, ...]) -> str:
     return " ".join(["a whole number" if kind is int else "a finite number", " and ".join(bounds)]).strip()
 
 
+def _text_form(constraints: tuple[Any, ...]) -> str:
+    """``text``, ``text that is not empty`` or ``text of the form ^[a-z]+$``."""
+    for mark in constraints:
+        if getattr(mark, "pattern", None) is not None:
+            return f"text of the form {mark.pattern}"
+    return "text that is not empty" if any(getattr(mark, "min_length", 0) for mark in constraints) else "text"
+
+
 def mark(field: FieldInfo, sort: type[Mark]) -> Mark | None:
-    """The field's mark of this sort, such as ``Sweep``, or None."""
+    """The field's mark of this sort, such as ``SweepValues``, or None."""
     return next((one for one in field.metadata if isinstance(one, sort)), None)
 
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from asr_data.masks.positions import FIFTHS, KeptByPosition
 from asr_data.storage.manifest import Manifest
 
 
@@ -15,7 +16,8 @@ from asr_data.storage.manifest import Manifest
 class SideSummary:
     """Totals over the responses of one side.
 
-    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out.
+    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out. ``by_position`` has
+    what is kept in each fifth of them; None in outputs of earlier versions.
     """
 
     responses: int
@@ -25,13 +27,15 @@ class SideSummary:
     kept_segments: int
     mean_reward: float
     unknown_responses: int = 0
+    by_position: KeptByPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What an output directory holds. ``sides`` is empty where there are no masks yet.
 
-    ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took.
+    ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took. ``unknown``
+    says how responses train of which no reward is known.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class Summary:
     sides: dict[str, SideSummary]
     seconds: float
     tokens: int
+    unknown: Literal["keep", "drop"] = "keep"
 
 
 _SIDE_FIELDS = (
@@ -53,6 +58,7 @@ _SIDE_FIELDS = (
     "kept_segments",
     "unknown_responses",
     "reward_sum",
+    *(f"fifth{number}_{name}" for number in range(1, FIFTHS + 1) for name in ("tokens", "kept_tokens")),
 )
 
 
@@ -79,6 +85,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
                 kept_segments=int(total["kept_segments"]),
                 mean_reward=total["reward_sum"] / known if known else float("nan"),
                 unknown_responses=int(total["unknown_responses"]),
+                by_position=_by_position(manifest.statistics, side),
             )
     counts = manifest.counts
     return Summary(
@@ -91,4 +98,16 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
         sides=sides,
         seconds=seconds,
         tokens=tokens,
+        unknown="keep" if manifest.mask is None else manifest.mask.unknown,
     )
+
+
+def _by_position(statistics: Mapping[str, float], side: str) -> KeptByPosition | None:
+    kept, tokens = (
+        [statistics.get(f"{side}_fifth{number}_{name}") for number in range(1, FIFTHS + 1)]
+        for name in ("kept_tokens", "tokens")
+    )
+    if None in kept or None in tokens:
+        return None
+    counts = [tuple(int(one) for one in part if one is not None) for part in (kept, tokens)]
+    return KeptByPosition(counts[0], counts[1], int(statistics[f"{side}_responses"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from rich.text import Text
 from asr_data.view.escape import visible
 
 if TYPE_CHECKING:
+    from asr_data.masks.positions import KeptByPosition
     from asr_data.pipeline import SideSummary, Summary
     from asr_data.rows import Layout, Source
 
@@ -84,12 +86,41 @@ def print_summary(console: Console, summary: Summary) -> None:
         "rows": f"{summary.rows:,} = {summary.annotated:,} annotated + {summary.rejected:,} rejected",
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
+        **_unknown(summary),
         "time": _speed(summary.seconds, summary.tokens),
         "output": str(summary.path),
     }
     print_facts(console, facts)
     if summary.sides:
         console.print(side_table(summary.sides))
+        found = {side: one.by_position for side, one in summary.sides.items() if one.by_position is not None}
+        print_positions(console, found)
+
+
+def print_positions(console: Console, found: Mapping[str, KeptByPosition]) -> None:
+    """What is kept in each fifth of the responses, by side; a warning where that is nearly all there is to a mask."""
+    from asr_data.masks.positions import FIFTHS, position_warnings
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("kept, by fifth of the response")
+    for number in range(1, FIFTHS + 1):
+        table.add_column(str(number), justify="right", no_wrap=True)
+    for side, one in found.items():
+        table.add_row(side, *("–" if share is None else f"{100 * share:.0f} %" for share in one.shares))
+    if found:
+        console.print(table)
+    for warning in position_warnings(list(found.items())):
+        print_warning(warning)
+
+
+def _unknown(summary: Summary) -> dict[str, str]:
+    """A line on responses of which no reward is known, and how they train."""
+    sides = {name: side for name, side in summary.sides.items() if side.unknown_responses}
+    if not sides:
+        return {}
+    counts = ", ".join(f"{side.unknown_responses:,} of {side.responses:,} {name}" for name, side in sides.items())
+    trained = "trained on whole" if summary.unknown == "keep" else "not trained on"
+    return {"unknown": f"{counts}: no reward is known, {trained} (--unknown {summary.unknown})"}
 
 
 def side_table(sides: Mapping[str, SideSummary]) -> Table:
@@ -107,7 +138,7 @@ def side_table(sides: Mapping[str, SideSummary]) -> Table:
             f"{figures.segments:,}",
             f"{figures.segments / figures.responses:.1f}" if figures.responses else "–",
             _share(figures.kept_segments, figures.segments),
-            f"{figures.mean_reward:.3f}",
+            f"{figures.mean_reward:.3f}" if math.isfinite(figures.mean_reward) else "–",
         )
     return table
 

@@ -7,7 +7,7 @@ of segments and masks are made from the fields of ``MaskConfig``, of the segment
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
@@ -83,6 +83,16 @@ def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
     return kind(**typed) if is_dataclass(kind) else kind(typed)
 
 
+def field_options(kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str]) -> list[inspect.Parameter]:
+    """An option for each of these fields, with the field's type, default and description."""
+    found = []
+    for name in names:
+        field = kind.model_fields[name]
+        shown = typer.Option(option(name), help=field.description, rich_help_panel=panel(name))
+        found.append(_parameter(name, Annotated[field.annotation, shown], field.default))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class InputOptions:
     """Where the rows are and how to read them."""
@@ -108,6 +118,10 @@ class ModelOptions:
     preset: opt.Preset = None
     scorer_config: opt.ScorerSettings = None
     reference: opt.Reference = None
+    context: opt.Context = None
+    against: opt.Against = None
+    sides: opt.Sides = None
+    answer: opt.Answer = None
     allow_pickle: opt.AllowPickle = False
     allow_hub: opt.AllowHub = False
     no_cache: opt.NoCache = False
@@ -167,7 +181,7 @@ class MaskOptions:
         ]
 
 
-_MASKS = ("baseline", "on_empty", "end_token")
+_MASKS = ("baseline", "on_empty", "end_token", "unknown")
 """Settings of the panel Masks; the others are those of Segments."""
 
 

@@ -24,11 +24,19 @@ SUMMARY = SimpleNamespace(
     notes={"truncated": 3},
     sides={
         "chosen": SimpleNamespace(
-            responses=10, tokens=1_000, kept_tokens=750, segments=50, kept_segments=40, mean_reward=0.5
+            responses=10,
+            tokens=1_000,
+            kept_tokens=750,
+            segments=50,
+            kept_segments=40,
+            mean_reward=0.5,
+            unknown_responses=0,
+            by_position=None,
         )
     },
     seconds=20.0,
     tokens=4_000,
+    unknown="keep",
 )
 
 
