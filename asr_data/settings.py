@@ -138,6 +138,8 @@ def forms(annotation: Any) -> list[str]:
             found.append(f"{kind.__name__}(…)")
         elif kind is str:
             found.append(_text_form(constraints))
+        elif get_origin(kind) is tuple:
+            found.append(f"a list of {_or(forms(get_args(kind)[0]))}")
         else:
             found.append({bool: "True or False"}.get(kind, str(kind)))
     return [*found, f"an object such as {tagged[0].__name__}(…)"] if tagged else found
