@@ -7,6 +7,7 @@ import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -51,8 +52,9 @@ def failure(url: str, timeout: float) -> str:
         finally:
             await client.close()
 
-    with pytest.raises(RequestFailedError) as raised:
-        asyncio.run(ask())
+    # A thread of its own: a browser of other tests leaves an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RequestFailedError) as raised:
+        pool.submit(asyncio.run, ask()).result()
     return str(raised.value)
 
 
