@@ -97,7 +97,7 @@ def test_the_spans_train_a_scorer_that_scores_the_rest(
     make_checkpoint(Path("base"))
     write([{**ROWS[number % 3], "prompt": f"Question {number}?"} for number in range(24)])
     done(critique(server, "--limit", 12, "--side", "rejected"))
-    trained = command("train-scorer", "critiqued:labels", "--base", "base", "--lora-rank", 0, "-o", "scorer")
+    trained = command("train-scorer", "critiqued:labels", "--base", "base", "--lora-rank", 0, *SHORT)
     assert "12 of 12 rows used: 12 labelled responses" in " ".join(done(trained).split())
     done(command("run", "pairs.jsonl", "--model", "scorer", "--tokenizer", "policy", "-o", "out"))
     assert pq.read_table("out/data/train-00000.parquet").num_rows == 24
@@ -137,6 +137,8 @@ def test_columns_of_other_names_are_read_as_the_command_says(
     assert sum(example.goal == "labels" for example in found.examples) == 6
 
 
+SHORT = ("--max-tokens", 600, "--batch-tokens", 256, "-o", "scorer")
+"""Options of a training of some steps."""
 SAMPLE = [{**row, "fault_spans": [{"start": 0, "end": 2, "kind": "fact"}]} for row in ROWS]
 
 
