@@ -30,8 +30,8 @@ SUMMARY = SimpleNamespace(
             segments=50,
             kept_segments=40,
             mean_reward=0.5,
-            by_position=None,
             unknown_responses=0,
+            by_position=None,
         )
     },
     seconds=20.0,

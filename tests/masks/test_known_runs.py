@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError, InputError
 from asr_data.masks import Responses, TokenBatch, keep_segments, segment_and_mask, span_rewards
-from asr_data.masks.unknown import known_runs
+from asr_data.masks.known_runs import known_runs
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.statistics import RewardStatistics
