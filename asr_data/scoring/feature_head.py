@@ -27,7 +27,7 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.token_head import covering, transform
 from asr_data.text.align import AlignedResponse, AlignedRow, align
 from asr_data.text.tokenizer import Tokenizer
-from asr_data.types import ByteRewards, Float32, Int64, Row
+from asr_data.types import ByteRewards, Float32, Float64, Int64, Row
 
 
 class FeatureHead(nn.Module):
@@ -132,6 +132,9 @@ class FeatureEncoder:
         contexts: its own context; the sides that are spoken of.
         partner: the partner's context; None where the settings have none.
         head: in float32, on any device.
+
+    Attributes:
+        width: scalars of a reading; they are its last numbers.
     """
 
     def __init__(
@@ -144,6 +147,7 @@ class FeatureEncoder:
     ) -> None:
         self._tokenizer, self._config, self._contexts, self._partner = tokenizer, config, contexts, partner
         self._features = _features(config)
+        self.width = len(self._features.scalars)
         weight = head.weight.detach().float().cpu()
         self._scalar_weight = weight[:, head.hidden :].numpy()
         self._mean, self._std = (head.get_buffer(name).float().cpu().numpy() for name in ("mean", "std"))
@@ -151,7 +155,7 @@ class FeatureEncoder:
     def encode(self, row: Row) -> list[Reading]:
         """See :class:`asr_data.scoring.model_scorer.Encoder`."""
         return [
-            NOTHING_READ if views is None else self._response(row, place, views[0])
+            NOTHING_READ if views is None else self.reading(row, place, views[0])
             for place, views in enumerate(self._contexts.views(row))
         ]
 
@@ -172,17 +176,10 @@ class FeatureEncoder:
 
     def scalars(self, reading: FeatureReading, values: Float32) -> tuple[Float32, Float32]:
         """The head's input without the hidden states, float32 ``[tokens, columns]``; the log-ratio ``[tokens]``."""
-        width = len(self._features.scalars)
-        scalars = values[:, values.shape[1] - width :]
-        own = scalars[: reading.count][reading.before]
-        partner, ratio = None, np.zeros(len(own), dtype=np.float32)
-        if len(reading.requests) > 1:
-            in_view = scalars[reading.count :]
-            ratio = log_ratio(self._features, own, in_view)
-            partner = partner_scalars(self._features, own, in_view, reading.shared)
+        own, partner, ratio = self.raw_scalars(reading, values)
         inputs = head_input(
             self._features,
-            own_scalars(self._features, own),
+            own,
             partner,
             preferred=reading.preferred,
             mean=self._mean,
@@ -190,7 +187,22 @@ class FeatureEncoder:
         )
         return inputs, ratio
 
-    def _response(self, row: Row, place: int, view: Row) -> Reading:
+    def raw_scalars(self, reading: FeatureReading, values: Float32) -> tuple[Float64, Float64 | None, Float32]:
+        """Scalars before they are standardised: of every token, with the partner, and the log-ratio ``[tokens]``."""
+        scalars = values[:, values.shape[1] - self.width :]
+        own = scalars[: reading.count][reading.before]
+        if len(reading.requests) == 1:
+            return own_scalars(self._features, own), None, np.zeros(len(own), dtype=np.float32)
+        in_view = scalars[reading.count :]
+        partner = partner_scalars(self._features, own, in_view, reading.shared)
+        return own_scalars(self._features, own), partner, log_ratio(self._features, own, in_view)
+
+    def reading(self, row: Row, place: int, view: Row) -> Reading:
+        """What to ask about the response at ``place``; ``view`` is the row as its context shows it, with it alone.
+
+        Raises:
+            RowRejected: it cannot be put to this model.
+        """
         aligned = self._align(view)
         (response,) = aligned.responses
         if not response.covers.any() and response.missing:

@@ -26,7 +26,10 @@ DATA = "Data"
 TRAINING = "Training"
 
 OLD = "Older spellings"
-_PANELS = {"held_out": DATA, "mixing": DATA, "base": opt.MODEL, "lora_rank": opt.MODEL, "lora_layers": opt.MODEL}
+_PANELS = {
+    **dict.fromkeys(("held_out", "mixing"), DATA),
+    **dict.fromkeys(("base", "method", "layer", "lora_rank", "lora_layers"), opt.MODEL),
+}
 
 TRAIN_EXAMPLES = (
     "asr-annotate train-scorer pairs.jsonl -o scorer",
