@@ -70,8 +70,9 @@ def train_features(
         progress.message(f"{count:,} examples left out, {reason}")
     tokens = sum(one.tokens for one in (*train, *held_out))
     progress.message(f"reading {len(train):,} examples to learn from, {len(held_out):,} held out: {tokens:,} tokens")
-    reads = read_tables([*train, *held_out], reader.encoder, reader.runner, work / "read", progress)
-    learnt, measured = reads[: len(train)], reads[len(train) :]
+    learnt, measured = (
+        read_tables(part, reader.encoder, reader.runner, work / "read", progress) for part in (train, held_out)
+    )
     head, features, curve = fit(learnt, reader.features, config.seed, progress)
     _save(head, features, reference, output)
     figures = feature_figures(measured, head, features, config.seed)
