@@ -16,7 +16,7 @@ from asr_data.sample import sample_path
 from asr_data.scoring.locate import BUILTIN
 from asr_data.scoring.reference import load_reference
 from asr_data.statistics.ranking import auroc
-from asr_data.text import align
+from asr_data.text import align, load_tokenizer
 from asr_data.types import ByteRewards, Completion, Row
 
 needs_backbone = pytest.mark.skipif(
@@ -84,3 +84,12 @@ def per_character(row: Row, rewards: ByteRewards) -> tuple[np.ndarray, np.ndarra
         faulty.append(any(s["start"] <= index < s["end"] for s in spans))
         position += len(character.encode())
     return np.array(values), np.array(faulty)
+
+
+@needs_backbone
+def test_its_tokenizer_by_name() -> None:
+    tokenizer = load_tokenizer("builtin")
+    assert tokenizer.name == "builtin"
+    text = tokenizer.hf.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert text.startswith("<|im_start|>")
+    assert tokenizer.fingerprint == load_tokenizer("builtin").fingerprint
