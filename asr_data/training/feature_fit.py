@@ -107,9 +107,10 @@ def token_loss(scores: Sequence[Tensor], bad: Sequence[Bool]) -> Tensor:
     faulty = torch.from_numpy(np.concatenate(bad))
     place = np.concatenate([(np.arange(len(one)) + 0.5) / max(1, len(one)) for one in bad])
     tenth = torch.from_numpy((place * recipe.TENTHS).astype(np.int64))
-    counts = [torch.bincount(tenth[which], minlength=recipe.TENTHS).float() for which in (faulty, ~faulty)]
-    both = torch.minimum(*counts)
-    weight = torch.where(faulty, *((both / count.clamp(min=1))[tenth] for count in counts))
+    of_bad, of_good = (torch.bincount(tenth[which], minlength=recipe.TENTHS).float() for which in (faulty, ~faulty))
+    both = torch.minimum(of_bad, of_good)
+    shares = [(both / count.clamp(min=1))[tenth] for count in (of_bad, of_good)]
+    weight = torch.where(faulty, shares[0], shares[1])
     entropy = (weight * softplus(torch.where(faulty, flat, -flat))).sum() / weight.sum().clamp(min=1)
     within = [
         softplus(score[torch.from_numpy(one)][:, None] - score[torch.from_numpy(~one)][None]).mean()

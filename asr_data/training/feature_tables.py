@@ -232,8 +232,8 @@ def _compute(chunk: Sequence[Asked], encoder: FeatureEncoder, runner: Runner) ->
         values = np.concatenate(found)
         own, partner, ratio = encoder.raw_scalars(reading, values)
         hidden = values[reading.at, : values.shape[1] - encoder.width].astype(np.float16)
-        partner = None if partner is None else partner.astype(np.float32)
-        tables.append(Table(hidden, own.astype(np.float32), partner, ratio.astype(np.float32)))
+        beside = None if partner is None else partner.astype(np.float32)
+        tables.append(Table(hidden, own.astype(np.float32), beside, ratio.astype(np.float32)))
     return tables
 
 
