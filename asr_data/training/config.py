@@ -188,7 +188,7 @@ class TrainingConfig(Settings):
         Field(
             ge=1,
             description="Training tokens in all; 2,000,000 without --epochs. A source that runs out is repeated; with "
-            "--method features it is not, and as many held-out tokens are read again.",
+            "--method features it is not, and half as many held-out tokens are read, too.",
         ),
     ] = None
     batch_tokens: Annotated[int, Field(ge=64, description="Tokens per optimiser step.")] = 4096

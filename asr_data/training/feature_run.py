@@ -125,7 +125,7 @@ class _Reader:
         if not train:
             counted = [f"{reason}: {count:,}" for reason, count in sorted(left_out.items())]
             raise ConfigError("; ".join(["no training example is left", *counted]))
-        return train, within_budget(held_out, budget, config.mixing, config.seed), dict(left_out)
+        return train, within_budget(held_out, budget // 2, config.mixing, config.seed), dict(left_out)
 
 
 def _layer(config: TrainingConfig, decoder: Decoder) -> int | None:

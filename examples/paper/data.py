@@ -17,7 +17,8 @@ from asr_data.training.examples import group_of
 from asr_data.training.split import hold_out
 
 HELD_OUT, SEED = 0.15, 17
-"""What the built-in scorer's training held out (``asr_data/scoring/builtin/README.md``)."""
+"""Questions that the training of every built-in scorer so far held out, or a part of them
+(``asr_data/scoring/builtin/README.md``)."""
 
 
 @dataclass(frozen=True, slots=True)
