@@ -1,0 +1,57 @@
+"""The bench of signals: every signal with every segmenter on labelled data, beside position and diff.
+
+    python -m examples.signals --data ../shared/data --work signals-work
+    python -m examples.signals --data … --work … --model Qwen/Qwen2.5-7B-Instruct --only hindsight,logp-better
+
+Scores what is not scored yet and may be stopped at any time; run again, it goes on. Writes the findings to
+``WORK/findings.json`` and, with ``--page``, the tables between their marks in that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from examples.paper.page import fill
+from examples.signals.data import DATA_SETS, prepare
+from examples.signals.measure import Finding, findings
+from examples.signals.signals import SIGNALS, score
+from examples.signals.tables import blocks
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Score, measure, write."""
+    parser = argparse.ArgumentParser(description="The bench of signals.")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path("signals-work"), help="inputs and scored directories")
+    parser.add_argument("--model", default="builtin", help="the language model that signals of context are read from")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs of each data set at most")
+    parser.add_argument("--only", help="names of signals, with commas; default all")
+    parser.add_argument("--data-sets", help="names of data sets, with commas; default all")
+    parser.add_argument("--segmenter", default="optimal", help="of the tables with one column a data set")
+    parser.add_argument("--page", type=Path, help="a Markdown page to put the tables into")
+    given = parser.parse_args()
+    signals = _named(SIGNALS, given.only, parser)
+    data_sets = _named(DATA_SETS, given.data_sets, parser)
+    given.work.mkdir(exist_ok=True)
+    found: list[Finding] = []
+    for data in data_sets:
+        source = prepare(data, given.data, given.work, given.pairs)
+        for signal in signals:
+            print(f"{data.name}: {signal.name}", flush=True)
+            found += findings(score(signal, source, given.model, given.work), data, signal.name)
+    text = json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1)
+    (given.work / "findings.json").write_text(text + "\n", encoding="utf-8")
+    tables = blocks(found, given.segmenter)
+    if given.page is None:
+        print("\n\n".join(f"{name}\n\n{block}" for name, block in tables.items()))
+    else:
+        fill(given.page, tables)
+
+
+if __name__ == "__main__":
+    main()
