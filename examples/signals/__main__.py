@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from examples.paper.page import fill
-from examples.signals.data import DATA_SETS, prepare
+from examples.signals.data import DATA_SETS, DataSet, prepare
 from examples.signals.measure import Finding, findings
-from examples.signals.signals import SIGNALS, score
+from examples.signals.signals import SIGNALS, Signal, score
 from examples.signals.tables import blocks
 
 ROOT = Path(__file__).parents[2]
+Named = TypeVar("Named", DataSet, Signal)
 
 
 def main() -> None:
@@ -43,7 +46,8 @@ def main() -> None:
         source = prepare(data, given.data, given.work, given.pairs)
         for signal in signals:
             print(f"{data.name}: {signal.name}", flush=True)
-            found += findings(score(signal, source, given.model, given.work), data, signal.name)
+            directory = score(signal, source, given.model, given.work)
+            found += findings(directory, data, signal.name, with_controls=signal is signals[0])
     text = json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1)
     (given.work / "findings.json").write_text(text + "\n", encoding="utf-8")
     tables = blocks(found, given.segmenter)
@@ -51,6 +55,15 @@ def main() -> None:
         print("\n\n".join(f"{name}\n\n{block}" for name, block in tables.items()))
     else:
         fill(given.page, tables)
+
+
+def _named(there: Sequence[Named], given: str | None, parser: argparse.ArgumentParser) -> list[Named]:
+    """Those of ``there`` whose names are given, with commas; all where none is."""
+    names = [one.name for one in there] if given is None else given.split(",")
+    unknown = sorted(set(names) - {one.name for one in there})
+    if unknown:
+        parser.error(f"no such name: {', '.join(unknown)}; there are {', '.join(one.name for one in there)}")
+    return [one for one in there if one.name in names]
 
 
 if __name__ == "__main__":

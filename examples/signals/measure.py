@@ -51,10 +51,10 @@ class Finding:
     ahead: Mapping[str, Estimate]
 
 
-def findings(directory: Path, data: DataSet, signal: str) -> Iterator[Finding]:
-    """Every segmenter, side and measure of one annotated directory, and of the controls in it.
+def findings(directory: Path, data: DataSet, signal: str, *, with_controls: bool) -> Iterator[Finding]:
+    """Every segmenter, side and measure of one annotated directory; and of the controls, with their names for signals.
 
-    A control's findings have its name for a signal. They are of the tokens that the signal scored.
+    Controls are measured on the tokens that the signal scored, so that they are compared on the same text.
     """
     rows = load_labelled(open_output(directory), None, GoldOptions(gold=data.gold, group="group"))
     choosing = half_of(rows.groups)
@@ -67,8 +67,9 @@ def findings(directory: Path, data: DataSet, signal: str) -> Iterator[Finding]:
         made = {signal: setting.measures, **control_measures(rows.labelled, values, config)}
         for side in SIDES:
             of = scored & (preferred == (side == "chosen"))
-            if of.any():
-                yield from _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal)
+            if (of & ~choosing).any():
+                found = _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal)
+                yield from (one for one in found if with_controls or one.signal == signal)
 
 
 def _of_side(
@@ -80,8 +81,6 @@ def _of_side(
     signal: str,
 ) -> Iterator[Finding]:
     data, side, segmenter = names
-    if not judged.any():
-        return
     bootstrap = GroupBootstrap([group for group, mine in zip(rows.groups, judged, strict=True) if mine])
     for maker, measures in made.items():
         for measure in (AUROC, MASKS):
@@ -92,9 +91,7 @@ def _of_side(
                 if maker == signal and control in made
             }
             estimate = bootstrap.estimate(own)
-            yield Finding(
-                data, maker, side, segmenter, measure, measures[measure].value(choosing), estimate, ahead
-            )
+            yield Finding(data, maker, side, segmenter, measure, measures[measure].value(choosing), estimate, ahead)
 
 
 def _part(measure: Measure, responses: Bool) -> Measure:

@@ -24,6 +24,18 @@ class Signal:
     takes_model: bool = True
 
 
+SIGNALS: Final = (
+    Signal("built-in", (), takes_model=False),
+    Signal("hindsight", ("--preset", "hindsight")),
+    Signal("hindsight-controlled", ("--preset", "hindsight-controlled")),
+    Signal("logp-better", ("--kind", "logp", "--context", "better-answer", "--sides", "rejected")),
+    Signal("logp", ("--kind", "logp")),
+    Signal("instructions", ("--preset", "instructions")),
+    Signal("answer-value", ("--kind", "answer_value")),
+)
+"""``diff`` is no signal here: it is a control of all of them."""
+
+
 def score(signal: Signal, source: Path, model: str, work: Path) -> Path:
     """Run the signal where its directory is not complete; a run that was stopped goes on where it was."""
     output = work / f"{source.stem}-{signal.name}"
