@@ -65,6 +65,11 @@ def _number_or_named(given: object) -> object:
     return _named(given)
 
 
+def _is_keep(unknown: object) -> bool:
+    """The default is left out of dumps, so that runs of earlier versions stay what they are."""
+    return unknown == "keep"
+
+
 class MaskConfig(Settings):
     """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo.
 
@@ -101,6 +106,13 @@ class MaskConfig(Settings):
     end_token: Annotated[
         Literal["keep", "mask", "segment"],
         Field(description="End-of-turn tokens: always trained on, never, or like the segment they end."),
+    ] = "keep"
+    unknown: Annotated[
+        Literal["keep", "drop"],
+        Field(
+            description="A response of which no reward is known: train on all of it, or on nothing of it.",
+            exclude_if=_is_keep,
+        ),
     ] = "keep"
 
 

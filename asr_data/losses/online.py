@@ -103,22 +103,30 @@ def adaptive_mask(
     flags = {"step_start": step_start, "boundary": boundary}
     known = {name: None if given is None else given[valid] for name, given in flags.items()}
     starts = segment_starts(config.segmenter, FlatTokens(flat, row, begins, lengths, b, noise, **known))
+    kept, empty = _kept(flat, row, starts, text, preferred, b, config)
+    mask = torch.zeros_like(valid)
+    mask[valid] = kept
+    mask &= own | closing if config.end_token == "segment" else own & ~closing
+    if config.end_token == "keep":
+        mask |= closing
+    return mask & ~empty[:, None] if config.on_empty == "drop" else mask
+
+
+def _kept(
+    rewards: Tensor, row: Tensor, starts: Tensor, text: Tensor, preferred: Tensor, b: Tensor, config: MaskConfig
+) -> tuple[Tensor, Tensor]:
+    """Equation 8 and ``on_empty``: for each token whether its segment is kept; the rows that kept nothing."""
     segment = starts.cumsum(0) - 1
     segment_row = row[starts]
     sizes = torch.bincount(segment)
-    reward = _means(flat, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
+    reward = _means(rewards, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
     keep = torch.where(preferred[segment_row], reward > b[segment_row], reward <= b[segment_row])
     content = torch.zeros_like(keep)
     content[segment[text]] = True
     empty = torch.ones_like(preferred)
     empty[segment_row[keep & content]] = False
     keep = _refilled(keep, reward, content, segment_row, empty, preferred, config.on_empty)
-    mask = torch.zeros_like(valid)
-    mask[valid] = keep[segment]
-    mask &= own | closing if config.end_token == "segment" else own & ~closing
-    if config.end_token == "keep":
-        mask |= closing
-    return mask & ~empty[:, None] if config.on_empty == "drop" else mask
+    return keep[segment], empty
 
 
 def _check(

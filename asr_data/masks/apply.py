@@ -11,7 +11,7 @@ from asr_data.errors import ConfigError
 from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
-from asr_data.masks.unknown import known_runs
+from asr_data.masks.known_runs import known_runs, unknown_responses
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
@@ -59,16 +59,22 @@ def segment_and_mask(
     segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward, batch.with_text)
     keep = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
     lengths = np.diff(starts, append=rewards.size)
-    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths)
+    unknown = unknown_responses(rewards, batch.row_offsets)
+    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths, unknown)
+    keep = np.where(unknown[segment_row], config.unknown == "keep", keep)
+    mask = _token_mask(batch, config.end_token, np.repeat(keep, lengths))
+    if config.unknown == "drop":
+        mask &= ~np.repeat(unknown, np.diff(batch.row_offsets))  # its end-of-turn tokens, too
     return MaskedBatch(
         token_reward=rewards,
-        mask=_token_mask(batch, config.end_token, np.repeat(keep, lengths)),
+        mask=mask,
         segment_offsets=segment_offsets,
         segment_start=(starts - batch.row_offsets[segment_row]).astype(np.int32),
         segment_reward=segment_reward,
         segment_keep=keep,
         reward=reward,
         empty=empty,
+        unknown=unknown,
     ), running
 
 
@@ -97,10 +103,14 @@ def span_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> tuple[
 
 
 def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
-    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError)."""
+    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError).
+
+    It is NaN where nothing is known of a response.
+    """
     if how != "scorer":
         return sequence_rewards(rewards, batch.row_offsets, how, batch.with_text)
-    missing = np.flatnonzero(np.isnan(batch.scorer_reward))
+    unknown = unknown_responses(rewards, batch.row_offsets)
+    missing = np.flatnonzero(np.isnan(batch.scorer_reward) & ~unknown)
     if missing.size:
         row = int(batch.group[missing[0]])
         raise ConfigError(
@@ -187,9 +197,10 @@ def _refill_empty(
     segment_reward: Float32,
     segment_row: Int64,
     lengths: Int64,
+    unknown: Bool,
 ) -> tuple[Bool, Bool]:
     """Return the kept segments after ``on_empty``, bool ``[K]``, and which responses were empty, bool
-    ``[R]``.
+    ``[R]``; those of which nothing is known are not.
 
     End-of-turn tokens do not count as something to train on here: they would hide that nothing else is.
     """
@@ -199,6 +210,7 @@ def _refill_empty(
     content[segment[batch.written & ~batch.end]] = True
     empty = np.ones(rows, dtype=np.bool_)
     empty[segment_row[keep & content]] = False
+    empty &= ~unknown
     if on_empty == "keep-all":
         return keep | empty[segment_row], empty
     if on_empty == "keep-best":

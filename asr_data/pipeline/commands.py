@@ -31,6 +31,7 @@ from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
 from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.schema import input_columns
+from asr_data.scoring.context_columns import check_columns as check_context
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
@@ -70,6 +71,7 @@ def score(
     progress = progress or Silent()
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_context(scorer.info.contexts, layout.sides, source.schema)
     day = date_of_run(output, scorer, reference, None, template_date, overwrite=overwrite)
     check_templates(first_rows(source, layout), [None if reference is None else reference.tokenizer])
     plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
@@ -115,6 +117,7 @@ def run(
     progress = progress or Silent()
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_context(scorer.info.contexts, layout.sides, source.schema)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)

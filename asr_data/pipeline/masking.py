@@ -155,6 +155,8 @@ class MaskStage:
         notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
             notes[response // count].append(f"empty_mask_{self._sides[int(response) % count]}")
+        for response in np.flatnonzero(masked.unknown):
+            notes[response // count].append(f"unknown_{self._sides[int(response) % count]}")
         if logprobs is not None:
             for row in np.flatnonzero(pc.is_null(logprobs.column(1))):
                 notes[row].append("no_ref_logp")

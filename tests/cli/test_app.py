@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,17 @@ def test_score_and_mask(library: Any) -> None:
     args, options = library.calls["mask"]
     assert args == (Path("scored"), Path("out"), None)
     assert options["mask"].segmenter.kind == "token"
+
+
+@pytest.mark.parametrize(("unknown", "said"), [("keep", "trained on whole"), ("drop", "not trained on")])
+def test_responses_of_which_nothing_is_known(library: Any, unknown: str, said: str) -> None:
+    side = SimpleNamespace(
+        **{**vars(library.summary.sides["chosen"]), "unknown_responses": 10, "mean_reward": math.nan}
+    )
+    library.summary = SimpleNamespace(**{**vars(library.summary), "sides": {"chosen": side}, "unknown": unknown})
+    shown = " ".join(call("run", "x", "-o", "y").stdout.split())
+    assert f"10 of 10 chosen: no reward is known, {said} (--unknown {unknown})" in shown
+    assert "nan" not in shown
 
 
 def test_rejected_rows_are_exit_code_3_only_when_strict(library: Any) -> None:

@@ -24,7 +24,7 @@ from asr_data.view.gold import gold_reader
 from asr_data.view.model import row_views
 from asr_data.view.reading import AnnotatedRow, require_segments, rows_by_index, sampled_rows
 from asr_data.view.report.charts import chart_library, curve_chart, distribution_chart
-from asr_data.view.report.figures import Figures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
+from asr_data.view.report.figures import ReportFigures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
 from asr_data.view.report.rows import colour_spread, page_rows
 from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
@@ -120,7 +120,9 @@ def _how_many(shown: int, manifest: Manifest, how: str) -> str:
 # --- the page --------------------------------------------------------------------------------------------
 
 
-def _render(annotated: AnnotatedDirectory, figures: Figures, data: Mapping[str, Any], shown: str, library: str) -> str:
+def _render(
+    annotated: AnnotatedDirectory, figures: ReportFigures, data: Mapping[str, Any], shown: str, library: str
+) -> str:
     from markupsafe import Markup
 
     manifest = annotated.manifest
@@ -197,7 +199,7 @@ def _own(name: str) -> str:
 # --- what the overview says ------------------------------------------------------------------------------
 
 
-def _headline(manifest: Manifest, figures: Figures) -> list[tuple[str, str, str]]:
+def _headline(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str, str]]:
     counts = manifest.counts
     sides = figures.sides.items()
     return [
@@ -209,7 +211,7 @@ def _headline(manifest: Manifest, figures: Figures) -> list[tuple[str, str, str]
     ]
 
 
-def _side_rows(manifest: Manifest, figures: Figures) -> list[dict[str, str]]:
+def _side_rows(manifest: Manifest, figures: ReportFigures) -> list[dict[str, str]]:
     return [_side_row(side, one, manifest) for side, one in figures.sides.items()]
 
 
@@ -228,7 +230,7 @@ def _side_row(side: Side, one: SideFigures, manifest: Manifest) -> dict[str, str
     }
 
 
-def _charts(figures: Figures) -> list[dict[str, Any]]:
+def _charts(figures: ReportFigures) -> list[dict[str, Any]]:
     sides = figures.sides
     token = reward_bins({side: one.token_rewards for side, one in sides.items()})
     segment = reward_bins({side: one.segment_rewards for side, one in sides.items()})
