@@ -99,6 +99,13 @@ class MaskConfig(Settings):
     noise: Annotated[Literal["dataset", "response"], Field(description="Over what the noise σ is estimated.")] = (
         "dataset"
     )
+    detrend: Annotated[
+        bool,
+        Field(
+            description="Take the data set's mean reward at the same relative position from every token reward first.",
+            exclude_if=lambda value: not value,
+        ),
+    ] = False
     on_empty: Annotated[
         Literal["keep-all", "keep-best", "drop"],
         Field(description="A response with nothing kept: keep it whole, keep its best segment, or drop the row."),
@@ -114,6 +121,15 @@ class MaskConfig(Settings):
             exclude_if=_is_keep,
         ),
     ] = "keep"
+
+    @model_validator(mode="after")
+    def _fits(self) -> MaskConfig:
+        if self.detrend and self.sequence_reward == "scorer":
+            raise ValueError(
+                "detrend takes what is usual at a position from token rewards, and the reward model's own sequence "
+                "score has no position: sequence_reward must be mean, last or sum"
+            )
+        return self
 
 
 class ScoringConfig(Settings):

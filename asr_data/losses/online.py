@@ -30,6 +30,7 @@ def adaptive_mask(
     segmenter: SegmenterConfig | str = "schmitt",
     baseline: BaselineConfig | float | Tensor | str = "sequence",
     sigma: float | Tensor | None = None,
+    detrend: Tensor | None = None,
     group: Tensor | None = None,
     step_start: Tensor | None = None,
     boundary: Tensor | None = None,
@@ -61,6 +62,9 @@ def adaptive_mask(
         baseline: a baseline, its name, a number or float ``[batch]``. ``PairBaseline`` is the mean r_s of the responses
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
         sigma: the noise σ, a number or float ``[batch]``, at least 0, for segmenters at ``auto``, ``paper`` or ``bic``.
+        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is taken from every
+            reward at its relative position first (``--detrend``). Off line it is estimated over the data set:
+            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too little for that.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
         boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
@@ -91,12 +95,14 @@ def adaptive_mask(
     )
     _check(rewards, valid, preferred, config, step_start=step_start, boundary=boundary)
     closing = torch.zeros_like(valid) if end is None else end & valid
-    flat = rewards[valid].to(torch.bfloat16).double()
     own = valid if written is None else written & valid
     text = (own & ~closing)[valid]
     row = valid.nonzero()[:, 0]
     lengths = valid.sum(dim=1)
     begins = lengths.cumsum(0) - lengths
+    flat = rewards[valid].to(torch.bfloat16).double()
+    if detrend is not None:
+        flat = _detrended(flat, row, begins, text, detrend)
     sequence = _means(flat, row, lengths, begins, config.sequence_reward, text)
     b = _baseline(baseline if isinstance(baseline, Tensor) else config.baseline, sequence, group)
     noise = _noise(rewards[valid], lengths, text, sigma) if config.segmenter.needs_sigma else None
@@ -168,6 +174,22 @@ def _means(values: Tensor, part: Tensor, sizes: Tensor, begins: Tensor, how: str
         return values[torch.where(last >= begins, last, ends)]
     sums = values.new_zeros(len(sizes)).index_add_(0, part, values)
     return (sums if how == "sum" else sums / sizes).float().double()
+
+
+def _detrended(values: Tensor, row: Tensor, begins: Tensor, text: Tensor, trend: Tensor) -> Tensor:
+    """The twin of ``asr_data.segments.trend.detrended``, float64 ``[N]``, rounded to bfloat16."""
+    if trend.dim() != 1 or len(trend) < 2 or not bool(trend.isfinite().all()):
+        raise ValueError(f"detrend has shape {list(trend.shape)}; it must be at least two finite numbers, [parts]")
+    trend = trend.to(values)
+    total = text.cumsum(0)
+    before = (total - text.long())[begins]
+    count = torch.zeros_like(begins).index_add_(0, row, text.long())
+    place = (total - before[row] - 1).clamp(min=0)
+    at = (((place + 0.5) / count[row].clamp(min=1)) * len(trend) - 0.5).clamp(0.0, len(trend) - 1.0)
+    below = at.long().clamp(max=len(trend) - 2)
+    share = at - below
+    usual = trend[below] * (1.0 - share) + trend[below + 1] * share
+    return (values - usual).float().to(torch.bfloat16).double()
 
 
 def _noise(rewards: Tensor, lengths: Tensor, text: Tensor, sigma: float | Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,11 +17,13 @@ from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.segments.trend import TrendEstimate, detrended
 from asr_data.types import Bool, Float32, Float64, Int64
 
 __all__ = [
     "MaskedBatch",
     "TokenBatch",
+    "data_set_statistics",
     "needs_statistics",
     "response_rewards",
     "segment_and_mask",
@@ -50,7 +53,7 @@ def segment_and_mask(
         ConfigError: a setting asks for what the scorer did not give, or for statistics that are not there.
         InputError: an infinite reward, or a response without tokens.
     """
-    rewards = token_rewards(batch, config.reward)
+    rewards = _without_trend(batch, config, statistics)
     reward = response_rewards(batch, rewards, config.sequence_reward)
     baseline, running = config.baseline.values(Responses(reward, batch.group, statistics, running))
     starts = _starts(batch, config, rewards, baseline, statistics)
@@ -102,6 +105,44 @@ def span_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> tuple[
     return increments(batch.span_reward, batch.span_offsets, batch.initial), batch.span_offsets
 
 
+def _without_trend(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> Float32:
+    """Return r_t as everything after it sees them, float32 ``[N]``.
+
+    Raises:
+        ConfigError: see :func:`token_rewards`, or the trend is to be taken away and not known.
+    """
+    rewards = token_rewards(batch, config.reward)
+    if not config.detrend:
+        return rewards
+    if statistics is None or statistics.trend is None:
+        raise ConfigError("detrend needs the mean reward by position over the whole data set first")
+    return detrended(rewards, batch.row_offsets, batch.with_text, statistics.trend)
+
+
+def data_set_statistics(batches: Callable[[], Iterable[TokenBatch]], config: MaskConfig) -> RewardStatistics:
+    """What masks need to know of the whole data set, in one pass over it, or two where a trend is taken away.
+
+    Args:
+        batches: gives all responses in row order, batch by batch, every time that it is called.
+        config: the settings of the masks.
+
+    Raises:
+        ConfigError: a setting asks for what the scorer did not give, or no trend can be estimated.
+    """
+    trend = None
+    if config.detrend:
+        estimate = TrendEstimate()
+        for batch in batches():
+            estimate.add(token_rewards(batch, config.reward), batch.row_offsets, batch.with_text)
+        trend = estimate.curve()
+    statistics = RewardStatistics(trend=trend)
+    for batch in batches():
+        rewards = _without_trend(batch, config, statistics)
+        own = response_rewards(batch, rewards, config.sequence_reward)
+        statistics.add(*span_rewards(batch, config.reward), own)
+    return statistics
+
+
 def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
     """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError).
 
@@ -123,7 +164,7 @@ def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "
 def needs_statistics(config: MaskConfig) -> bool:
     """Whether these settings need a pass over the whole data set before the first mask."""
     over_all_rows = config.segmenter.needs_sigma and config.noise == "dataset"
-    return over_all_rows or config.baseline.needs_statistics
+    return over_all_rows or config.baseline.needs_statistics or config.detrend
 
 
 def _starts(
@@ -137,7 +178,7 @@ def _starts(
 
     A run of unknown tokens is a segment of its own. Each run of known ones between them is cut as a row of its own.
     """
-    sigma = _sigma(batch, config, rewards, statistics) if config.segmenter.needs_sigma else 0.0
+    sigma = _sigma(batch, config, statistics) if config.segmenter.needs_sigma else 0.0
     context = SplitContext(baseline, sigma, batch.boundary, batch.step_start)
     if not np.isnan(rewards).any():
         return split(rewards, batch.row_offsets, config.segmenter, context)
@@ -146,15 +187,16 @@ def _starts(
     return np.sort(np.concatenate((runs.token[starts], runs.unknown_start)))
 
 
-def _sigma(
-    batch: TokenBatch, config: MaskConfig, rewards: Float32, statistics: RewardStatistics | None
-) -> float | Float64:
-    """Return the noise σ, of the data set or of each response.
+def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> float | Float64:
+    """Return the noise σ, of the data set or of each response: that of the rewards with their trend.
+
+    A trend is smooth and no noise, and without it a reward that is said again for every token of a step would change.
 
     Raises:
         ConfigError: σ is 0, and there is something to cut.
     """
     setting = config.segmenter.sigma_setting
+    rewards = token_rewards(batch, config.reward)
     instead = f"give a number as {setting} (--{setting} X), or choose the segmenter step or sequence"
     if config.noise == "dataset":
         if statistics is None:

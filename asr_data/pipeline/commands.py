@@ -157,8 +157,18 @@ def _annotate(
         if plan.mask is None:
             finish_scored(directory, job.source.schema)
         else:
-            mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
+            _masked(directory, plan.mask, job, progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
+
+
+def _masked(directory: OutputDirectory, mask: MaskConfig, job: ShardJob, progress: Progress) -> None:
+    try:
+        mask_and_finish(directory, mask, job.source.schema, job.scored(directory), progress)
+    except ConfigError as error:  # what a setting needs of the rewards is known only now
+        raise ConfigError(
+            f"{error}. All rows are scored, and their scores are kept in {directory.path}: the same command with that "
+            "setting goes on from there, and scores nothing again"
+        ) from error
 
 
 def _work(pool: ShardPool, job: ShardJob, directory: OutputDirectory, shards: range, progress: Progress) -> None:

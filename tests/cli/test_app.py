@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,6 +84,26 @@ def test_run_with_options(library: Any) -> None:
     assert library.calls["detect"][0][2] == {"chosen": "a", "rejected": "b"}
     assert library.calls["load_scorer"][0] == ("scorer", "token_head")
     assert library.calls["load_tokenizer"][0] == ("policy",)
+
+
+@pytest.mark.parametrize("command", ["run", "score"])
+def test_hub_cache_and_date(command: str, library: Any) -> None:
+    assert call(command, "data", "-o", "out").exit_code == 0
+    options = library.calls["load_scorer"][1]
+    assert (options["allow_hub"], options["cache"]) == (False, True)
+    assert library.calls[command][1]["template_date"] is None
+    result = call(command, "data", "-o", "out", "--allow-hub", "--no-cache", "--template-date", "2025-01-02")
+    assert result.exit_code == 0, result.output
+    options = library.calls["load_scorer"][1]
+    assert (options["allow_hub"], options["cache"]) == (True, False)
+    assert library.calls[command][1]["template_date"] == date(2025, 1, 2)
+
+
+@pytest.mark.parametrize("words", ["run data", "score data", "mask scored"])
+def test_a_date_that_is_none(words: str, library: Any) -> None:
+    result = call(*words.split(), "-o", "out", "--template-date", "2025-02-30")
+    assert (result.exit_code, "2025-02-30" in result.output) == (2, True)
+    assert not library.calls
 
 
 def test_score_and_mask(library: Any) -> None:
