@@ -85,7 +85,7 @@ def _columns(found: Sequence[Finding]) -> list[tuple[str, str]]:
 
 
 def _responses(found: Sequence[Finding], column: tuple[str, str], measure: str) -> int:
-    return max(one.estimate.items for one in found if (one.data, one.side) == column and one.measure == measure)
+    return max(one.estimate.items for one in found if (one.data, one.side, one.measure) == (*column, measure))
 
 
 def _shown(one: Finding) -> bool:
