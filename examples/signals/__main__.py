@@ -19,7 +19,7 @@ from typing import TypeVar
 from examples.paper.page import fill
 from examples.signals.data import DATA_SETS, DataSet, prepare
 from examples.signals.measure import Finding, findings
-from examples.signals.signals import SIGNALS, Signal, score
+from examples.signals.signals import SIGNALS, Signal, is_scored, score
 from examples.signals.tables import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +35,26 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60, help="pairs of each data set at most")
     parser.add_argument("--only", help="names of signals, with commas; default all")
     parser.add_argument("--data-sets", help="names of data sets, with commas; default all")
+    parser.add_argument("--no-scoring", action="store_true", help="only what is scored already")
     parser.add_argument("--segmenter", default="optimal", help="of the tables with one column a data set")
     parser.add_argument("--page", type=Path, help="a Markdown page to put the tables into")
     given = parser.parse_args()
     signals = _named(SIGNALS, given.only, parser)
     data_sets = _named(DATA_SETS, given.data_sets, parser)
     given.work.mkdir(exist_ok=True)
-    found: list[Finding] = []
+    found: dict[tuple[str, ...], Finding] = {}
     for data in data_sets:
         source = prepare(data, given.data, given.work, given.pairs)
         for signal in signals:
+            if given.no_scoring and not is_scored(signal, source, given.work):
+                continue
             print(f"{data.name}: {signal.name}", flush=True)
-            directory = score(signal, source, given.model, given.work)
-            found += findings(directory, data, signal.name, with_controls=signal is signals[0])
-    text = json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1)
+            for one in findings(score(signal, source, given.model, given.work), data, signal.name):
+                # Controls come with every signal; those of the first one are shown.
+                found.setdefault((one.data, one.signal, one.side, one.segmenter, one.measure), one)
+    text = json.dumps([asdict(one) for one in found.values()], ensure_ascii=False, indent=1)
     (given.work / "findings.json").write_text(text + "\n", encoding="utf-8")
-    tables = blocks(found, given.segmenter)
+    tables = blocks([*found.values()], given.segmenter)
     if given.page is None:
         print("\n\n".join(f"{name}\n\n{block}" for name, block in tables.items()))
     else:

@@ -51,7 +51,7 @@ class Finding:
     ahead: Mapping[str, Estimate]
 
 
-def findings(directory: Path, data: DataSet, signal: str, *, with_controls: bool) -> Iterator[Finding]:
+def findings(directory: Path, data: DataSet, signal: str) -> Iterator[Finding]:
     """Every segmenter, side and measure of one annotated directory; and of the controls, with their names for signals.
 
     Controls are measured on the tokens that the signal scored, so that they are compared on the same text.
@@ -68,8 +68,7 @@ def findings(directory: Path, data: DataSet, signal: str, *, with_controls: bool
         for side in SIDES:
             of = scored & (preferred == (side == "chosen"))
             if (of & ~choosing).any():
-                found = _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal)
-                yield from (one for one in found if with_controls or one.signal == signal)
+                yield from _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal)
 
 
 def _of_side(

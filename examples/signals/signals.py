@@ -38,10 +38,19 @@ SIGNALS: Final = (
 
 def score(signal: Signal, source: Path, model: str, work: Path) -> Path:
     """Run the signal where its directory is not complete; a run that was stopped goes on where it was."""
-    output = work / f"{source.stem}-{signal.name}"
-    if not (output / "asr.json").is_file():
+    output = _directory(signal, source, work)
+    if not is_scored(signal, source, work):
         model_option = ["--model", model] if signal.takes_model else []
         program = [sys.executable, "-c", "from asr_data_cli.app import main; main()"]
         command = ["run", str(source), "-o", str(output), *model_option, *signal.options]
         subprocess.run([*program, *command], check=True)
     return output
+
+
+def is_scored(signal: Signal, source: Path, work: Path) -> bool:
+    """Whether its directory is complete."""
+    return (_directory(signal, source, work) / "asr.json").is_file()
+
+
+def _directory(signal: Signal, source: Path, work: Path) -> Path:
+    return work / f"{source.stem}-{signal.name}"

@@ -74,7 +74,7 @@ def test_what_is_found_by_labels_by_diff_and_by_position(marked: tuple[Path, Pat
     labels = Signal("labels", ("--kind", "labels", "--tokenizer", str(policy)), takes_model=False)
     directory = score(labels, source, "builtin", tmp_path)
     assert score(labels, source, "builtin", tmp_path) == directory  # not scored again
-    found = list(findings(directory, data, "labels", with_controls=True))
+    found = list(findings(directory, data, "labels"))
     assert {one.side for one in found if one.estimate.items} == {"rejected"}  # no fault in a chosen one to be found
     by = {(one.signal, one.segmenter, one.measure): one for one in found if one.side == "rejected"}
     assert set(by) == {
