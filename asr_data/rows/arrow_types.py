@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asr_data.errors import InputError
 

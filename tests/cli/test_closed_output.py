@@ -112,7 +112,7 @@ def test_a_standard_error_that_takes_nothing_ends_no_run(annotated: Path) -> Non
 def test_closed_streams_do_not_get_the_numbers_of_files(annotated: Path, closed: tuple[int, ...]) -> None:
     whole = subprocess.run([*PROGRAM, "mask", "annotated", "-o", "whole"], env=ENVIRONMENT, cwd=annotated)
     words = shlex.join([*PROGRAM, "mask", "annotated", "-o", "masked"]) + "".join(f" {n}>&-" for n in closed)
-    done = subprocess.run(words, shell=True, env=ENVIRONMENT, cwd=annotated)
+    done = subprocess.run(["/bin/sh", "-c", words], env=ENVIRONMENT, cwd=annotated)
     assert (whole.returncode, done.returncode) == (0, 0)
     one, other = (annotated / name / "data" / "train-00000.parquet" for name in ("whole", "masked"))
     assert one.read_bytes() == other.read_bytes()

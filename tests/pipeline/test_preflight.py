@@ -57,6 +57,12 @@ def test_a_finished_output_of_another_run(bench: Any, pairs: Any, options: Any, 
     assert bench.files("out") == before
 
 
+def test_an_output_that_is_a_link_to_itself(bench: Any, pairs: Any) -> None:
+    (bench.folder / "out").symlink_to("out")
+    with pytest.raises(StorageError, match="out: "):
+        check(bench, bench.write(pairs))
+
+
 def test_an_unfinished_output_of_another_run(bench: Any, pairs: Any) -> None:
     path = bench.write(pairs)
 
