@@ -154,12 +154,13 @@ def conform(array: Array, kind: pa.DataType) -> Array:
     return array.cast(kind)
 
 
-def _run_end_decoded(array: pa.RunEndEncodedArray, kind: pa.DataType) -> Array:
+def _run_end_decoded(array: Any, kind: pa.DataType) -> Array:
     first, last = array.find_physical_offset(), array.find_physical_offset() + array.find_physical_length()
     ends = array.run_ends.slice(first, last - first).to_numpy()
     ends = np.minimum(ends.astype(np.int64) - array.offset, len(array))
     runs = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
-    return conform(array.values.slice(first, last - first), kind).take(pa.array(runs, pa.int64()))
+    values = conform(array.values.slice(first, last - first), kind)
+    return values.take(pa.array(runs, pa.int64()))
 
 
 def _conform_struct(array: pa.StructArray, kind: pa.StructType) -> Array:
