@@ -171,7 +171,7 @@ def test_values_that_python_does_not_hold_stay_out_of_the_way(workshop: Workshop
     for target in get_args(Target):
         done = export(annotated, target, Path(f"out-{target}"), tokenizer=workshop.tokenizer)
         assert done.examples >= 4
-    (path,) = Path("out-jsonl").rglob("train.jsonl")
+    (path,) = Path("out-jsonl").glob("train-*.jsonl")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["chosen_ids"] for line in lines] == [row["chosen_ids"] for row in columns(annotated)]
 
