@@ -173,7 +173,8 @@ def test_values_that_python_does_not_hold_stay_out_of_the_way(workshop: Workshop
         assert done.examples >= 4
     (path,) = Path("out-jsonl").glob("train-*.jsonl")
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["chosen_ids"] for line in lines] == [row["chosen_ids"] for row in columns(annotated)]
+    wanted = pq.read_table(annotated.path / "data", columns=["chosen_ids"])["chosen_ids"].to_pylist()
+    assert [json.loads(line)["chosen_ids"] for line in lines] == wanted
 
 
 def test_scored_directories_are_refused(annotated: AnnotatedDirectory) -> None:

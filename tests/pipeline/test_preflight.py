@@ -33,6 +33,7 @@ def test_what_the_run_itself_takes_is_taken(bench: Any, pairs: Any) -> None:
     check(bench, path)
     check(bench, path, resume=True)
     check(bench, path, overwrite=True, mask=None)
+    check(bench, path, scorer_name=None)  # as with settings in a file
 
 
 @pytest.mark.parametrize(
