@@ -20,7 +20,7 @@ _SEGMENT: Final = pa.struct([("label", pa.bool_()), ("text", pa.string())])
 
 def sft() -> ExportFormat:
     """Tokenised rows: axolotl takes them as they are where the data set has no ``type``."""
-    explanation = "axolotl takes rows with exactly these three columns for tokenised. Do not give them a `type`."
+    explanation = "axolotl takes rows with exactly these three columns as tokenised. Do not give them a `type`."
     return ExportFormat(
         "data/train.parquet",
         pa.schema(LABELLED),

@@ -96,7 +96,7 @@ model_name_or_path: {json.dumps(facts.model)}
 stage: {stage}
 do_train: true
 finetuning_type: lora
-dataset: asr-data  # any name: it must be there, and is not read
+dataset: asr-data  # required, but not read: any name
 tokenized_path: {json.dumps(str(facts.path))}
 {settings}output_dir: saves/asr-{stage}
 """

@@ -104,7 +104,7 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
     ids = _column(row, f"{prefix}{side}_ids", where)
     for name, values in (("prompt_ids", prompt), (f"{side}_ids", ids)):
         if len(values) and (values.is_floating_point() or values.dtype == torch.bool or int(values.min()) < 0):
-            raise ValueError(f"{where}: {prefix}{name} must hold token ids, whole numbers from 0 on")
+            raise ValueError(f"{where}: {prefix}{name} must hold token ids, whole numbers >= 0")
     mask = _column(row, f"{prefix}{side}_mask", where)
     if len(mask) and mask.dtype != torch.bool:
         raise ValueError(f"{where}: {prefix}{side}_mask is {mask.dtype}; a mask is bool, true: train on this token")

@@ -152,7 +152,7 @@ def _check(
     if len(empty):
         raise ValueError(f"response {int(empty[0])} has no valid token")
     if config.sequence_reward == "scorer":
-        raise ValueError('sequence_reward is "scorer"; on line the allowed ones are mean, last, sum')
+        raise ValueError('sequence_reward is "scorer"; allowed here are mean, last, sum')
     if step_start is not None:
         check_mask(rewards, step_start=step_start)
     if boundary is None:
@@ -221,7 +221,9 @@ def _baseline(baseline: BaselineConfig | Tensor, sequence: Tensor, group: Tensor
             counts = torch.bincount(place)
             return (sequence.new_zeros(len(counts)).index_add_(0, place, sequence) / counts)[place]
         case DatasetBaseline() | RunningBaseline():
-            raise ValueError(f'baseline "{baseline.kind}" is over other responses; give its value: a number or [batch]')
+            raise ValueError(
+                f'baseline "{baseline.kind}" depends on other responses; give its value: a number or [batch]'
+            )
 
 
 def _per_row(name: str, setting: Tensor, like: Tensor) -> Tensor:

@@ -212,7 +212,7 @@ def mask(
     told = manifest.plan.template_date
     day = settle_date((policy,), told or template_date or date_of_output(output, overwrite=overwrite))
     if told is not None and template_date not in (None, told):
-        progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
+        progress.message(f"template_date: {scored} was scored with {told}, which is used again")
     plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(

@@ -106,7 +106,7 @@ def _open(path: Path) -> _OpenPart:
     work = WorkState(path)
     part, plan = work.part(), work.plan()
     if part is None or plan is None:
-        what = "a finished output" if (path / MANIFEST_NAME).is_file() else "nothing that run or score began"
+        what = "a finished output" if (path / MANIFEST_NAME).is_file() else "no output of run or score"
         raise StorageError(f"{path}: not a part of a data set (--num-shards): it holds {what}")
     return _OpenPart(path, part, plan, work)
 
@@ -134,7 +134,7 @@ def _check_parts(parts: Sequence[_OpenPart], output: Path) -> None:
         if left:
             raise StorageError(
                 f"{part.path}: part {part.part.shard_index} is not finished, {left} of {len(part.steps)} steps "
-                "are missing; repeat the command that began it to resume it"
+                "are missing; repeat the command that started it to resume it"
             )
     here = versions()
     if first.plan.versions != here:

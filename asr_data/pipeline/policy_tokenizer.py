@@ -24,6 +24,6 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     else:
         tokenizer = load_tokenizer(record.name, hub=False)
     if tokenizer.fingerprint != record.fingerprint:
-        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
+        raise ConfigError(f"tokenizer {record.name!r} is not the one used before; name that one with --tokenizer")
     tokenizer.date = manifest.plan.template_date
     return tokenizer

@@ -199,7 +199,7 @@ class RayPool:
                 missing.insert(0, shard)
                 lost[shard] += 1
                 if lost[shard] == _ATTEMPTS:
-                    raise StorageError(f"shard {shard}: {_ATTEMPTS} workers died over it: {error}") from error
+                    raise StorageError(f"shard {shard}: {_ATTEMPTS} workers died working on it: {error}") from error
                 continue
             if shard is None:
                 _require_same_models((self.scorer, self.reference), answer)

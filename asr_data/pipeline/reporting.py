@@ -32,4 +32,4 @@ def report_state(directory: OutputDirectory, progress: Progress) -> None:
     if directory.is_finished:
         progress.message(f"{directory.path} is already complete and unchanged: nothing to do")
     elif directory.is_continued:
-        progress.message(f"resuming the run that began {directory.path}; the shards it committed are kept")
+        progress.message(f"resuming the run started in {directory.path}; the shards it committed are kept")

@@ -159,7 +159,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
-        raise InputError(f"{path}: missing, damaged or of another format: {error}") from error
+        raise InputError(f"{path}: missing, damaged or in another format: {error}") from error
 
 
 def _checked_schema(schema: pa.Schema, place: Path | str) -> tuple[pa.Schema, list[str]]:

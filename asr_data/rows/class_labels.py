@@ -45,7 +45,7 @@ def verdicts(column: str | None, classes: Mapping[str, list[str]], given: Mappin
     if names is None:
         if given and set(given.values()) != {True, False}:
             raise InputError(
-                f"column {column!r} holds texts: --columns needs label_true=… and label_false=…, both, to read them"
+                f"column {column!r} holds texts: --columns needs both label_true=… and label_false=… to read them"
             )
         return dict(given)
     unknown = sorted(set(given) - set(names))

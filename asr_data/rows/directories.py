@@ -54,7 +54,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
 
     saved = [path.parent.relative_to(directory) for path in sorted(directory.glob("*/state.json"))]
     if saved:
-        raise InputError(f"{directory}: holds saved datasets, one a folder; give one of them: {_listed(saved)}")
+        raise InputError(f"{directory}: holds saved datasets, one per folder; give one of them: {_listed(saved)}")
     try:  # resolves splits and the configs of a dataset card, and reads no data
         builder = hf_datasets.load_dataset_builder(str(directory), name=name)
     except (hf_datasets.exceptions.DatasetsError, ValueError, OSError) as error:

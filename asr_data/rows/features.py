@@ -67,7 +67,7 @@ def with_card_features(schema: pa.Schema, card: Mapping[str, Any], place: str) -
     features = features_of(schema)
     for name, feature in card.items():
         if features.get(name, feature) != feature and not _is_implied(feature):
-            raise InputError(f"{place}: the dataset card says something else of column {name!r} than the files do")
+            raise InputError(f"{place}: the dataset card disagrees with the files about column {name!r}")
     return with_features(schema, {**card, **features})
 
 

@@ -101,7 +101,7 @@ def with_system(prompt: Text, sides: Sides, system: str) -> tuple[Text, Sides]:
     if messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
     elif messages[0]["content"] != system:
-        raise RowRejected("prompt_mismatch", "the conversation begins with another system message than the row has")
+        raise RowRejected("prompt_mismatch", "the conversation begins with a system message other than the row's")
     return messages, _by_assistant(sides)
 
 

@@ -115,7 +115,7 @@ class Contexts:
         if not any(self.speaks_of(completion) for completion in row.completions):
             return f"the scorer speaks of {self._sides} responses, and the row has none"
         wanted = ", ".join(c if isinstance(c, str) else "the context's template" for c in self._contexts)
-        return f"what the context shows ({wanted}) is not there for any response of the row"
+        return f"what the context shows ({wanted}) is missing for every response of the row"
 
 
 class ContextEncoder:

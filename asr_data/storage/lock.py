@@ -124,7 +124,8 @@ def _take_without_locks(folder: Path, me: dict[str, Any]) -> Callable[[], None]:
             if not _is_dead(owner, me):
                 raise OutputExistsError(
                     f"{folder.parent}: another run is writing to it{_who(owner)}, or was killed there; this "
-                    f"file system has no locks, so this cannot be decided from here. If the run is gone, remove {path}"
+                    "file system has no locks, so which one cannot be determined from here. If the run is gone, remove "
+                    f"{path}"
                 ) from None
             _move_away(path, me)
             continue

@@ -49,7 +49,7 @@ def gguf_tokenizer(path: Path, *, cache: bool = True) -> Any:
     def write(folder: Path) -> None:
         made.save_pretrained(folder)
         if _decisive(_load(folder)) != _decisive(made):
-            raise OSError("this tokenizer does not survive being saved")
+            raise OSError("this tokenizer changes when it is saved")
 
     if cache:
         keep_entry(key, write)

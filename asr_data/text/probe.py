@@ -38,8 +38,8 @@ def check_template(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
             continue
         if texts[0] != texts[1]:
             raise ConfigError(
-                f"the chat template of tokenizer {tokenizer.name!r} gives another text each time, so no ids can be "
-                "kept; it must not use random"
+                f"the chat template of tokenizer {tokenizer.name!r} gives a different text each time, so ids "
+                "cannot be stored; it must not use random"
             )
         return
     raise ConfigError(

@@ -202,7 +202,7 @@ class Tokenizer:
         if normal != text and normal.replace("▁", " ").strip() != text.strip():
             raise RowRejected(
                 "tokenizer_alters_text",
-                f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for another one",
+                f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for other text",
             )
 
     def _check_known(

@@ -61,7 +61,7 @@ class Columns:
         if missing:
             raise ConfigError(
                 f"the {where} data set has no column {', '.join(missing)}. Annotate it: asr-annotate run INPUT -o DIR "
-                "--tokenizer MODEL, then datasets.load_dataset(DIR); column_prefix= is what --prefix was then"
+                "--tokenizer MODEL, then datasets.load_dataset(DIR); column_prefix= must be what --prefix was"
             )
         rows = _sample(dataset, self.check_rows) if self.check_rows else []
         for row, read in zip(rows, self._read(dataset, rows, where), strict=True):

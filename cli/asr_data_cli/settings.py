@@ -48,7 +48,7 @@ class Checks:
             raise ConfigError(self._messages[0])
         if self._messages:
             lines = "".join(f"\n  {message}" for message in self._messages)
-            raise ConfigError(f"{len(self._messages)} options cannot be right:{lines}")
+            raise ConfigError(f"{len(self._messages)} options are invalid:{lines}")
 
 
 def from_options(kind: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
@@ -65,7 +65,7 @@ def from_options(kind: type[S], values: Mapping[str, Any], names: Mapping[str, s
     try:
         return kind.model_validate(dict(values))
     except ConfigError as error:
-        said = str(error).replace(f"{kind.__name__} cannot be right: ", "")
+        said = str(error).replace(f"{kind.__name__} is invalid: ", "")
         typed = re.sub(rf"\b{kind.__name__}\.(\w+)", lambda found: (names or {}).get(found[1], option(found[1])), said)
         raise ConfigError(typed) from None
 

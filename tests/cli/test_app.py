@@ -201,7 +201,7 @@ def test_all_wrong_options_at_once(library: Any) -> None:
         ]
     )
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: 5 options cannot be right:")
+    assert result.stderr.startswith("error: 5 options are invalid:")
 
 
 def test_scorer_without_tokenizer(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:

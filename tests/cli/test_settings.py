@@ -144,7 +144,7 @@ def test_all_errors_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         built(tau="1", delta="x", baseline="mean")
     lines = str(raised.value).splitlines()
-    assert lines[0] == "3 options cannot be right:"
+    assert lines[0] == "3 options are invalid:"
     assert [line.split()[0] for line in lines[1:]] == ["--tau", "--delta", "--baseline"]
 
 

@@ -87,7 +87,7 @@ def test_texts_mean_what_the_user_says(tmp_path: Path) -> None:
     )
     source = open_source(path)
     assert preferred(source, {"label_true": "right", "label_false": "wrong"}) == [True, False]
-    with pytest.raises(InputError, match="both, to read them"):
+    with pytest.raises(InputError, match="to read them"):
         detect(source.schema, first_records(source), {"label_true": "right"})
     with pytest.raises(RowRejected, match="--columns label_true="):
         normalise(0, first_records(source)[0], detect(source.schema, first_records(source)))

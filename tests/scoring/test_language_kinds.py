@@ -280,7 +280,7 @@ def test_options_that_belong_to_another_kind(models: Any) -> None:
         load_scorer(models[0], "logp", against="prompt", scoring=FP32)
     with pytest.raises(ConfigError, match="--answer is for kind 'answer_value'"):
         load_scorer(models[0], "contrast", answer="other-row", scoring=FP32)
-    with pytest.raises(ConfigError, match=r"context cannot be right: there is no context 'nothing'"):
+    with pytest.raises(ConfigError, match=r"context is invalid: there is no context 'nothing'"):
         load_scorer(models[0], "logp", context="nothing", scoring=FP32)
     with pytest.raises(ConfigError, match="--context: kind 'labels' reads no model"):
         load_scorer(kind="labels", context="prompt")
