@@ -31,10 +31,10 @@ def collate(
     Args:
         rows: rows of the data set (lists, arrays or tensors), or a slice of it, which holds a list for each column.
         side: one response column, or several, whose responses then stand one after the other: the batch of a pair is
-            all chosen responses, then all rejected ones, and ``tensor.chunk(2)`` parts them.
+            all chosen responses, then all rejected ones, and ``tensor.chunk(2)`` separates them.
         pad_id: id that fills ``input_ids``; it is attended to nowhere and trained on nowhere.
         prefix: what ``--prefix`` was.
-        max_length: longer rows (prompt and response) are cut behind so many tokens; default: no row is cut.
+        max_length: longer rows (prompt and response) are cut after this many tokens; default: no row is cut.
         pad_to_multiple_of: the batch's time is rounded up to a multiple of this.
 
     Returns:

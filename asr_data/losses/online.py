@@ -1,4 +1,4 @@
-"""The rule of the offline columns as a batched torch function, for rewards that are made while training."""
+"""The rule of the offline columns as a batched torch function, for rewards computed during training."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def adaptive_mask(
         baseline: a baseline, its name, a number or float ``[batch]``. ``PairBaseline`` is the mean r_s of the responses
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
         sigma: the noise σ, a number or float ``[batch]``, at least 0, for segmenters at ``auto``, ``paper`` or ``bic``.
-        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is taken from every
-            reward at its relative position first (``--detrend``). Off line it is estimated over the data set:
-            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too little for that.
+        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is first subtracted
+            from every reward at its relative position (``--detrend``). Offline it is estimated over the data set:
+            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too small for that.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
         boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
@@ -83,7 +83,7 @@ def adaptive_mask(
 
     Raises:
         ValueError: shapes, types, numbers that are not finite, a response without tokens, or a missing argument.
-        ConfigError: a setting that cannot be right, with what is allowed.
+        ConfigError: an invalid setting, with what is allowed.
     """
     config = MaskConfig(
         segmenter=segmenter,  # type: ignore[arg-type] # a name is short for its defaults

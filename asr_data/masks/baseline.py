@@ -39,7 +39,7 @@ class BaselineSettings(Settings):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether b takes a pass over the whole data set first."""
+        """Whether b needs a pass over the whole data set first."""
         return False
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
@@ -98,7 +98,7 @@ class DatasetBaseline(BaselineSettings):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether b takes a pass over the whole data set first."""
+        """Whether b needs a pass over the whole data set first."""
         return True
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:

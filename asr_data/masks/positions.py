@@ -13,9 +13,9 @@ from asr_data.types import Bool, Float64, Int64
 
 FIFTHS: Final = 5
 SUSPECT: Final = 0.7
-"""From this AUROC on a mask is said to be nearly a function of position."""
+"""From this AUROC on, a mask is reported as nearly a function of position."""
 ENOUGH: Final = 20
-"""Responses of a side below which nothing is said: the segments of a few may well fall out like that."""
+"""Fewest responses of a side to report on: with few, such an AUROC is easily chance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def merge(
         output: another directory.
         resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
-        progress: told how far it is.
+        progress: receives the progress.
 
     Raises:
         StorageError: a part is missing, given twice, not finished, or of another run; the message says which.

@@ -11,7 +11,7 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     """The policy tokenizer that a directory was made with, or its scorer's own.
 
     Raises:
-        ConfigError: there is none, or what is found by its name now is another one.
+        ConfigError: there is none, or its name now leads to a different one.
     """
     record = manifest.tokenizer
     if record is None:

@@ -28,7 +28,7 @@ class PartProgress:
 
 
 def report_state(directory: OutputDirectory, progress: Progress) -> None:
-    """Say so where an earlier run began the output, or finished it."""
+    """Report where an earlier run began the output, or finished it."""
     if directory.is_finished:
         progress.message(f"{directory.path} is already complete and unchanged: nothing to do")
     elif directory.is_continued:

@@ -140,7 +140,7 @@ class DatasetReader:
 
 
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, after its offsets were checked: Arrow takes them as they stand in a file, and reads where they lead.
+    """The batch, after its offsets were checked: Arrow takes them as they are in a file, and reads wherever they point.
 
     Texts are checked later, as a text that is not UTF-8 costs its row and not the file.
 

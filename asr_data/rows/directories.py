@@ -1,4 +1,4 @@
-"""Which files of a directory are its data. Nothing is read in part without a word."""
+"""Which files of a directory are its data. Nothing is silently read in part."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
     """The files that ``datasets.load_dataset`` would read.
 
     Args:
-        directory: no saved dataset.
+        directory: not a saved dataset.
         split: which split; needed where there are several and none is ``train``.
         name: which configuration of its dataset card.
 

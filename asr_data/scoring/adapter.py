@@ -42,7 +42,7 @@ def adapter_file(directory: Path) -> Path:
 
 
 def adapter_head_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the head's tensors in an adapter, without PEFT's prefix; empty where it has no head."""
+    """Names and shapes of the head's tensors in an adapter, without PEFT's prefix; empty without a head."""
     names = file_shapes(adapter_file(directory))
     return {_bare(name): shape for name, shape in names.items() if _is_head(name)}
 

@@ -1,6 +1,6 @@
 """Decoders from disk.
 
-transformers drops a head without a word (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
+transformers silently drops a head (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
 remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, from tensors
 that are read here (:mod:`asr_data.scoring.weights`), the head from the rest (:mod:`asr_data.scoring.head`), and every
 tensor must be accounted for.

@@ -41,7 +41,7 @@ class TokenReading(Reading):
     """Readings are of tokens, once or twice.
 
     Attributes:
-        count: int64 ``[spans]``, a span's value is the sum of so many tokens' rewards.
+        count: int64 ``[spans]``, a span's value is the sum of this many tokens' rewards.
         closing: bool ``[tokens]``, what closes a turn.
     """
 

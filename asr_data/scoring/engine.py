@@ -1,4 +1,4 @@
-"""Hidden states of a decoder at the positions that are asked for. The engine does not know what a reward is."""
+"""Hidden states of a decoder at the positions that are asked for. The engine knows nothing of rewards."""
 
 from __future__ import annotations
 

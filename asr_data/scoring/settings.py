@@ -84,7 +84,7 @@ def with_asked(
     """The settings with what the user asked for in their place; None leaves them.
 
     Raises:
-        ConfigError: a setting that this kind does not have, or a value that is none.
+        ConfigError: a setting that this kind does not have, or an invalid value.
     """
     asked = {"context": context, "against": against, "sides": sides, "answer": answer}
     update = {name: value for name, value in asked.items() if value is not None}

@@ -1,8 +1,8 @@
 """One writer per directory.
 
 A lock of the operating system, which ends with its process however that ends. Where a file system has none, the file
-``owner`` beside it stands in: it names process and host, so a dead owner on this host is recognised. Of another host
-nothing can be known, and the message says what to remove.
+``owner`` beside it stands in: it names process and host, so a dead owner on this host is recognised. An owner on
+another host cannot be checked, and the message says what to remove.
 """
 
 from __future__ import annotations

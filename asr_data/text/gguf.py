@@ -66,7 +66,7 @@ def _load(folder: Path, **options: Any) -> Any:
 
 
 def _decisive(hf: Any) -> tuple[Any, ...]:
-    """All of a tokenizer that decides ids, texts and offsets."""
+    """Everything of a tokenizer that decides ids, texts and offsets."""
     special = [str(hf.special_tokens_map.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")]
     return type(hf), hf.backend_tokenizer.to_str(), hf.chat_template, special, hf.all_special_ids, len(hf)
 

@@ -1,4 +1,4 @@
-"""What can be known of a chat template before a model is loaded: it is there, renders, ends, and repeats itself."""
+"""Checks of a chat template before a model is loaded: it is there, renders, ends, and is deterministic."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_template(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
         rows: the first rows of the data.
 
     Raises:
-        ConfigError: there is no chat template, or it is no valid template; it takes too long, gives another text each
-            time, or refuses all of these rows.
+        ConfigError: there is no chat template, or it is not valid; it takes too long, gives a different text each time,
+            or refuses all of these rows.
     """
     conversations = [row for row in rows if not isinstance(row.prompt, str)]
     if not conversations:

@@ -1,4 +1,4 @@
-"""Annotated data as a trainer finds it: are our columns there, and are their ids those of this tokenizer?"""
+"""Checks of annotated data for a trainer: our columns are there, and their ids are this tokenizer's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Columns:
     Attributes:
         prefix: stands before every column that annotation added (``--prefix``).
         roles: role → input column, as in ``--columns``, where detection needs help.
-        check_rows: so many rows are tokenised again, and their ids compared; 0 skips the check.
+        check_rows: how many rows are tokenised again and their ids compared; 0 skips the check.
     """
 
     prefix: str = ""

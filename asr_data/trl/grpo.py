@@ -1,4 +1,4 @@
-"""APPO's group form (paper eq. 9) as TRL's GRPOTrainer: sampled completions are scored, cut and masked on line."""
+"""APPO's group form (paper eq. 9) as TRL's GRPOTrainer: sampled completions are scored, cut and masked online."""
 
 from __future__ import annotations
 
