@@ -36,8 +36,8 @@ def segments(tokenizer: Tokenizer) -> ExportFormat:
         tokenizer: the policy's; rows whose texts it would not tokenise back to their tokens are left out.
     """
     explanation = (
-        "axolotl tokenises each text by itself, without special tokens, and puts the tokens together. Every text here "
-        "was seen to give its tokens again. Where `axolotl-sft` will do, take that: it leaves no row out."
+        "axolotl tokenises each text by itself, without special tokens, and joins the tokens. Every text here was "
+        "checked to give its tokens again. Where `axolotl-sft` will do, prefer it: it leaves no row out."
     )
     settings = "    ds_type: json\n    type: input_output\n"
     return ExportFormat(

@@ -102,8 +102,7 @@ tokenized_path: {json.dumps(str(facts.path))}
 """
     name = f"llamafactory-{stage}.yaml"
     explanation = (
-        "With `tokenized_path`, LLaMA-Factory reads the tokens as they stand here and looks neither at `template` nor "
-        "at `cutoff_len`."
+        "With `tokenized_path`, LLaMA-Factory uses the tokens as they are here and ignores `template` and `cutoff_len`."
     )
     if stage == "dpo":
         explanation += (

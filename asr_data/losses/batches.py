@@ -87,7 +87,7 @@ def token_logps(logits: Tensor, input_ids: Tensor) -> Tensor:
         ValueError: shapes that do not fit.
     """
     if logits.dim() != 3 or logits.shape[:2] != input_ids.shape:
-        raise ValueError(f"logits {list(logits.shape)} and input_ids {list(input_ids.shape)} do not fit")
+        raise ValueError(f"logits {list(logits.shape)} and input_ids {list(input_ids.shape)} do not match")
     predicting = logits[:, :-1] if logits.dtype == torch.float64 else logits[:, :-1].float()
     logps = predicting.gather(2, input_ids[:, 1:, None])[..., 0] - predicting.logsumexp(dim=2)
     return torch.cat([logps.new_zeros(len(logps), 1), logps], dim=1)
@@ -125,12 +125,12 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
 
 def _column(row: Mapping[str, Any], name: str, where: str) -> Tensor:
     if row.get(name) is None:
-        state = "is null" if name in row else f"is not there; there are {', '.join(map(str, row))}"
+        state = "is null" if name in row else f"is missing; there are {', '.join(map(str, row))}"
         raise ValueError(f"{where}: column {name} {state}")
     try:
         values = torch.as_tensor(row[name]).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{where}: column {name} is no list of numbers: {error}") from error
+        raise ValueError(f"{where}: column {name} is not a list of numbers: {error}") from error
     if values.dim() != 1:
         raise ValueError(f"{where}: column {name} has shape {list(values.shape)}; it must be one list")
     return values

@@ -159,8 +159,8 @@ def _check(
         return
     if boundary.is_floating_point() or boundary.dtype == torch.bool or boundary.shape != rewards.shape:
         raise ValueError(
-            f"boundary is {boundary.dtype} {list(boundary.shape)}; it must be integers {list(rewards.shape)}, what "
-            "starts at each token; what that costs is a setting of the segmenter"
+            f"boundary is {boundary.dtype} {list(boundary.shape)}; it must be integers {list(rewards.shape)}, the "
+            "kind of boundary at each token; its cost is a setting of the segmenter"
         )
     if bool(((boundary < 0) | (boundary > 4))[valid].any()):
         raise ValueError("boundary must be from 0 (inside a word) to 4 (a line)")

@@ -207,8 +207,8 @@ def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics |
         sigma = statistics.sigma()
         if sigma == 0.0 and _might_be_cut(rewards, batch):
             raise ConfigError(
-                "the noise σ of the rewards is 0, for the scorer's own spans change within no response: "
-                f"{setting} cannot follow from it; {instead}"
+                "the noise σ of the rewards is 0, because the scorer's own spans change within no response: "
+                f"{setting} cannot be derived from it; {instead}"
             )
         return sigma
     own = estimate_sigma_per_row(*span_rewards(batch, config.reward))
@@ -219,8 +219,8 @@ def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics |
             own[row] = 0.0 if statistics is None else statistics.sigma()
             if own[row] == 0.0:
                 raise ConfigError(
-                    f"input row {int(batch.group[row])}: the noise σ of this response is 0, for the scorer's rewards "
-                    f'do not change within it; {instead}, or noise "dataset"'
+                    f"input row {int(batch.group[row])}: the noise σ of this response is 0, because the scorer's "
+                    f'rewards do not change within it; {instead}, or noise "dataset"'
                 )
     return own
 

@@ -167,7 +167,7 @@ def _masked(directory: OutputDirectory, mask: MaskConfig, job: ShardJob, progres
     except ConfigError as error:  # what a setting needs of the rewards is known only now
         raise ConfigError(
             f"{error}. All rows are scored, and their scores are kept in {directory.path}: the same command with that "
-            "setting goes on from there, and scores nothing again"
+            "setting continues from there, without scoring again"
         ) from error
 
 

@@ -156,7 +156,7 @@ def _record(part: _OpenPart, stage: str, index: int) -> ShardRecord:
     record = part.work.recorded(stage, index)
     if record is None:
         raise CorruptFileError(
-            f"{part.path}: shard {index} of stage {stage!r} is no longer what was written; repeat the command that "
-            f"made part {part.part.shard_index} to make it again"
+            f"{part.path}: shard {index} of stage {stage!r} was changed since it was written; repeat the command "
+            f"that made part {part.part.shard_index} to make it again"
         )
     return record

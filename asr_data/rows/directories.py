@@ -125,7 +125,7 @@ def _refuse_copies(directory: Path, paths: Sequence[Path]) -> None:
     copies = [path for path in paths if any(f"{path}{suffix}" in names for suffix in _COMPRESSED)]
     if copies:
         raise InputError(
-            f"{directory}: {_relative(copies, directory)} is there compressed, too, and its rows would be read twice; "
+            f"{directory}: {_relative(copies, directory)} is also there compressed, so its rows would be read twice; "
             f"{_REMEDY}"
         )
 

@@ -36,7 +36,7 @@ def extract_prompt(sides: Sides) -> tuple[list[Message], Sides]:
         if role != "assistant":
             raise RowRejected(
                 "prompt_mismatch",
-                f"the conversations part at message {shared}, by {role} in {side} and not by the assistant",
+                f"the conversations diverge at message {shared}, which in {side} is by {role}, not by the assistant",
             )
     return chosen[:shared], left
 

@@ -179,7 +179,7 @@ def why_not_tree(backbone: nn.Module) -> str | None:
     try:
         difference, allowed = _difference(backbone, windows)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        return f"it does not take a mask for trees: {str(error).splitlines()[0]}"
+        return f"it does not accept a mask for trees: {str(error).splitlines()[0]}"
     if not difference <= allowed:
         return f"trees and single sequences differ by {difference:.2g} of the hidden states' size (allowed {allowed:g})"
     return None

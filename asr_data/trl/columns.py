@@ -110,7 +110,7 @@ class Columns:
         except (InputError, RowRejected) as error:
             raise ConfigError(
                 f"the {where} data set's texts, which its ids are checked against, cannot be read: {error}. "
-                "Pass columns= as it was for asr-annotate (--columns), or check_rows=0 to go on unchecked"
+                "Pass the columns= that asr-annotate had (--columns), or check_rows=0 to skip the check"
             ) from error
 
     def _compare(

@@ -167,8 +167,8 @@ AllowHub: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--allow-hub",
-        help="Fetch from the Hub what a local model's files name too, such as an adapter's base or a known family's "
-        "reference; without it only what you name yourself is fetched.",
+        help="Also fetch from the Hub what a local model's files name, such as an adapter's base or a known family's "
+        "reference; without it, only what you name yourself is fetched.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -97,7 +97,7 @@ def segmenter(typed: Mapping[str, Any], checks: Checks) -> SegmenterConfig:
             found |= parsed
         elif text is not None:
             kinds = " or ".join(map(kind_of, owners))
-            checks.note(f"{option(name)} belongs to --segmenter {kinds} and means nothing to {typed['segmenter']}")
+            checks.note(f"{option(name)} belongs to --segmenter {kinds} and does not apply to {typed['segmenter']}")
     return chosen(**found)  # type: ignore[return-value] # a member of the union
 
 

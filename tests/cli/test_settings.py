@@ -107,7 +107,7 @@ def test_baselines(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to optimal"),
+        ({"tau": "1"}, "--tau belongs to --segmenter pivot and does not apply to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
         (

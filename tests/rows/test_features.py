@@ -97,7 +97,7 @@ def test_texts_mean_what_the_user_says(tmp_path: Path) -> None:
     ("given", "message"),
     [
         ({"label_true": "a", "label_false": "a"}, "both label_true=a and label_false=a"),
-        ({"label_true": "nice"}, "nice is no class of column 'label'"),
+        ({"label_true": "nice"}, "nice is not a class of column 'label'"),
     ],
 )
 def test_verdicts_that_cannot_be(given: dict[str, str], message: str) -> None:
