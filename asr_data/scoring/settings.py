@@ -92,7 +92,12 @@ def with_asked(
         if name not in type(settings).model_fields:
             owner = {"against": "contrast", "answer": "answer_value"}[name]
             raise ConfigError(f"--{name} is for kind {owner!r}, and this is a {settings.kind!r} scorer")
-    return type(settings).model_validate({**settings.model_dump(), **update}) if update else settings
+    if not update:
+        return settings
+    try:
+        return type(settings).model_validate({**settings.model_dump(), **update})
+    except ConfigError as error:
+        raise ConfigError(f"{', '.join(f'--{name}' for name in update)}: {error}") from None
 
 
 def with_builtin(settings: BackboneConfig, model: str) -> BackboneConfig:

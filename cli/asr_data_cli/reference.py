@@ -43,6 +43,8 @@ _PANELS = (
     "Input",
     "Model",
     "Judges",
+    "Review",
+    "Critics",
     "Segments",
     "Masks",
     "Training",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import asr_data
 from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
 from tests.docs.props import FILES, copied, save_pairs, save_policy
-from tests.judging.server import JudgeServer
+from tests.judging.server import Asked, JudgeServer, by_goodness
 
 JUDGE_URL = "http://localhost:8000/v1"
 
@@ -60,9 +61,18 @@ def small_builtin(model: Path) -> Callable[..., Any]:
     return load_scorer
 
 
+def judge_or_critic(asked: Asked) -> str:
+    """A verdict, or what is wrong in the rejected responses of the pages' pairs."""
+    response = asked.part("RESPONSE")
+    if response is None:
+        return by_goodness(asked)
+    wrong = [word for word in ("five", "Seven", "En Italie") if word in response]
+    return json.dumps({"faults": [{"quote": word, "kind": "fact", "severity": "major"} for word in wrong]})
+
+
 @pytest.fixture
 def judge_server() -> Iterator[JudgeServer]:
-    with JudgeServer() as running:
+    with JudgeServer(judge_or_critic) as running:
         yield running
 
 

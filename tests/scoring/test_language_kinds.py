@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from asr_data.config import ScoringConfig
-from asr_data.errors import ConfigError, InputError
+from asr_data.errors import ConfigError, InputError, RowRejected
+from asr_data.scoring.answer_value import AnswerValueEncoder
 from asr_data.scoring.config import AnswerValueConfig, ContrastConfig, ImplicitConfig, LogProbabilityConfig
+from asr_data.scoring.contexts import Contexts
 from asr_data.scoring.load import load_scorer
 from asr_data.scoring.tree import grow_trees
+from asr_data.text import align
 from asr_data.types import ByteRewards, Completion, RejectedRow, Row, Text
 
 FP32 = ScoringConfig(dtype="float32", device="cpu")
@@ -280,10 +284,45 @@ def test_options_that_belong_to_another_kind(models: Any) -> None:
         load_scorer(models[0], "logp", against="prompt", scoring=FP32)
     with pytest.raises(ConfigError, match="--answer is for kind 'answer_value'"):
         load_scorer(models[0], "contrast", answer="other-row", scoring=FP32)
-    with pytest.raises(ConfigError, match=r"context is invalid: there is no context 'nothing'"):
+    with pytest.raises(ConfigError, match=r"--context: .*there is no context 'nothing'"):
         load_scorer(models[0], "logp", context="nothing", scoring=FP32)
     with pytest.raises(ConfigError, match="--context: kind 'labels' reads no model"):
         load_scorer(kind="labels", context="prompt")
+
+
+def test_settings_beside_a_model(models: Any) -> None:
+    settings = {"kind": "contrast", "context": own("{{ prompt }}!"), "sides": "rejected", "beta": 2.0}
+    (models[0] / "asr_scorer.json").write_text(json.dumps(settings), encoding="utf-8")
+    scorer = load_scorer(models[0], scoring=FP32)
+    assert (scorer.info.kind, scorer.info.settings["beta"], len(scorer.info.contexts)) == ("contrast", 2.0, 1)
+    overruled = load_scorer(models[0], context="other-row", sides="both", scoring=FP32).info
+    assert overruled.contexts == ("other-row",)
+    assert overruled.settings["beta"] == 2.0
+    # A kind that was asked for by name is read with its own defaults.
+    assert load_scorer(models[0], "logp", scoring=FP32).info.kind == "logp"
+    assert load_scorer(models[0], "contrast", scoring=FP32).info.settings["beta"] == 2.0
+
+
+@pytest.mark.parametrize("answer", ["It is four.", "4", "Café 二", "four\n\nfive"])
+def test_branches_of_any_tokenizer(any_tokenizer: Any, answer: str) -> None:
+    contexts = Contexts(("prompt",), "both", conversations=True)
+    encoder = AnswerValueEncoder(any_tokenizer, AnswerValueConfig(answer="column:gold"), contexts)
+    row = Row(0, {"gold": answer}, [*TURNS], (Completion("completion", says("Two. Four."), preferred=False),))
+    try:
+        align(row, any_tokenizer)
+        any_tokenizer.encode(f"\n\nThe answer:\n{answer}", add_special_tokens=False)
+    except RowRejected:
+        with pytest.raises(RowRejected):
+            encoder.encode(row)
+        return
+    [reading] = encoder.encode(row)
+    assert len(reading.requests) == 3
+    for request in reading.requests:
+        assert request.target == [request.ids[at + 1] for at in request.read]
+        shown = any_tokenizer.hf.decode(request.target).strip().lower()
+        assert shown.endswith(answer.lower().split()[-1])
+    tails = {tuple(request.ids[request.read[0] + 1 :]) for request in reading.requests}
+    assert len(tails) == 1
 
 
 def test_a_column_that_is_not_there_is_found_before_loading(tmp_path: Path, models: Any) -> None:

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from asr_data.endpoints.client import Client, ReplyForm, RequestFailedError
 from asr_data.judging import Judge, RequestSettings
-from asr_data.judging.client import Client, RequestFailedError
+from asr_data.judging.config import JUDGE
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -45,9 +46,9 @@ def serving(answer: Callable[[socket.socket, threading.Event], None]) -> Iterato
 
 def failure(url: str, timeout: float) -> str:
     async def ask() -> None:
-        client = Client(Judge(model="m", endpoint=url), RequestSettings(retries=0, timeout=timeout))
+        client = Client(Judge(model="m", endpoint=url), RequestSettings(retries=0, timeout=timeout), JUDGE)
         try:
-            await client.ask([{"role": "user", "content": "?"}], "as_given")
+            await client.ask([{"role": "user", "content": "?"}], ReplyForm("any", {}, lambda reply, redacted: reply))
         finally:
             await client.close()
 
