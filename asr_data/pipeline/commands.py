@@ -63,7 +63,7 @@ def score(
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
     ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
-    default today, or the date with which the output was begun.
+    default today, or the date with which the output was started.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.

@@ -15,7 +15,7 @@ from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
-"""Where a response is cut: at boundaries of the text, or after every so many tokens."""
+"""Where a response is cut: at boundaries of the text, or after every N tokens."""
 
 
 class PackagedBackbone(Settings):
@@ -49,7 +49,7 @@ class _Backbone(Settings):
     context: Annotated[ContextConfig, Field(exclude_if=is_prompt)] = "prompt"
     """What it reads before a response."""
     sides: Annotated[Sides, Field(exclude_if=is_both)] = "both"
-    """Which responses it speaks of; the others are unknown."""
+    """Which responses it scores; the others are unknown."""
 
 
 class PromptConfig(Settings):
@@ -164,7 +164,7 @@ class SequenceHeadConfig(_Backbone):
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
     boundary: Boundary = "sentence"
-    """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
+    """Where prefixes end: at boundaries of the text, or after every N tokens; always at the end of the response."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
     one token, so that the pooling of transformers passes over it) the one before the EOS tokens at its end."""
@@ -224,7 +224,7 @@ class _LogRatio(_LanguageModel):
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
         if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
-            raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
+            raise ValueError("log-probabilities are of the text as it is: of the steps only split and empty apply")
         return self
 
 

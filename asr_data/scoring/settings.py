@@ -1,4 +1,4 @@
-"""How to read a checkpoint: as the user says, as its own settings say, or by the family it is recognised as."""
+"""How to read a checkpoint: as the user says, as its own settings say, or as the family it is recognised as."""
 
 from __future__ import annotations
 
