@@ -87,7 +87,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, P
 
     def furnish(text: str) -> Path:
         for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():
-            if f"-o {name}" not in text and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
+            word = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+            if re.search(word, text) and not re.search(f"-o {word}", text):
                 make(tmp_path / name)
         return tmp_path
 
