@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_val
 
 from asr_data.errors import ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
+from asr_data.scoring.feature_config import FeatureConfig, is_absent
 from asr_data.settings import Settings
 from asr_data.types import Criterion, WordUnit
 
@@ -120,7 +121,8 @@ class TokenHeadConfig(_Backbone):
     ``softmax_idx`` softmax(z)[index], ``sum_idx`` the sum of softmax(z) over ``indices``, ``prob_diff``
     softmax(z)[indices[0]] − softmax(z)[indices[1]].
 
-    ``steps`` says where it was trained to be read; None: at every token.
+    ``steps`` says where it was trained to be read; None: at every token. ``features``: what a linear head reads of a
+    token beside its last hidden state, or in its place.
     """
 
     kind: Literal["token_head"] = "token_head"
@@ -130,6 +132,7 @@ class TokenHeadConfig(_Backbone):
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     prompt: PromptConfig = PromptConfig()
     steps: StepLayoutConfig | None = None
+    features: Annotated[FeatureConfig | None, Field(exclude_if=is_absent)] = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
@@ -140,6 +143,10 @@ class TokenHeadConfig(_Backbone):
             raise ValueError(f"transform {self.transform!r} takes {wanted or 'one or more'} indices")
         if self.prompt.template is not None and self.steps is None:
             raise ValueError("a prompt template is for models that read steps")
+        if self.features is not None and self.steps is not None:
+            raise ValueError("features are of every token: they go without steps")
+        if self.features is not None and self.head.kind != "linear":
+            raise ValueError(f"features are for a linear head, not for {self.head.kind!r}")
         return self
 
 

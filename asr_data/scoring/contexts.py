@@ -60,11 +60,16 @@ class Contexts:
         """
         completion = row.completions[place]
         if source == "better-answer":
-            return "" if completion.preferred else _other(row, place)
+            return "" if completion.preferred else other_answer(row, place)
         if source == "other-row":
             return "" if row.elsewhere is None else _best(row.elsewhere)
         column = column_of(source, completion.side)
         return "" if column is None else _column_text(row, column)
+
+    def beside(self, row: Row, place: int) -> Row | None:
+        """The row as the first context shows it, with one response alone, whatever its side; None where what the
+        context shows is not there."""
+        return self._view(row, place, self._contexts[0])
 
     def speaks_of(self, completion: Completion) -> bool:
         """Whether the response is of a side that is spoken of."""
@@ -106,7 +111,7 @@ class Contexts:
             **found,
             "row": found,
             "prompt": _question(prompt),
-            "other": _other(row, place),
+            "other": other_answer(row, place),
             "others": _others(row, place),
             "verdict": "chosen" if completion.preferred else "rejected",
         }
@@ -135,7 +140,8 @@ class ContextEncoder:
         return self.encoder.rewards(reading, values)
 
 
-def _other(row: Row, place: int) -> str:
+def other_answer(row: Row, place: int) -> str:
+    """The text of the pair's other answer; empty where there is none but white space."""
     return next((_answer(c.content) for at, c in enumerate(row.completions) if at != place), "")
 
 

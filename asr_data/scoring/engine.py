@@ -39,10 +39,11 @@ class Request:
 
 
 class Readout(Protocol):
-    """From hidden states to one number each."""
+    """From hidden states to one number each, or to several."""
 
     def __call__(self, hidden: Tensor, target: Tensor | None, /) -> Tensor:
-        """Hidden states ``[n, hidden]`` in the model's dtype, targets int64 ``[n]`` or None → float32 ``[n]``."""
+        """Hidden states ``[n, hidden]`` in the model's dtype, targets int64 ``[n]`` or None → float32 ``[n]``, or
+        ``[n, numbers]``."""
         ...
 
 
@@ -56,7 +57,8 @@ class Runner(Protocol):
     def attention(self) -> str: ...  # noqa: D102 - the class says it
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
-        """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory."""
+        """Readings float32 ``[len(read)]``, or ``[len(read), numbers]``, of each request, in order; None where it does
+        not fit into memory."""
         ...
 
 
