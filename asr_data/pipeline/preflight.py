@@ -1,4 +1,4 @@
-"""What can be known before a model is loaded, and is refused then: not after everything was scored."""
+"""Checks that need no model, made before one is loaded and not after everything was scored."""
 
 from __future__ import annotations
 

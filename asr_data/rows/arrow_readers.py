@@ -140,7 +140,7 @@ class DatasetReader:
 
 
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, after its offsets were checked: Arrow takes them as they stand in a file, and reads where they lead.
+    """The batch, after its offsets were checked: Arrow takes them as they are in a file, and reads wherever they point.
 
     Texts are checked later, as a text that is not UTF-8 costs its row and not the file.
 
@@ -159,7 +159,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
-        raise InputError(f"{path}: missing, damaged or of another format: {error}") from error
+        raise InputError(f"{path}: missing, damaged or in another format: {error}") from error
 
 
 def _checked_schema(schema: pa.Schema, place: Path | str) -> tuple[pa.Schema, list[str]]:

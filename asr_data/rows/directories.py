@@ -1,4 +1,4 @@
-"""Which files of a directory are its data. Nothing is read in part without a word."""
+"""Which files of a directory are its data. Nothing is silently read in part."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
     """The files that ``datasets.load_dataset`` would read.
 
     Args:
-        directory: no saved dataset.
+        directory: not a saved dataset.
         split: which split; needed where there are several and none is ``train``.
         name: which configuration of its dataset card.
 
@@ -54,7 +54,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
 
     saved = [path.parent.relative_to(directory) for path in sorted(directory.glob("*/state.json"))]
     if saved:
-        raise InputError(f"{directory}: holds saved datasets, one a folder; give one of them: {_listed(saved)}")
+        raise InputError(f"{directory}: holds saved datasets, one per folder; give one of them: {_listed(saved)}")
     try:  # resolves splits and the configs of a dataset card, and reads no data
         builder = hf_datasets.load_dataset_builder(str(directory), name=name)
     except (hf_datasets.exceptions.DatasetsError, ValueError, OSError) as error:
@@ -138,7 +138,7 @@ def _refuse_copies(directory: Path, paths: Sequence[Path]) -> None:
     copies = [path for path in paths if any(f"{path}{suffix}" in names for suffix in _COMPRESSED)]
     if copies:
         raise InputError(
-            f"{directory}: {_relative(copies, directory)} is there compressed, too, and its rows would be read twice; "
+            f"{directory}: {_relative(copies, directory)} is also there compressed, so its rows would be read twice; "
             f"{_REMEDY}"
         )
 

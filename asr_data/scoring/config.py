@@ -11,12 +11,13 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_val
 
 from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
+from asr_data.scoring.feature_config import FeatureConfig, is_absent
 from asr_data.settings import Settings, explain, models
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
-"""Where a response is cut: at boundaries of the text, or after every so many tokens."""
+"""Where a response is cut: at boundaries of the text, or after every N tokens."""
 
 
 class PackagedBackbone(Settings):
@@ -50,7 +51,7 @@ class _Backbone(Settings):
     context: Annotated[ContextConfig, Field(exclude_if=is_prompt)] = "prompt"
     """What it reads before a response."""
     sides: Annotated[Sides, Field(exclude_if=is_both)] = "both"
-    """Which responses it speaks of; the others are unknown."""
+    """Which responses it scores; the others are unknown."""
 
 
 class PromptConfig(Settings):
@@ -121,7 +122,8 @@ class TokenHeadConfig(_Backbone):
     ``softmax_idx`` softmax(z)[index], ``sum_idx`` the sum of softmax(z) over ``indices``, ``prob_diff``
     softmax(z)[indices[0]] − softmax(z)[indices[1]].
 
-    ``steps`` says where it was trained to be read; None: at every token.
+    ``steps`` says where it was trained to be read; None: at every token. ``features``: what a linear head reads of a
+    token beside its last hidden state, or in its place.
     """
 
     kind: Literal["token_head"] = "token_head"
@@ -131,6 +133,7 @@ class TokenHeadConfig(_Backbone):
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     prompt: PromptConfig = PromptConfig()
     steps: StepLayoutConfig | None = None
+    features: Annotated[FeatureConfig | None, Field(exclude_if=is_absent)] = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
@@ -141,6 +144,10 @@ class TokenHeadConfig(_Backbone):
             raise ValueError(f"transform {self.transform!r} takes {wanted or 'one or more'} indices")
         if self.prompt.template is not None and self.steps is None:
             raise ValueError("a prompt template is for models that read steps")
+        if self.features is not None and self.steps is not None:
+            raise ValueError("features are of every token: they go without steps")
+        if self.features is not None and self.head.kind != "linear":
+            raise ValueError(f"features are for a linear head, not for {self.head.kind!r}")
         return self
 
 
@@ -165,7 +172,7 @@ class SequenceHeadConfig(_Backbone):
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
     boundary: Boundary = "sentence"
-    """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
+    """Where prefixes end: at boundaries of the text, or after every N tokens; always at the end of the response."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
     one token, so that the pooling of transformers passes over it) the one before the EOS tokens at its end."""
@@ -225,7 +232,7 @@ class _LogRatio(_LanguageModel):
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
         if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
-            raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
+            raise ValueError("log-probabilities are of the text as it is: of the steps only split and empty apply")
         return self
 
 

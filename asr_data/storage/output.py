@@ -320,7 +320,7 @@ def _with_part(plan: Plan, part: Part | None) -> dict[str, JsonValue]:
 
 
 def _is_masked_anew(work: WorkState, before: Plan, plan: Plan, part: Part | None) -> bool:
-    """Whether a plan differs from the one before in settings that have decided nothing yet."""
+    """Whether a plan differs from the one before in settings that have had no effect yet."""
     if plan.mask is None or not _takes_other_masks(work, before, part):
         return False
     return before.model_copy(update={"mask": plan.mask}) == plan

@@ -102,10 +102,10 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
     [
         ([], "no judge: pass --endpoint and --model, --judges FILE"),
         (["--endpoint", "http://h/v1"], "no judge"),
-        (["--endpoint", "h", "--model", "m"], "--endpoint cannot be right: an endpoint is a URL such as http://local"),
+        (["--endpoint", "h", "--model", "m"], "--endpoint is invalid: an endpoint is a URL such as http://local"),
         (
             ["--endpoint", "http://h", "--model", "m", "--max-tokens", "0"],
-            "--max-tokens cannot be right: expected a wh",
+            "--max-tokens is invalid: expected a wh",
         ),
         (
             ["--endpoint", "http://h", "--model", "m", "--retries", "-1"],

@@ -204,10 +204,10 @@ def test_an_earlier_export_is_replaced_only_when_asked(annotated: AnnotatedDirec
 
 
 def test_what_is_no_export_is_never_replaced(annotated: AnnotatedDirectory) -> None:
-    with pytest.raises(OutputExistsError, match="is no export"):
+    with pytest.raises(OutputExistsError, match="is not an export"):
         export(annotated, "jsonl", annotated.path, overwrite=True)
     Path("file").write_text("", encoding="utf-8")
-    with pytest.raises(OutputExistsError, match="is no export"):
+    with pytest.raises(OutputExistsError, match="is not an export"):
         export(annotated, "jsonl", Path("file"), overwrite=True)
 
 

@@ -98,7 +98,7 @@ def test_a_json_array_is_data(folder: Path) -> None:
 def test_saved_datasets_side_by_side_are_refused_by_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         datasets.Dataset(TABLE).save_to_disk(str(tmp_path / "all" / name))
-    with pytest.raises(InputError, match="saved datasets, one a folder; give one of them: one, two"):
+    with pytest.raises(InputError, match="saved datasets, one per folder; give one of them: one, two"):
         open_source(tmp_path / "all")
 
 
