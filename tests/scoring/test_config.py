@@ -98,7 +98,7 @@ def test_not_an_object(tmp_path: Path, text: str) -> None:
     [
         ('{"kind": "contrast", "beta": 0}', "ContrastConfig.beta is 0: expected a finite number > 0"),
         ('{"kind": "contrast", "contxt": "prompt"}', "ContrastConfig.contxt is not a setting; allowed are "),
-        ('{"kind": "contrast", "context": "nope"}', "ContrastConfig.context cannot be right: there is no context"),
+        ('{"kind": "contrast", "context": "nope"}', "ContrastConfig.context is invalid: there is no context"),
         ('{"kind": "logp", "form": "value"}', "LogProbabilityConfig.form is 'value': expected "),
         ('{"kind": "answer_value", "answer": "prompt"}', "AnswerValueConfig.answer is 'prompt': expected "),
         ('{"kind": "diff", "unit": "x"}', "DiffConfig.unit is 'x': expected "),
