@@ -69,6 +69,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
             f"{directory}: it is not clear which files are meant: {_relative(paths, directory)} would be read, and "
             f"{_relative(left, directory)} would not; {_REMEDY}"
         )
+    _refuse_unreadable(directory)
     _refuse_copies(directory, paths)
     others = [path for key, files in by_split.items() if key != chosen for path in files]
     features = builder.info.features
@@ -98,11 +99,23 @@ def choose_split(available: Sequence[str], wanted: str | None, place: str) -> st
 
 
 def _data_in(directory: Path) -> Iterator[Path]:
-    """Every file that looks like data; hidden ones and those of hidden folders are not meant."""
+    """Every file that looks like data."""
+    return (path for path in _visible(directory) if path.is_file() and _is_data(path))
+
+
+def _visible(directory: Path) -> Iterator[Path]:
+    """What is there; hidden files and those of hidden folders are not meant."""
     for path in sorted(directory.rglob("*")):
-        parts = path.relative_to(directory).parts
-        if path.is_file() and not any(part.startswith((".", "__")) for part in parts) and _is_data(path):
+        if not any(part.startswith((".", "__")) for part in path.relative_to(directory).parts):
             yield path
+
+
+def _refuse_unreadable(directory: Path) -> None:
+    """``datasets`` passes over links to nowhere and pipes without a word."""
+    odd = [p for p in _visible(directory) if p.name.lower().endswith(_DATA_SUFFIXES) and not p.is_file() | p.is_dir()]
+    if odd and not _has_configs(directory):
+        names = _listed([path.relative_to(directory) for path in odd])
+        raise InputError(f"{directory}: {names} cannot be read: a link that leads nowhere, or no file; {_REMEDY}")
 
 
 def _is_data(path: Path) -> bool:

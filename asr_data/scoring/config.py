@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from asr_data.errors import ScorerError
+from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
 from asr_data.scoring.feature_config import FeatureConfig, is_absent
-from asr_data.settings import Settings
+from asr_data.settings import Settings, explain, models
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
@@ -359,14 +360,34 @@ def read_config(path: Path) -> ScorerConfig:
     """Read ``asr_scorer.json``.
 
     Raises:
-        ScorerError: if it is missing, is not JSON, or holds a wrong setting.
+        ScorerError: it is missing, or is not JSON.
+        ConfigError: it holds a wrong setting.
     """
     try:
-        return parse_config(json.loads(path.read_text(encoding="utf-8")))
+        settings = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+        return parse_config(settings)
     except FileNotFoundError as error:
         raise ScorerError(f"no scorer settings at {path}") from error
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise ScorerError(f"{path}: {details}") from error
+        raise ConfigError(f"{path}: {_explained(settings, error)}") from error
     except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, nesting without end
         raise ScorerError(f"cannot read {path}: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's settings; JSON would let the last of two with one name pass in silence."""
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is set twice")
+    return dict(pairs)
+
+
+def _explained(settings: Any, error: ValidationError) -> str:
+    """What is wrong, in the words of the kind that is meant."""
+    if not isinstance(settings, dict):
+        return f"expected an object with settings, not {json.dumps(settings)[:40]}"
+    known = {model.model_fields["kind"].default: model for model in models(ScorerConfig)}
+    kind = settings.get("kind", "token_head")
+    if not isinstance(kind, str) or kind not in known:
+        return f"kind is {kind!r}: expected one of {', '.join(known)}"
+    return explain(known[kind], error)

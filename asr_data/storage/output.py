@@ -138,9 +138,10 @@ class OutputDirectory:
         if before is None:
             return
         recorded = _with_part(before, None if found == "finished" else work.part())
-        scorer: Any = known.get("scorer", {})
+        scorer: Any = known.get("scorer") or {}
         comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
-        comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        if scorer:  # a settings file names none
+            comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
         asked = {name: value for name, value in known.items() if value is not None}
         if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
             comparable["mask"] = asked["mask"]

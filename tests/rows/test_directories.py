@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import datasets
@@ -51,6 +52,16 @@ def test_another_split_is_named(tmp_path: Path) -> None:
     for name in ("train.jsonl", "test.jsonl"):
         (tmp_path / name).write_text(LINE)
     assert open_source(tmp_path).notes == ("split train: reading train.jsonl; not reading test.jsonl",)
+
+
+@pytest.mark.parametrize("kind", ["link to nowhere", "link to itself", "pipe"])
+def test_what_cannot_be_read_is_named(folder: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(folder / "b.jsonl")
+    else:
+        (folder / "b.jsonl").symlink_to("b.jsonl" if kind == "link to itself" else "nothing")
+    with pytest.raises(InputError, match=r"b\.jsonl cannot be read"):
+        open_source(folder)
 
 
 def test_a_compressed_copy_is_refused(folder: Path) -> None:
