@@ -229,7 +229,7 @@ def test_an_error_of_several_lines_is_cut_to_its_first(tmp_path: Path, monkeypat
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", fails)
     with pytest.raises(ConfigError) as caught:
         load_tokenizer(tmp_path)
-    said, _, wanted = str(caught.value).partition("; needed are ")
+    said, _, wanted = str(caught.value).partition("; ")
     assert said == f"cannot load a tokenizer from {str(tmp_path)!r}: the first of all"
     assert "\n" not in wanted
 
