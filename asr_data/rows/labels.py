@@ -104,7 +104,7 @@ def _scored_units(values: Sequence[Any], text: str, column: str) -> list[tuple[i
     lines, sentences = line_spans(text), sentence_spans(text)
     fitting = [cut for cut in (lines, sentences) if len(cut) == len(values)]
     if not fitting or fitting[0] != fitting[-1]:
-        both = "both fit, with other borders" if fitting else "neither fits"
+        both = "both match, with different boundaries" if fitting else "neither matches"
         raise RowRejected(
             "label_mismatch",
             f"column {column!r}: {len(values)} labels, {len(lines)} lines, {len(sentences)} sentences: {both}",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from asr_data.errors import ScorerError
+from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
 from asr_data.scoring.feature_config import FeatureConfig, is_absent
-from asr_data.settings import Settings
+from asr_data.settings import Settings, explain, models
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
-"""Where a response is cut: at boundaries of the text, or after every so many tokens."""
+"""Where a response is cut: at boundaries of the text, or after every N tokens."""
 
 
 class PackagedBackbone(Settings):
@@ -50,7 +51,7 @@ class _Backbone(Settings):
     context: Annotated[ContextConfig, Field(exclude_if=is_prompt)] = "prompt"
     """What it reads before a response."""
     sides: Annotated[Sides, Field(exclude_if=is_both)] = "both"
-    """Which responses it speaks of; the others are unknown."""
+    """Which responses it scores; the others are unknown."""
 
 
 class PromptConfig(Settings):
@@ -171,7 +172,7 @@ class SequenceHeadConfig(_Backbone):
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
     boundary: Boundary = "sentence"
-    """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
+    """Where prefixes end: at boundaries of the text, or after every N tokens; always at the end of the response."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
     one token, so that the pooling of transformers passes over it) the one before the EOS tokens at its end."""
@@ -231,7 +232,7 @@ class _LogRatio(_LanguageModel):
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
         if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
-            raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
+            raise ValueError("log-probabilities are of the text as it is: of the steps only split and empty apply")
         return self
 
 
@@ -359,14 +360,34 @@ def read_config(path: Path) -> ScorerConfig:
     """Read ``asr_scorer.json``.
 
     Raises:
-        ScorerError: if it is missing, is not JSON, or holds a wrong setting.
+        ScorerError: it is missing, or is not JSON.
+        ConfigError: it holds a wrong setting.
     """
     try:
-        return parse_config(json.loads(path.read_text(encoding="utf-8")))
+        settings = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+        return parse_config(settings)
     except FileNotFoundError as error:
         raise ScorerError(f"no scorer settings at {path}") from error
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise ScorerError(f"{path}: {details}") from error
+        raise ConfigError(f"{path}: {_explained(settings, error)}") from error
     except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, nesting without end
         raise ScorerError(f"cannot read {path}: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's settings; JSON would let the last of two with one name pass in silence."""
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is set twice")
+    return dict(pairs)
+
+
+def _explained(settings: Any, error: ValidationError) -> str:
+    """What is wrong, in the words of the kind that is meant."""
+    if not isinstance(settings, dict):
+        return f"expected an object with settings, not {json.dumps(settings)[:40]}"
+    known = {model.model_fields["kind"].default: model for model in models(ScorerConfig)}
+    kind = settings.get("kind", "token_head")
+    if not isinstance(kind, str) or kind not in known:
+        return f"kind is {kind!r}: expected one of {', '.join(known)}"
+    return explain(known[kind], error)

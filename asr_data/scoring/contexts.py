@@ -118,9 +118,9 @@ class Contexts:
 
     def _why_none(self, row: Row) -> str:
         if not any(self.speaks_of(completion) for completion in row.completions):
-            return f"the scorer speaks of {self._sides} responses, and the row has none"
+            return f"the scorer reads {self._sides} responses, and the row has none"
         wanted = ", ".join(c if isinstance(c, str) else "the context's template" for c in self._contexts)
-        return f"what the context shows ({wanted}) is not there for any response of the row"
+        return f"what the context shows ({wanted}) is missing for every response of the row"
 
 
 class ContextEncoder:

@@ -1,4 +1,4 @@
-"""Hidden states of a decoder at the positions that are asked for. The engine does not know what a reward is."""
+"""Hidden states of a decoder at the positions that are asked for. The engine knows nothing of rewards."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Engine:
         self.attention = "tree" if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning(
-                "this decoder computes shared prefixes once per sequence, since it takes no trees: %s", reason
+                "shared prefixes are computed once per sequence, since this decoder does not support trees: %s", reason
             )
         self._shares = reason is None
         self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never

@@ -96,7 +96,7 @@ def load_scorer(
     Args:
         model: ``builtin``, a directory, or a hub id; for kind ``rule`` an import path
             ``package.module:function`` or a file, ``./rules.py:function``; not used for kinds ``labels`` and ``diff``.
-        kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
+        kind: how to read it. ``auto`` follows its ``asr_scorer.json``, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
         reference: the reference model of kind ``implicit``, or the second model of kind ``contrast``.
@@ -107,15 +107,15 @@ def load_scorer(
         allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
             it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
-        first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
-            weights are loaded.
+        first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
+            its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
         context, against, sides, answer: in place of the settings of these names; see
             :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
-        ConfigError: an option cannot be right.
+        ConfigError: an option is invalid.
     """
     if config is not None and preset is not None:
         raise ConfigError("give either a preset or settings, not both")

@@ -234,7 +234,7 @@ def sources_of_old_options(
     *,
     span_pairs: bool = True,
 ) -> list[str]:
-    """The sources that the options of version 0.1 stand for; they go with the version after the next."""
+    """The sources that the options of version 0.1 stand for; they will be removed in the version after the next."""
     span_word = "" if span_pairs else ":labels"
     step_word = ":labels,train" if test_steps else ":labels"
     return [

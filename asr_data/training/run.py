@@ -45,7 +45,7 @@ BUILTIN_BACKBONE = PackagedBackbone(
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """Where the scorer lies and how good it is on held-out prompts."""
+    """Where the scorer is and how good it is on held-out prompts."""
 
     path: Path
     figures: tuple[Figure, ...]
@@ -67,7 +67,7 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     All data is read before any model is loaded, and ``progress`` is told what each source holds.
 
     Raises:
-        OutputExistsError: ``output`` holds files and ``resume`` is False, or was begun with other settings or data.
+        OutputExistsError: ``output`` holds files and ``resume`` is False, or was started with other settings or data.
         ConfigError: no usable training example, or a source without the columns that were named.
         InputError: a source that cannot be read or understood, or that holds nothing to learn from.
     """
@@ -157,7 +157,7 @@ def _check_output(output: Path, resume: bool) -> None:
     if output.exists() and any(output.iterdir()):
         if not resume:
             raise OutputExistsError(
-                f"{output} is not empty; give another directory, or --resume to continue what was begun there"
+                f"{output} is not empty; give another directory, or --resume to continue what was started there"
             )
         if not (output / ".training" / "config.json").is_file():
             raise OutputExistsError(f"{output} holds no unfinished training to resume")
@@ -173,7 +173,7 @@ def _begin(config: TrainingConfig, output: Path, sources: Sequence[SourceData]) 
         different = sorted(k for k in settings | before if settings.get(k) != before.get(k))
         if different:
             changes = "; ".join(f"{k}: {before.get(k)!r} then, {settings.get(k)!r} now" for k in different)
-            raise OutputExistsError(f"{output} was begun with other settings or data: {changes}")
+            raise OutputExistsError(f"{output} was started with other settings or data: {changes}")
     work.mkdir(parents=True, exist_ok=True)
     plan.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return work

@@ -72,8 +72,8 @@ class OldOptions:
         )
         if found:
             print_warning(
-                "--preference, --spans, --steps, --sentence-scores, --span-pairs and --test-steps go with the next "
-                f"version; write {shell_words(*found)}"
+                "--preference, --spans, --steps, --sentence-scores, --span-pairs and --test-steps will be removed "
+                f"in the next version; write {shell_words(*found)}"
             )
         return found
 

@@ -202,7 +202,7 @@ def test_all_wrong_options_at_once(library: Any) -> None:
         ]
     )
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: 5 options cannot be right:")
+    assert result.stderr.startswith("error: 5 options are invalid:")
 
 
 def test_scorer_without_tokenizer(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,9 @@ def test_train_scorer_builds_its_config(library: Any, monkeypatch: pytest.Monkey
         "b:preferences",
         "c:labels",
     ]
-    assert "go with the next version; write a:preferences b:preferences c:labels" in " ".join(result.stderr.split())
+    assert "will be removed in the next version; write a:preferences b:preferences c:labels" in " ".join(
+        result.stderr.split()
+    )
     assert seen["resume"] is True
     assert "0.600 to 0.700" in result.stdout
     # every setting is an option with the same name and default, since the report prints the command
