@@ -18,8 +18,5 @@ def builtin_worth() -> str:
     """One line: AUROC of held-out faulty tokens beside that of position alone, kind by kind."""
     report = json.loads((BUILTIN / "report.json").read_text(encoding="utf-8"))
     figures = {figure["name"]: figure for figure in report["figures"]}
-    parts = [
-        f"{kind} {figures[name]['value']:.2f} ({figures[name]['length_baseline']:.2f})"
-        for kind, name in _SHOWN
-    ]
+    parts = [f"{kind} {figures[name]['value']:.2f} ({figures[name]['length_baseline']:.2f})" for kind, name in _SHOWN]
     return f"AUROC of faulty tokens, held out (position alone): {', '.join(parts)}"
