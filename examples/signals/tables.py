@@ -47,23 +47,30 @@ def differences_table(found: Sequence[Finding], measure: str, segmenter: str) ->
 
 
 def segmenters_table(found: Sequence[Finding], measure: str) -> str:
-    """Signals by row, segmenters by column: mean over sides of data sets, chosen on one half, reported on the other."""
+    """Signals by row, segmenters by column: means over the rejected sides, chosen on one half, reported on the other.
+
+    Without Mr-Ben, where position alone is perfect, and without signals that were not measured on all of the others.
+    """
+    compared = [one for one in found if one.side == "rejected" and one.data != "first" and one.measure == measure]
+    compared = [one for one in compared if _shown(one)]
+    data_sets = {one.data for one in compared}
     rows = []
-    for signal in dict.fromkeys(one.signal for one in found):
-        halves = {
-            segmenter: [
-                (one.choosing, one.estimate.value)
-                for one in found
-                if (one.signal, one.segmenter, one.measure) == (signal, segmenter, measure) and _shown(one)
-            ]
+    for signal in dict.fromkeys(one.signal for one in compared):
+        mine = [one for one in compared if one.signal == signal]
+        if {one.data for one in mine} != data_sets:
+            continue
+        means = {
+            segmenter: (
+                _mean(one.choosing for one in mine if one.segmenter == segmenter),
+                _mean(one.estimate.value for one in mine if one.segmenter == segmenter),
+            )
             for segmenter in SEGMENTERS
         }
-        means = {
-            segmenter: tuple(_mean([pair[half] for pair in pairs]) for half in (0, 1))
-            for segmenter, pairs in halves.items()
-        }
         best = max(means, key=lambda name: means[name][0])
-        cells = [f"**{judged:.3f}**" if name == best else f"{judged:.3f}" for name, (_, judged) in means.items()]
+        cells = [
+            f"**{judged:.3f}** ({choosing:.3f})" if name == best else f"{judged:.3f} ({choosing:.3f})"
+            for name, (choosing, judged) in means.items()
+        ]
         rows.append([signal, *cells])
     return table(["", *SEGMENTERS], rows)
 
