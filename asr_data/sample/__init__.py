@@ -1,6 +1,6 @@
 """The preference pairs that ship with the package: small, varied, and with their faults marked.
 
-``pairs.jsonl`` holds 48 pairs in TRL's conversational preference layout, one JSON object per line:
+``pairs.jsonl`` holds 120 pairs in TRL's conversational preference layout, one JSON object per line:
 
 ================ ========================================================================================
 column           meaning
