@@ -12,6 +12,7 @@ import datasets
 import pytest
 
 import asr_data
+import asr_data.sample
 from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
 from tests.docs.props import FILES, copied, save_pairs, save_policy
 from tests.judging.server import JudgeServer
@@ -73,7 +74,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, P
     monkeypatch.syspath_prepend(tmp_path)  # as PYTHONPATH=. does
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
-    monkeypatch.setattr("asr_data.sample.sample_path", lambda: made["annotated"].with_name("pairs.jsonl"))  # quick
+    few = asr_data.sample.sample_rows(1)
+    monkeypatch.setattr("asr_data.sample.sample_rows", lambda _per_topic: few)  # quick
 
     def furnish(text: str) -> Path:
         for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from asr_data import sample
 from asr_data.errors import InputError
-from asr_data.sample import sample_path
+from asr_data.sample import sample_path, sample_rows
 from tests.sample.balance import average, chosen_longer, diff_auroc, figures, length_ratio, place_auroc
 from tests.sample.build import SAMPLE, Pair, Span, pairs
 
@@ -61,6 +62,17 @@ def splits_latin_word(text: str, position: int) -> bool:
 
 def test_the_path_is_the_file_next_to_the_module() -> None:
     assert sample_path() == Path(sample.__file__).parent / "pairs.jsonl"
+
+
+def test_rows_of_each_topic_are_spread_over_it_and_in_order() -> None:
+    assert sample_rows() == ROWS
+    some = sample_rows(15)
+    assert Counter(row["topic"] for row in some) == dict.fromkeys(TOPICS, 15)
+    places = [ROWS.index(row) for row in some]
+    assert places == sorted(places)
+    arithmetic = [place for place in places if ROWS[place]["topic"] == "arithmetic"]
+    assert {after - before for before, after in itertools.pairwise(arithmetic)} == {2, 3}  # 40 rows, 15 of them
+    assert len(sample_rows(100)) == 120
 
 
 def test_a_missing_file_is_an_input_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
