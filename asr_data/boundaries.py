@@ -44,7 +44,7 @@ def boundary_kinds(text: str, text_start: Int32) -> NDArray[np.int8]:
         text_start: int32 ``[n]``, ascending; the code-point offset at which each token's text starts.
     """
     encoded = text.encode("utf-32-le", "surrogatepass")  # an unpaired surrogate is a character like another
-    classes = _character_classes()[np.frombuffer(encoded, dtype="<u4")]
+    classes = character_classes()[np.frombuffer(encoded, dtype="<u4")]
     kinds = np.zeros(text_start.size, dtype=np.int8)
     _fill_kinds(classes, text_start, kinds)
     return kinds
@@ -93,7 +93,7 @@ _MARKS = {
 
 
 @cache
-def _character_classes() -> NDArray[np.uint8]:
+def character_classes() -> NDArray[np.uint8]:
     """Return uint8 ``[0x110000]``, the class of every code point."""
     table = np.zeros(0x110000, dtype=np.uint8)
     for code in range(0x20000):

@@ -72,8 +72,12 @@ def find_entry(key: str) -> Path | None:
     return None
 
 
-def keep_entry(key: str, write: Callable[[Path], None]) -> None:
-    """Keep what ``write`` puts into the folder that it is given; where that fails there is no entry, and no error."""
+def keep_entry(key: str, write: Callable[[Path], None]) -> Path | None:
+    """Keep what ``write`` puts into the folder that it is given; where that fails there is no entry, and no error.
+
+    Returns:
+        The entry's folder.
+    """
     root = cache_root()
     partial: str | None = None
     try:
@@ -88,11 +92,30 @@ def keep_entry(key: str, write: Callable[[Path], None]) -> None:
             _sync(path)
         folder.rename(root / key)
         _prune(root, key)
+        return root / key
     except OSError as error:  # read-only, full, or another process was first
         logger.info("%s: nothing is cached: %s", root, error)
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+    return None
+
+
+def was_found(folder: Path, fact: dict[str, Any]) -> bool:
+    """Whether :func:`remember` was told this fact of an entry's model."""
+    return (folder / _fact_name(fact)).is_file()
+
+
+def remember(folder: Path, fact: dict[str, Any]) -> None:
+    """Keep what was found out about an entry's model, as long as the entry is kept. No error where that fails."""
+    try:
+        (folder / _fact_name(fact)).touch()
+    except OSError as error:
+        logger.info("%s: nothing is remembered: %s", folder, error)
+
+
+def _fact_name(fact: dict[str, Any]) -> str:
+    return f"found-{hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).hexdigest()[:32]}"
 
 
 def _sync(path: Path) -> None:

@@ -26,6 +26,8 @@ RewardForm: TypeAlias = Literal["value", "increment"]
 Criterion: TypeAlias = Literal["helpfulness", "correctness", "coherence", "complexity", "verbosity"]
 CRITERIA: Final[tuple[Criterion, ...]] = get_args(Criterion)
 """What sentences are scored by, named and ordered as in the paper (appendix A.2) and in HelpSteer."""
+WordUnit: TypeAlias = Literal["auto", "character", "code"]
+"""What texts are compared by: as :mod:`asr_data.text.shared_words` says, by characters, or all as code."""
 
 Int32: TypeAlias = NDArray[np.int32]
 Int64: TypeAlias = NDArray[np.int64]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_data.model_cache import cache_root, entry_key, find_entry, keep_entry
+from asr_data.model_cache import cache_root, entry_key, find_entry, keep_entry, remember, was_found
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +97,18 @@ def test_a_key_depends_on_files_and_settings(tmp_path: Path) -> None:
 def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     assert cache_root() == Path("~/.cache/asr-data/models").expanduser()
+
+
+def test_a_fact_is_remembered_as_long_as_its_entry(root: Path) -> None:
+    keep_entry("key", write)
+    fact, other = {"fits": 1, "dtype": "bfloat16"}, {"fits": 1, "dtype": "float32"}
+    assert not was_found(root / "key", fact)
+    remember(root / "key", fact)
+    assert was_found(root / "key", dict(reversed(fact.items())))
+    assert not was_found(root / "key", other)
+    assert find_entry("key") == root / "key"  # not damage
+
+
+def test_nowhere_to_remember_is_no_error(root: Path) -> None:
+    remember(root / "gone", {"fits": 1})
+    assert not was_found(root / "gone", {"fits": 1})

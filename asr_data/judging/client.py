@@ -77,7 +77,9 @@ class Client:
 
     def __init__(self, judge: Judge, requests: RequestSettings) -> None:
         try:
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+            from openai import AsyncOpenAI
+
+            from asr_data.judging.bounds import bounded_client
         except ImportError as error:
             raise MissingDependencyError("openai", "judge", "pip install 'asr-data[judge]'") from error
         self.judge = judge
@@ -92,11 +94,7 @@ class Client:
                 api_key=self._key or _NO_KEY,
                 max_retries=requests.retries,
                 timeout=requests.timeout,
-                http_client=DefaultAsyncHttpxClient(
-                    follow_redirects=False,
-                    timeout=requests.timeout,
-                    event_hooks={"request": [self._only_ours]},
-                ),
+                http_client=bounded_client(requests.timeout, [self._only_ours]),
             )
         except Exception as error:  # a proxy, a certificate file or an address that httpx2 cannot use
             reason = self._redacted(f"{type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from asr_data.judging.prompt import as_text
 from asr_data.judging.verdict import Pick
 from asr_data.rows import Layout, Source, detect, first_records, normalise
 from asr_data.rows.columns import column_type, column_value, is_text
+from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.known_columns import PROMPT_ROLES
 from asr_data.types import RejectedRow
 
@@ -112,7 +113,7 @@ class Pairs:
                 raise ConfigError(f"{option} {column}: {found}; the columns are {names}")
 
     def __iter__(self) -> Iterator[Pair | RejectedRow]:
-        for batch in self.source.batches(_BATCH, 0, self.limit):
+        for batch in InputGuard(self.source).watched(self.source.batches(_BATCH, 0, self.limit)):
             for raw in batch:
                 yield raw if isinstance(raw, RejectedRow) else self._pair(*raw)
 

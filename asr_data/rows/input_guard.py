@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from asr_data.errors import InputError
 from asr_data.rows.file_state import FileState, states_of
 from asr_data.rows.source import Source
+
+T = TypeVar("T")
 
 
 class InputGuard:
@@ -27,6 +32,25 @@ class InputGuard:
         if now != self._states:
             self.check_content()
             self._states = now  # touched, copied over with the same bytes, or seen from another host
+
+    def watched(self, batches: Iterable[T]) -> Iterator[T]:
+        """What is read of the input, given on only where the input is still what it was.
+
+        Raises:
+            InputError: the input changed, or what reading it raises.
+        """
+        reading = iter(batches)
+        while True:
+            try:
+                batch = next(reading)
+            except StopIteration:
+                self.check()  # it may end too early
+                return
+            except InputError:
+                self.check()  # says so if the input changed
+                raise
+            self.check()
+            yield batch
 
     def check_content(self) -> None:
         """Compare the content: all of it is read again.

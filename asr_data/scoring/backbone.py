@@ -64,7 +64,7 @@ def load_backbone(
     """
     adapter = None if config.adapter is None else inside(directory, config.adapter)
     if isinstance(config.backbone, PackagedBackbone):
-        return _packaged(packaged_file(config.backbone), adapter, dtype, cache=cache).to(device).eval(), set()
+        return load_packaged(config.backbone, adapter, device, dtype, cache=cache)[0], set()
     source = directory if config.backbone is None else backbone_directory(config.backbone, directory, hub=hub)
     model, extra = _load_native(source, device, dtype, pickles=pickles)
     _name_unread(source, config, pickles=pickles)
@@ -77,14 +77,30 @@ def load_backbone(
     return model.to(device, dtype).eval(), extra
 
 
-def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bool) -> nn.Module:
-    """The decoder of a GGUF file in its number format, from the user's cache where it was kept there."""
+def load_packaged(
+    backbone: PackagedBackbone, adapter: Path | None, device: torch.device, dtype: torch.dtype, *, cache: bool
+) -> tuple[nn.Module, Path | None]:
+    """The decoder of an installed package's GGUF file, and its entry in the user's cache, if there is one.
+
+    Args:
+        backbone: where the file is.
+        adapter: a directory; merged in float32.
+        device: where it runs.
+        dtype: the number format that it runs in.
+        cache: take it from the cache, and keep it there.
+    """
+    path = packaged_file(backbone)
+    model, entry = _packaged(path, adapter, dtype, cache=cache)
+    return model.to(device).eval(), entry
+
+
+def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bool) -> tuple[nn.Module, Path | None]:
     files = [path] if adapter is None else [path, adapter / ADAPTER_CONFIG, adapter / ADAPTER]
     key = entry_key(files, {"what": "decoder", "dtype": str(dtype)}) if cache else ""
     folder = find_entry(key) if cache else None
     if folder is not None:
         model, _ = _load_native(folder, _CPU, dtype, pickles=False, plain=dtype)
-        return model.to(dtype)  # buffers, too
+        return model.to(dtype), folder  # buffers, too
     logger.info("%s: dequantising the backbone%s", path.name, ", for the first time; it is kept" if cache else "")
     model = load_gguf(path)
     if adapter is not None:
@@ -95,9 +111,7 @@ def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bo
         save_file({name: t.contiguous() for name, t in model.state_dict().items()}, folder / SAFETENSORS)
         model.config.save_pretrained(folder)  # type: ignore[union-attr, operator] # HF models
 
-    if cache:
-        keep_entry(key, write)
-    return model
+    return model, keep_entry(key, write) if cache else None
 
 
 def is_quantised(model: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
-from asr_data.types import Criterion
+from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 
@@ -253,12 +253,23 @@ class RuleConfig(_Settings):
     function: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*|.*[/\\].*\.py):[A-Za-z_]\w*$")]
 
 
+class DiffConfig(_Settings):
+    """No model: a word of a response that the other answer has is worth 1, any other 0."""
+
+    kind: Literal["diff"] = "diff"
+    form: Literal["value"] = "value"
+    unit: WordUnit = "auto"
+    """What is compared. ``auto``: words, characters in languages without spaces, tokens in fenced code;
+    ``character``: characters; ``code``: tokens of code, for responses that are code without fences."""
+
+
 ScorerConfig: TypeAlias = Annotated[
-    TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig | LabelsConfig | RuleConfig,
+    TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig | LabelsConfig | RuleConfig | DiffConfig,
     Field(discriminator="kind"),
 ]
+WithoutModel: TypeAlias = LabelsConfig | RuleConfig | DiffConfig
 BackboneConfig: TypeAlias = TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig
-ScorerKind: TypeAlias = Literal["token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule"]
+ScorerKind: TypeAlias = Literal["token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule", "diff"]
 
 _CONFIG: TypeAdapter[ScorerConfig] = TypeAdapter(ScorerConfig)
 

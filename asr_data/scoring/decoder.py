@@ -10,7 +10,7 @@ from torch import nn
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data.scoring.backbone import load_backbone
+from asr_data.scoring.backbone import load_backbone, load_packaged
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.locate import backbone_directory, inside
 
@@ -29,6 +29,7 @@ class Decoder:
         vocabulary: rows of the input embedding; a larger token id cannot be read.
         device: where the model is.
         pickles: whether weights may come from pickle files.
+        entry: its folder in the user's cache, where what was found out about it is remembered.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class Decoder:
     vocabulary: int
     device: torch.device
     pickles: bool = False
+    entry: Path | None = None
 
 
 def load_decoder(
@@ -66,23 +68,28 @@ def load_decoder(
     Raises:
         ScorerError: the weights are missing or do not fit.
     """
-    model, extra = load_backbone(settings, directory, pickles=pickles, hub=hub, device=device, dtype=dtype, cache=cache)
-    checkpoint: Path | None = directory
+    adapter = None if settings.adapter is None else inside(directory, settings.adapter)
+    checkpoint: Path | None = None
+    entry: Path | None = None
+    extra: set[str] = set()
     if isinstance(settings.backbone, PackagedBackbone):
-        checkpoint = None
-    elif settings.backbone is not None:
-        checkpoint = backbone_directory(settings.backbone, directory, hub=hub)
+        model, entry = load_packaged(settings.backbone, adapter, device, dtype, cache=cache)
+    else:
+        model, extra = load_backbone(settings, directory, pickles=pickles, hub=hub, device=device, dtype=dtype)
+        named = settings.backbone
+        checkpoint = directory if named is None else backbone_directory(named, directory, hub=hub)
     embedding = model.get_input_embeddings()  # type: ignore[operator] # HF models
     return Decoder(
         model=model,
         directory=directory,
         checkpoint=checkpoint,
-        adapter=None if settings.adapter is None else inside(directory, settings.adapter),
+        adapter=adapter,
         extra=frozenset(extra),
         hidden=int(model.config.get_text_config().hidden_size),  # type: ignore[union-attr, operator] # HF models
         vocabulary=int(embedding.weight.shape[0]),
         device=device,
         pickles=pickles,
+        entry=entry,
     )
 
 

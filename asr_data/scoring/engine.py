@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from asr_data.errors import ConfigError
 from asr_data.scoring.packing import Cost, plan_rows
 from asr_data.scoring.tree import Tree, grow_trees
-from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree
+from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree_remembered
 from asr_data.types import Float32
 
 logger = logging.getLogger(__name__)
@@ -67,19 +68,28 @@ class Engine:
         readout: applied to the hidden states that are read.
         batch_tokens: positions per batch, padding included.
         share: False computes every sequence by itself.
+        entry: the backbone's folder in the user's cache, where it is remembered that it takes trees.
 
     Attributes:
         attention: ``tree``, or ``plain`` with the reason.
         joins: when a sequence joins the tree of the one before it.
     """
 
-    def __init__(self, backbone: nn.Module, readout: Readout, *, batch_tokens: int, share: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        readout: Readout,
+        *,
+        batch_tokens: int,
+        share: bool = True,
+        entry: Path | None = None,
+    ) -> None:
         if batch_tokens < 1:
             raise ConfigError(f"batch_tokens must be at least 1, got {batch_tokens}")
         self.backbone = backbone
         self.readout = readout
         self.batch_tokens = batch_tokens
-        reason = why_not_tree(backbone) if share else "requested"
+        reason = why_not_tree_remembered(backbone, entry) if share else "requested"
         self.attention = "tree" if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning(

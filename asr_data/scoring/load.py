@@ -17,18 +17,20 @@ from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
     CONFIG_NAME,
     BackboneConfig,
+    DiffConfig,
     HeadConfig,
     ImplicitConfig,
     LabelsConfig,
     LabelTokenConfig,
-    RuleConfig,
     ScorerConfig,
     ScorerKind,
     SequenceHeadConfig,
     TokenHeadConfig,
+    WithoutModel,
     read_config,
 )
 from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.diff import DiffScorer
 from asr_data.scoring.engine import Engine, Readout, Runner
 from asr_data.scoring.fingerprint import decisive_files, fingerprint, model_files
 from asr_data.scoring.head import load_head
@@ -67,7 +69,7 @@ def load_scorer(
 
     Args:
         model: ``builtin``, a directory, or a hub id; for kind ``rule`` an import path
-            ``package.module:function`` or a file, ``./rules.py:function``; not used for kind ``labels``.
+            ``package.module:function`` or a file, ``./rules.py:function``; not used for kinds ``labels`` and ``diff``.
         kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
@@ -88,20 +90,21 @@ def load_scorer(
     """
     if config is not None and preset is not None:
         raise ConfigError("give either a preset or settings, not both")
-    if config is None and kind == "labels":
+    if config is None and kind in ("labels", "diff"):
         if str(model) != "builtin":
-            raise ConfigError(f"kind 'labels' takes the data set's own labels and no model; leave out {model}")
-        config = LabelsConfig()
+            what = "takes the data set's own labels" if kind == "labels" else "compares the two answers"
+            raise ConfigError(f"kind {kind!r} {what} and no model; leave out {model}")
+        config = LabelsConfig() if kind == "labels" else DiffConfig()
     elif config is None and kind == "rule":
         config = rule_config(str(model))
-    if isinstance(config, LabelsConfig | RuleConfig):
+    if isinstance(config, WithoutModel):
         return _without_model(config, kind)
     hub = allow_hub or is_hub_id(str(model))
     directory = model_directory(str(model), revision, pickles=allow_pickle)
     settings, reason = find_settings(directory, preset, config, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
-    if isinstance(settings, LabelsConfig | RuleConfig):
+    if isinstance(settings, WithoutModel):
         raise ScorerError(f"{directory}: kind {settings.kind!r} is chosen with --kind, never by a model's settings")
     settings = with_adapter(settings, directory)
     typed = reference is not None
@@ -158,7 +161,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
         files += decisive_files(reference.directory, pickles=asked.pickles)
     else:
         encoder, readout = _kind(settings, decoder, tokenizer)
-        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens)
+        runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
     facts: Mapping[str, Any] = {
         **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
         "recognised": asked.reason,
@@ -225,11 +228,13 @@ def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype, *,
     return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles)
 
 
-def _without_model(config: LabelsConfig | RuleConfig, kind: str) -> Scorer:
+def _without_model(config: WithoutModel, kind: str) -> Scorer:
     if kind not in ("auto", config.kind):
         raise ConfigError(f"the settings are of kind {config.kind!r}, but kind {kind!r} was asked for")
     if isinstance(config, LabelsConfig):
         return LabelScorer(config)
+    if isinstance(config, DiffConfig):
+        return DiffScorer(config)
     return load_rule(config)
 
 
@@ -251,6 +256,6 @@ def load_scorer_tokenizer(model: str | Path, *, hub: bool = True, cache: bool = 
     settings: ScorerConfig = ImplicitConfig()
     if (directory / CONFIG_NAME).is_file():
         settings = read_config(directory / CONFIG_NAME)
-    if isinstance(settings, LabelsConfig | RuleConfig):
+    if isinstance(settings, WithoutModel):
         raise ScorerError(f"{directory}: kind {settings.kind!r} has no tokenizer")
     return scorer_tokenizer(with_adapter(settings, directory), directory, name, hub=hub, cache=cache)

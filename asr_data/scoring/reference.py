@@ -114,7 +114,7 @@ def load_reference(
         dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
         vocabulary=min(decoder.vocabulary, head.vocabulary),
         max_length=max_length(decoder.model, scoring, name),
-        engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens),
+        engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens, entry=decoder.entry),
     )
 
 

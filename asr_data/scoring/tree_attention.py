@@ -6,12 +6,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asr_data.model_cache import remember, was_found
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.types import Int64
 
@@ -125,6 +127,39 @@ def _windows(config: Any) -> dict[str, int | None]:
     window = getattr(text, "sliding_window", None)
     kinds = getattr(text, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"]
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(set(kinds))}
+
+
+_CHECK = 1
+"""Version of the check below; what another one found is not taken for its result."""
+
+
+def why_not_tree_remembered(backbone: nn.Module, entry: Path | None) -> str | None:
+    """As :func:`why_not_tree`; a decoder of the user's cache that was found to take trees is not tried again.
+
+    Its folder ``entry`` stands for its weights, the number format and the versions of the libraries.
+    """
+    if entry is None:
+        return why_not_tree(backbone)
+    parameter = next(backbone.parameters())
+    fact = {
+        "takes trees": _CHECK,
+        "dtype": str(parameter.dtype),
+        "attention": str(getattr(backbone.config, "_attn_implementation", None)),
+        "device": _device_name(parameter.device),
+    }
+    if was_found(entry, fact):
+        return None
+    reason = why_not_tree(backbone)
+    if reason is None:
+        remember(entry, fact)
+    return reason
+
+
+def _device_name(device: torch.device) -> str:
+    """What decides which kernels run."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def why_not_tree(backbone: nn.Module) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
+from asr_data.rows.input_guard import InputGuard
 from asr_data.training.config import SourceConfig
 from asr_data.training.examples import Goal, TrainingExample, examples_of, identity
 from asr_data.types import RejectedRow
@@ -40,6 +41,7 @@ class SourceData:
         first_left_out: the first of each, with its message.
         repeated: labelled responses left out because an equal one (same prompt, text and labels) came before; the
             pairs of one question often share an answer.
+        notes: lines about the input, such as files that are not read.
     """
 
     config: SourceConfig
@@ -52,6 +54,7 @@ class SourceData:
     left_out: dict[str, int]
     first_left_out: dict[str, str]
     repeated: int
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> list[str]:
         """Lines for the user: what was found, how much of it is used, and why the rest is not."""
@@ -69,7 +72,7 @@ class SourceData:
             f"  {count:,} rows left out, {code}: {self.first_left_out[code]}"
             for code, count in sorted(self.left_out.items())
         ]
-        return lines
+        return [*lines, *(f"  {note}" for note in self.notes)]
 
 
 def read_sources(configs: Sequence[SourceConfig]) -> list[SourceData]:
@@ -97,7 +100,7 @@ def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
     first: dict[str, str] = {}
     seen: set[int] = set()
     offered = used = 0
-    for row in (row for batch in read_rows(source, layout, _BATCH) for row in batch):
+    for row in (row for batch in InputGuard(source).watched(read_rows(source, layout, _BATCH)) for row in batch):
         try:
             if isinstance(row, RejectedRow):
                 raise RowRejected(row.code, row.message)
@@ -122,6 +125,7 @@ def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
         left_out=dict(left_out),
         first_left_out=first,
         repeated=offered,
+        notes=source.notes,
     )
     if not used:
         raise InputError("\n".join(["no row can be used:", *data.summary()]))

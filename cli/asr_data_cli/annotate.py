@@ -16,7 +16,7 @@ from asr_data_cli import models
 from asr_data_cli import options as opt
 from asr_data_cli.console import (
     print_commands,
-    print_facts,
+    print_input,
     print_summary,
     shell_words,
     standard_output,
@@ -124,7 +124,7 @@ def annotate(
 
     console = standard_output()
     source, layout = _open_input(source_options, columns)
-    _print_input(console, source, layout)
+    print_input(console, source, layout)
     pipeline.check_before_scoring(
         source,
         layout,
@@ -191,7 +191,7 @@ def score(
     checks.finish()
     console = standard_output()
     rows, layout = _open_input(source, columns)
-    _print_input(console, rows, layout)
+    print_input(console, rows, layout)
     pipeline.check_before_scoring(
         rows,
         layout,
@@ -333,8 +333,3 @@ def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Sour
 
     source = open_source(options.location, split=options.split, name=options.name, revision=options.revision)
     return source, detect(source.schema, first_records(source), columns)
-
-
-def _print_input(console: Console, source: Source, layout: Layout) -> None:
-    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
-    print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})

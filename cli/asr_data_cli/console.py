@@ -15,6 +15,7 @@ from asr_data.view.escape import visible
 
 if TYPE_CHECKING:
     from asr_data.pipeline import SideSummary, Summary
+    from asr_data.rows import Layout, Source
 
 
 class _Console(Console):
@@ -56,6 +57,12 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
     for name, value in facts.items():
         table.add_row(name, Text(visible(value)))
     console.print(table)
+
+
+def print_input(console: Console, source: Source, layout: Layout) -> None:
+    """What was found: the input, how it is read, and what of it is not read as it stands."""
+    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
+    print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})
 
 
 def print_commands(console: Console, title: str, commands: Sequence[tuple[str, str]]) -> None:

@@ -15,7 +15,7 @@ from asr_data.errors import ConfigError
 from asr_data.view.escape import visible
 from asr_data_cli import options as opt
 from asr_data_cli import settings
-from asr_data_cli.console import print_facts, print_warning, standard_output
+from asr_data_cli.console import print_facts, print_input, print_warning, standard_output
 from asr_data_cli.progress import progress
 
 if TYPE_CHECKING:
@@ -136,7 +136,13 @@ def judge(
         int, typer.Option("--concurrency", min=1, help="Number of concurrent requests.", rich_help_panel=JUDGES)
     ] = 8,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.001, help="Time-out of one request, in seconds.", rich_help_panel=JUDGES)
+        float,
+        typer.Option(
+            "--timeout",
+            min=0.001,
+            help="Time for one request and its whole answer, in seconds.",
+            rich_help_panel=JUDGES,
+        ),
     ] = 120.0,
     retries: Annotated[
         int,
@@ -178,7 +184,7 @@ def judge(
     source = open_source(location, split=split, name=name, revision=revision)
     layout = answers_layout(source, first, second, roles)
     console = standard_output()
-    print_facts(console, {"input": source.description, "layout": layout.describe()})
+    print_input(console, source, layout)
     requests = request_settings(
         concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure
     )

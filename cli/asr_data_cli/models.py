@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from asr_data.scoring.config import ScorerConfig
     from asr_data.text import Tokenizer
     from asr_data.types import Row
+
+
+_WITHOUT_MODEL: Final = ("labels", "rule", "diff")
+"""Kinds that run on no GPU and are loaded at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def opened(
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
 
-    needs_no_gpu = scoring.device == "cpu" or options.kind in ("labels", "rule")
+    needs_no_gpu = scoring.device == "cpu" or options.kind in _WITHOUT_MODEL
     gpus = 0.0 if needs_no_gpu and reference is None else None
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
@@ -61,12 +65,12 @@ def scorer_name(options: ModelOptions) -> str | None:
     """The name that the scorer will have; None where settings of the user's own decide."""
     if options.scorer_config is not None:
         return None
-    return "labels" if options.kind == "labels" else options.model
+    return options.kind if options.kind in ("labels", "diff") else options.model
 
 
 def _print_loading(options: ModelOptions) -> None:
     """Say what is being waited for: a large model takes minutes, the built-in one some seconds the first time."""
-    names = [] if options.kind in ("labels", "rule") else [options.model]
+    names = [] if options.kind in _WITHOUT_MODEL else [options.model]
     names += [name for name in (options.reference, options.logprobs) if name is not None]
     if names:
         standard_error().print(f"loading {', '.join(names)} …", style="dim", markup=False, soft_wrap=True)

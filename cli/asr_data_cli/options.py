@@ -65,12 +65,13 @@ Model: TypeAlias = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-KindName: TypeAlias = Literal["auto", "token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule"]
+KindName: TypeAlias = Literal["auto", "token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule", "diff"]
 Kind: TypeAlias = Annotated[
     KindName,
     typer.Option(
         "--kind",
-        help="Kind of reward model; auto recognises it. labels: the data set's own labels, no model.",
+        help="Kind of reward model; auto recognises it. No model: labels takes the data set's own labels, "
+        "diff the words that the other answer has.",
         rich_help_panel=MODEL,
     ),
 ]

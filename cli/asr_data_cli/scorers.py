@@ -42,7 +42,7 @@ def _list(presets: Iterable[Preset]) -> None:
         table.add_row(preset.name, preset.config.kind, preset.config.form, recognised, preset.needs)
     console = standard_output()
     console.print(table)
-    console.print("auto: recognised without --preset. Without any model: --kind labels, --kind rule.")
+    console.print("auto: recognised without --preset. Without any model: --kind labels, --kind diff, --kind rule.")
 
 
 def _show(preset: Preset) -> None:

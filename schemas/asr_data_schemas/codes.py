@@ -17,6 +17,7 @@ REJECT_CODES: Final[dict[str, str]] = {
     "prompt_mismatch": "the two sides do not share a prompt that can be recovered",
     "no_preference": "no response is better than another, so there is no pair",
     "no_labels": "no response of the row has a label",
+    "no_other_answer": "the scorer compares the two answers of a pair, and the row has one",
     "label_mismatch": "the labels of a response do not fit its text",
     "last_turn_not_assistant": "a completion does not end with the assistant's turn",
     "too_long": "prompt and response do not fit in the model's context",

@@ -13,6 +13,8 @@ from asr_data.judging import answers_layout
 from asr_data.judging.pairs import Pair, Pairs
 from asr_data.rows import open_source
 from asr_data.types import RejectedRow
+from tests.judging.conftest import Ask
+from tests.judging.server import JudgeServer
 
 ROW: dict[str, Any] = {"tuned": "a", "base": "b"}
 
@@ -54,3 +56,20 @@ def test_equal_conversations_without_a_prompt_column_are_rejected(write_rows: Ca
     (row,) = Pairs(source, answers_layout(source))
     assert isinstance(row, RejectedRow)
     assert row.code == "identical_sides"
+
+
+def test_an_input_that_changes_between_two_batches_is_noticed(
+    ask: Ask, server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr_data.judging.pairs._BATCH", 1)
+    path = tmp_path / "answers.jsonl"
+
+    def turn_round(number: int) -> None:
+        if number == 2:  # the rows that follow have their answers exchanged
+            content = path.read_text(encoding="utf-8")
+            path.write_text(content.replace("tuned", "t").replace("base", "tuned").replace('"t"', '"base"'))
+
+    server.on_request = turn_round
+    with pytest.raises(InputError, match="the input changed while it was being read"):
+        ask()
+    assert len(server.asked) == 2  # both orders of the first row, and nothing of what came after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from asr_data.scoring.tree import grow_trees
-from asr_data.scoring.tree_attention import tree_inputs, tree_mask, tree_states, why_not_tree
+from asr_data.scoring.tree_attention import tree_inputs, tree_mask, tree_states, why_not_tree, why_not_tree_remembered
 
 SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -118,6 +119,51 @@ def test_a_window_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_module_that_says_nothing_of_itself() -> None:
     assert "config does not describe" in str(why_not_tree(nn.Linear(2, 2)))
+
+
+class Counted:
+    """The decoder's passes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.passes = 0
+        model.register_forward_pre_hook(self._count)
+
+    def _count(self, *_: object) -> None:
+        self.passes += 1
+
+
+def test_a_decoder_of_the_cache_is_tried_once(tmp_path: Path) -> None:
+    model = decoder("llama")
+    counted = Counted(model)
+    assert why_not_tree_remembered(model, tmp_path) is None
+    tried = counted.passes
+    assert tried > 1
+    assert why_not_tree_remembered(model, tmp_path) is None
+    assert counted.passes == tried
+    assert why_not_tree_remembered(model, None) is None  # from no cache: tried every time
+    assert counted.passes == 2 * tried
+
+
+@pytest.mark.parametrize("change", ["dtype", "attention", "check"])
+def test_what_was_found_holds_for_what_was_tried(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder("llama")
+    assert why_not_tree_remembered(model, tmp_path) is None
+    if change == "dtype":
+        model.to(torch.float64)
+    elif change == "attention":
+        model.set_attn_implementation("eager")
+    else:
+        monkeypatch.setattr("asr_data.scoring.tree_attention._CHECK", 0)
+    counted = Counted(model)
+    assert why_not_tree_remembered(model, tmp_path) is None
+    assert counted.passes > 1
+
+
+def test_a_decoder_that_takes_no_trees_is_tried_each_time(tmp_path: Path) -> None:
+    model = decoder("bert")
+    first = why_not_tree_remembered(model, tmp_path)
+    assert first is not None
+    assert why_not_tree_remembered(model, tmp_path) == first
 
 
 def test_masks_by_hand() -> None:

@@ -249,3 +249,22 @@ def by_hand(text: str, spans: list[dict[str, Any]]) -> list[float | None]:
             out[at:end] = [value] * (end - at)
         at = max(end, at + 1)
     return [value for value, character in zip(out, text, strict=True) for _ in character.encode()]
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "rows" / "a.jsonl", [PAIR])
+    write(tmp_path / "rows" / "b.csv", ["prompt,chosen,rejected", "Q,A,B"])
+    data = read_source(SourceConfig.model_validate(f"{tmp_path / 'rows'}:split=train"))
+    assert any("b.csv" in line for line in data.summary())
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "rows.jsonl", [PAIR] * 4)
+
+    def reading(*args: Any) -> Any:
+        path.write_text(path.read_text(encoding="utf-8").replace('"A"', '"C"'), encoding="utf-8")
+        return read_rows(*args)
+
+    monkeypatch.setattr("asr_data.training.sources.read_rows", reading)
+    with pytest.raises(InputError, match="the input changed while it was being read"):
+        read_source(SourceConfig.model_validate(str(path)))
