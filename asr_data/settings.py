@@ -41,6 +41,8 @@ class Sweep:
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown names, finite numbers only.
 
+    ``hide_input_in_errors`` in a class's ``model_config`` keeps its values out of messages: one may be a secret.
+
     Raises:
         ConfigError: a wrong name or value; the message has each with what is allowed.
     """
@@ -109,6 +111,8 @@ def _problem(settings: type[BaseModel], found: ErrorDetails) -> tuple[tuple[str,
         return tuple(names), f"is missing: expected {_or(forms(annotation))}"
     if found["type"] == "value_error":
         return tuple(names), f"cannot be right: {found['msg'].removeprefix('Value error, ')}"
+    if settings.model_config.get("hide_input_in_errors"):
+        return tuple(names), f"cannot be right: expected {_or(forms(annotation))}"
     return tuple(names), f"is {_short(found['input'])}: expected {_or(forms(annotation))}"
 
 
@@ -132,8 +136,10 @@ def forms(annotation: Any) -> list[str]:
             found.append(number_form(kind, constraints))
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             found.append(f"{kind.__name__}(…)")
+        elif kind is str:
+            found.append(_text_form(constraints))
         else:
-            found.append({str: "text", bool: "True or False"}.get(kind, str(kind)))
+            found.append({bool: "True or False"}.get(kind, str(kind)))
     return [*found, f"an object such as {tagged[0].__name__}(…)"] if tagged else found
 
 
@@ -159,6 +165,14 @@ def number_form(kind: type, constraints: tuple[Any, ...]) -> str:
         if getattr(mark, name, None) is not None
     ]
     return " ".join(["a whole number" if kind is int else "a finite number", " and ".join(bounds)]).strip()
+
+
+def _text_form(constraints: tuple[Any, ...]) -> str:
+    """``text``, ``text that is not empty`` or ``text of the form ^[a-z]+$``."""
+    for mark in constraints:
+        if getattr(mark, "pattern", None) is not None:
+            return f"text of the form {mark.pattern}"
+    return "text that is not empty" if any(getattr(mark, "min_length", 0) for mark in constraints) else "text"
 
 
 def mark(field: FieldInfo, sort: type[Mark]) -> Mark | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from asr_data.config import FixedBaseline, MaskConfig, Optimal, OutputConfig, Part, Pivot, Schmitt, ScoringConfig
 from asr_data.errors import ConfigError
@@ -39,6 +39,23 @@ def test_wrong_settings_say_what_is_allowed(build: Callable[[], Any], message: s
     with pytest.raises(ConfigError) as raised:
         build()
     assert str(raised.value).startswith(message)
+
+
+def test_a_class_that_may_hold_secrets_keeps_values_out_of_messages() -> None:
+    class Login(Settings):
+        model_config = ConfigDict(hide_input_in_errors=True)
+
+        user: Annotated[str, Field(min_length=1)]
+        variable: Annotated[str, Field(pattern="^[A-Z]+$")]
+        tries: int = 1
+
+    with pytest.raises(ConfigError) as raised:
+        Login(user="", variable="s3cret", tries="s3cret")
+    assert str(raised.value).splitlines()[1:] == [
+        "  Login.user cannot be right: expected text that is not empty",
+        "  Login.variable cannot be right: expected text of the form ^[A-Z]+$",
+        "  Login.tries cannot be right: expected a whole number",
+    ]
 
 
 def test_every_wrong_setting_at_once() -> None:

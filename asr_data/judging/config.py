@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from asr_data.errors import ConfigError
+from asr_data.settings import Settings
 
 _OUR_FIELDS: Final = frozenset({"messages", "model", "n", "stream", "stream_options"})
 _SECRET_NAMES: Final = frozenset(
@@ -47,40 +48,43 @@ def _names(value: JsonValue) -> Iterator[str]:
         yield from _names(inner)
 
 
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+class Judge(Settings):
+    """One judge: a model behind an OpenAI-compatible endpoint."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may hold a secret
 
-class Judge(BaseModel):
-    """One judge: a model behind an OpenAI-compatible endpoint.
-
-    Attributes:
-        model: the model's name there.
-        endpoint: base URL of the API, such as ``http://localhost:8000/v1``.
-        name: of the judge in results; default the model's name.
-        key_variable: environment variable with the API key; may be unset for servers without keys.
-        price_in, price_out: price per million tokens sent and received, in any currency.
-        temperature: None uses the server's default.
-        max_tokens: longest reply, in tokens.
-        token_limit: the server's name for ``max_tokens``.
-        response_format: ``json_object`` or ``json_schema`` if the server can constrain replies.
-        system_role: False puts the instructions into the user message, for templates without a system role.
-        extra_body: additional fields of the request.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may hold a secret
-
-    model: Annotated[str, Field(min_length=1)]
-    endpoint: Annotated[str, AfterValidator(_endpoint)]
-    name: str = ""
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    price_in: _Amount | None = None
-    price_out: _Amount | None = None
-    temperature: _Amount | None = 0.0
-    max_tokens: Annotated[int, Field(ge=1)] = 1024
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    response_format: Literal["text", "json_object", "json_schema"] = "text"
-    system_role: bool = True
-    extra_body: Annotated[dict[str, JsonValue], AfterValidator(_extra_body)] = {}
+    model: Annotated[str, Field(min_length=1, description="The model's name at the endpoint.")]
+    endpoint: Annotated[
+        str, AfterValidator(_endpoint), Field(description="Base URL of the API, such as http://localhost:8000/v1.")
+    ]
+    name: Annotated[str, Field(description="The judge's name in results; empty: the model's.")] = ""
+    key_variable: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Environment variable with the API key; may be unset for servers without keys.",
+        ),
+    ] = "OPENAI_API_KEY"
+    price_in: Annotated[float | None, Field(ge=0, description="Price per million tokens sent, in any currency.")] = None
+    price_out: Annotated[
+        float | None, Field(ge=0, description="Price per million tokens received, in the same currency.")
+    ] = None
+    temperature: Annotated[float | None, Field(ge=0, description="None uses the server's default.")] = 0.0
+    max_tokens: Annotated[int, Field(ge=1, description="Longest reply, in tokens.")] = 1024
+    token_limit: Annotated[
+        Literal["max_tokens", "max_completion_tokens"], Field(description="The server's name for max_tokens.")
+    ] = "max_tokens"
+    response_format: Annotated[
+        Literal["text", "json_object", "json_schema"],
+        Field(description="json_object or json_schema where the server can constrain replies."),
+    ] = "text"
+    system_role: Annotated[
+        bool,
+        Field(description="False puts the instructions into the user message, for templates without a system role."),
+    ] = True
+    extra_body: Annotated[
+        dict[str, JsonValue], AfterValidator(_extra_body), Field(description="Additional fields of the request.")
+    ] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -98,25 +102,26 @@ class Judge(BaseModel):
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
 
-class RequestSettings(BaseModel):
-    """How requests are made; has no effect on verdicts.
+class RequestSettings(Settings):
+    """How requests are made; has no effect on verdicts."""
 
-    Attributes:
-        concurrency: number of concurrent requests.
-        timeout: of one request, in seconds.
-        retries: retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.
-        attempts: number of requests for a verdict until a reply can be parsed.
-        on_failure: after a request failed all its retries, ``stop`` ends the run unfinished once all others are
-            done; ``record`` records a missing verdict.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    concurrency: Annotated[int, Field(ge=1)] = 8
-    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    retries: Annotated[int, Field(ge=0)] = 5
-    attempts: Annotated[int, Field(ge=1)] = 3
-    on_failure: Literal["stop", "record"] = "stop"
+    concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
+    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 120.0
+    retries: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
+        ),
+    ] = 5
+    attempts: Annotated[int, Field(ge=1, description="Requests for one verdict until a reply can be parsed.")] = 3
+    on_failure: Annotated[
+        Literal["stop", "record"],
+        Field(
+            description="If a request fails all its retries: leave the run unfinished once all others are done, or "
+            "record a missing verdict."
+        ),
+    ] = "stop"
 
 
 _JUDGES = TypeAdapter(Annotated[tuple[Judge, ...], Field(min_length=1)], config=ConfigDict(hide_input_in_errors=True))
@@ -134,18 +139,6 @@ def load_judges(path: Path) -> tuple[Judge, ...]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {problems(error)}") from None
-
-
-def request_settings(**values: Any) -> RequestSettings:
-    """Settings from options.
-
-    Raises:
-        ConfigError: a value is invalid.
-    """
-    try:
-        return RequestSettings(**values)
-    except ValidationError as error:
-        raise ConfigError(problems(error)) from None
 
 
 def problems(error: ValidationError) -> str:

@@ -6,19 +6,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
+from asr_data.settings import Settings
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PackagedBackbone(_Settings):
+class PackagedBackbone(Settings):
     """A backbone that a Python package carries as a GGUF file."""
 
     package: str
@@ -27,7 +24,7 @@ class PackagedBackbone(_Settings):
     """The command that installs the package; shown when it is missing."""
 
 
-class HeadConfig(_Settings):
+class HeadConfig(Settings):
     """The layer on top of the last hidden state.
 
     ``linear``: ``{prefix}weight``, ``{prefix}bias`` if present. ``mlp2``: ``{prefix}0.*``, ReLU, ``{prefix}2.*``
@@ -41,14 +38,14 @@ class HeadConfig(_Settings):
     """A safetensors file with just the head; default: the checkpoint's own files."""
 
 
-class _Backbone(_Settings):
+class _Backbone(Settings):
     backbone: PackagedBackbone | str | None = None
     """A directory or hub id; default: the directory of this file."""
     adapter: str | None = None
     """A PEFT adapter directory, relative to this file; merged into the backbone on load."""
 
 
-class PromptConfig(_Settings):
+class PromptConfig(Settings):
     """What stands before a response."""
 
     template: str | None = None
@@ -73,7 +70,7 @@ class PromptConfig(_Settings):
         return self
 
 
-class StepLayoutConfig(_Settings):
+class StepLayoutConfig(Settings):
     """How a response is cut into steps and put to a model that reads one reward per step."""
 
     split: str = "\n\n"
@@ -221,7 +218,7 @@ class ImplicitConfig(_Backbone):
         return self
 
 
-class LabelsConfig(_Settings):
+class LabelsConfig(Settings):
     """No model: the data set's own labels are the rewards."""
 
     kind: Literal["labels"] = "labels"
@@ -240,7 +237,7 @@ class LabelsConfig(_Settings):
         return self
 
 
-class RuleConfig(_Settings):
+class RuleConfig(Settings):
     """No model: a Python function gives the rewards.
 
     ``function`` is an import path, ``package.module:name``, or a file and a name, ``./rules.py:name``. It gets the
@@ -253,7 +250,7 @@ class RuleConfig(_Settings):
     function: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*|.*[/\\].*\.py):[A-Za-z_]\w*$")]
 
 
-class DiffConfig(_Settings):
+class DiffConfig(Settings):
     """No model: a word of a response that the other answer has is worth 1, any other 0."""
 
     kind: Literal["diff"] = "diff"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from asr_data.config import ScoringConfig
@@ -215,9 +214,8 @@ def _normalized(settings: SequenceHeadConfig, decoder: Decoder) -> SequenceHeadC
     asked = {name: value for name, value in found.items() if getattr(settings, name) == "config"}
     try:
         return SequenceHeadConfig.model_validate({**settings.model_dump(), **asked})
-    except ValidationError as error:
-        wrong = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
-        raise ScorerError(f"config.json in {decoder.checkpoint}: {wrong}") from error
+    except ConfigError as error:
+        raise ScorerError(f"config.json in {decoder.checkpoint}: {error}") from error
 
 
 def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder:

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-from pydantic import ValidationError
 
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.response import byte_offsets, response_text
@@ -81,7 +80,7 @@ def rule_config(model: str) -> RuleConfig:
         path = f"./{path}"
     try:
         return RuleConfig(function=f"{path}:{name}")
-    except ValidationError as error:
+    except ConfigError as error:
         raise ConfigError(
             f"rule {model!r}: give package.module:function, or a file and a function as in ./my_rules.py:score"
         ) from error

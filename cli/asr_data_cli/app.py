@@ -129,7 +129,7 @@ def build_app() -> typer.Typer:
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
-    app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(judge.judge)
+    app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(with_options(judge.judge))
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)

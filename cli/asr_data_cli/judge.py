@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -11,17 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr_data.errors import ConfigError
 from asr_data.view.escape import visible
 from asr_data_cli import options as opt
-from asr_data_cli import settings
 from asr_data_cli.console import print_facts, print_input, print_warning, standard_output
+from asr_data_cli.judge_options import JUDGES, JudgeOptions, RequestOptions
+from asr_data_cli.option_groups import InputOptions
 from asr_data_cli.progress import progress
+from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
-    from asr_data.judging import Judge, JudgeReport
-
-JUDGES = "Judges"
+    from asr_data.judging import JudgeReport
 
 JUDGE_EXAMPLES = (
     "asr-annotate judge answers.jsonl --first tuned --second base -o judged --endpoint http://localhost:8000/v1 "
@@ -34,95 +34,34 @@ JUDGE_EXAMPLES = (
 )
 
 
-def judge(
-    location: opt.InputArgument,
-    output: opt.Output,
-    first: Annotated[
-        str | None,
-        typer.Option(
-            "--first",
-            metavar="COLUMN",
-            help="Answers whose win rate is measured.",
-            rich_help_panel=opt.INPUT,
-            show_default="chosen",
-        ),
-    ] = None,
-    second: Annotated[
-        str | None,
-        typer.Option(
-            "--second",
-            metavar="COLUMN",
-            help="Answers to compare them with.",
-            rich_help_panel=opt.INPUT,
-            show_default="rejected",
-        ),
-    ] = None,
-    split: opt.Split = None,
-    name: opt.Name = None,
-    revision: opt.Revision = None,
-    columns: opt.Columns = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference", metavar="COLUMN", help="Correct answers to show to the judges.", rich_help_panel=opt.INPUT
-        ),
-    ] = None,
-    expert: Annotated[
-        str | None,
-        typer.Option(
-            "--expert",
-            metavar="COLUMN",
-            help="An expert's decisions: first, second, tie or empty.",
-            rich_help_panel=opt.INPUT,
-        ),
-    ] = None,
+def _column(option: str, help_text: str, *, default: str | None = None) -> Any:
+    shown = {} if default is None else {"show_default": default}
+    return typer.Option(option, metavar="COLUMN", help=help_text, rich_help_panel=opt.INPUT, **shown)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """Which answers are compared, and what people say of them."""
+
+    first: Annotated[str | None, _column("--first", "Answers whose win rate is measured.", default="chosen")] = None
+    second: Annotated[str | None, _column("--second", "Answers to compare them with.", default="rejected")] = None
+    reference: Annotated[str | None, _column("--reference", "Correct answers to show to the judges.")] = None
+    expert: Annotated[str | None, _column("--expert", "An expert's decisions: first, second, tie or empty.")] = None
     votes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--votes",
-            metavar="COLUMN",
-            help="Votes of people: first, second, tie or empty; may be repeated.",
-            rich_help_panel=opt.INPUT,
-        ),
-    ] = None,
+        list[str] | None, _column("--votes", "Votes of people: first, second, tie or empty; may be repeated.")
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, help="Number of rows to judge, from the start.", rich_help_panel=opt.INPUT),
-    ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--endpoint",
-            metavar="URL",
-            help="OpenAI-compatible API; the key is read from OPENAI_API_KEY.",
-            rich_help_panel=JUDGES,
-        ),
-    ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--model", metavar="NAME", help="Model at the endpoint; may be repeated.", rich_help_panel=JUDGES),
-    ] = None,
-    price_in: Annotated[
-        float | None,
-        typer.Option("--price-in", min=0, help="Price per million tokens sent.", rich_help_panel=JUDGES),
-    ] = None,
-    price_out: Annotated[
-        float | None,
-        typer.Option("--price-out", min=0, help="Price per million tokens received.", rich_help_panel=JUDGES),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", min=1, help="Longest reply.", rich_help_panel=JUDGES, show_default="1024"),
-    ] = None,
-    judges: Annotated[
-        Path | None,
-        typer.Option(
-            "--judges",
-            metavar="FILE",
-            help="JSON list of judges with individual endpoints, keys or settings.",
-            rich_help_panel=JUDGES,
-        ),
-    ] = None,
+    ] = None
+
+
+def judge(
+    source: InputOptions,
+    output: opt.Output,
+    answers: AnswerOptions,
+    panel: JudgeOptions,
+    requests: RequestOptions,
     prompt: Annotated[
         Path | None,
         typer.Option(
@@ -132,39 +71,6 @@ def judge(
             rich_help_panel=JUDGES,
         ),
     ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Number of concurrent requests.", rich_help_panel=JUDGES)
-    ] = 8,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            min=0.001,
-            help="Time for one request and its whole answer, in seconds.",
-            rich_help_panel=JUDGES,
-        ),
-    ] = 120.0,
-    retries: Annotated[
-        int,
-        typer.Option(
-            "--retries",
-            min=0,
-            help="Retries of a request that timed out or got status 429 or 5xx, with growing waits.",
-            rich_help_panel=JUDGES,
-        ),
-    ] = 5,
-    attempts: Annotated[
-        int,
-        typer.Option("--attempts", min=1, help="Requests until a reply can be parsed.", rich_help_panel=JUDGES),
-    ] = 3,
-    on_failure: Annotated[
-        Literal["stop", "record"],
-        typer.Option(
-            "--on-failure",
-            help="If a request fails all its retries: leave the run unfinished, or record a missing verdict.",
-            rich_help_panel=JUDGES,
-        ),
-    ] = "stop",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Discard earlier verdicts.", rich_help_panel=opt.OUTPUT)
     ] = False,
@@ -175,56 +81,34 @@ def judge(
     """
     from asr_data.judging import answers_layout, load_prompt
     from asr_data.judging import judge as ask
-    from asr_data.judging.config import request_settings
     from asr_data.rows import open_source
 
-    roles = settings.columns(columns or ())
-    panel = _judges(judges, endpoint, models or [], price_in, price_out, max_tokens, has_votes=bool(votes))
-    template = None if prompt is None else load_prompt(prompt, has_reference=reference is not None)
-    source = open_source(location, split=split, name=name, revision=revision)
-    layout = answers_layout(source, first, second, roles)
+    checks = Checks()
+    roles = source.roles(checks)
+    judges = panel.judges(checks, has_votes=bool(answers.votes))
+    request_settings = requests.config(checks)
+    checks.finish()
+    template = None if prompt is None else load_prompt(prompt, has_reference=answers.reference is not None)
+    data = open_source(source.location, split=source.split, name=source.name, revision=source.revision)
+    layout = answers_layout(data, answers.first, answers.second, roles)
     console = standard_output()
-    print_input(console, source, layout)
-    requests = request_settings(
-        concurrency=concurrency, timeout=timeout, retries=retries, attempts=attempts, on_failure=on_failure
-    )
+    print_input(console, data, layout)
     with progress() as reporter:
         done = ask(
-            source, layout, output, panel, reference=reference, expert=expert, votes=votes or (), prompt=template,
-            limit=limit, requests=requests, overwrite=overwrite, progress=reporter,
-        )  # fmt: skip
+            data,
+            layout,
+            output,
+            judges,
+            reference=answers.reference,
+            expert=answers.expert,
+            votes=answers.votes or (),
+            prompt=template,
+            limit=answers.limit,
+            requests=request_settings,
+            overwrite=overwrite,
+            progress=reporter,
+        )
     print_judged(console, done)
-
-
-def _judges(
-    file: Path | None,
-    endpoint: str | None,
-    models: list[str],
-    price_in: float | None,
-    price_out: float | None,
-    max_tokens: int | None,
-    *,
-    has_votes: bool,
-) -> tuple[Judge, ...]:
-    from pydantic import ValidationError
-
-    from asr_data.judging import Judge, load_judges
-    from asr_data.judging.config import problems
-
-    given = {"price_in": price_in, "price_out": price_out, "max_tokens": max_tokens}
-    given = {field: value for field, value in given.items() if value is not None}
-    if file is not None:
-        if endpoint is not None or models or given:
-            raise ConfigError("--judges replaces --endpoint, --model, --price-in, --price-out and --max-tokens")
-        return load_judges(file)
-    if has_votes and endpoint is None and not models and not given:
-        return ()
-    if endpoint is None or not models:
-        raise ConfigError("no judge: pass --endpoint and --model, --judges FILE, or people's votes with --votes")
-    try:
-        return tuple(Judge.model_validate({"model": model, "endpoint": endpoint, **given}) for model in models)
-    except ValidationError as error:
-        raise ConfigError(f"--endpoint, --model: {problems(error)}") from None
 
 
 def print_judged(console: Console, done: JudgeReport) -> None:

@@ -7,7 +7,7 @@ of segments and masks are made from the fields of ``MaskConfig``, of the segment
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
@@ -81,6 +81,16 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
     return kind(**typed) if is_dataclass(kind) else kind(typed)
+
+
+def field_options(kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str]) -> list[inspect.Parameter]:
+    """An option for each of these fields, with the field's type, default and description."""
+    found = []
+    for name in names:
+        field = kind.model_fields[name]
+        shown = typer.Option(option(name), help=field.description, rich_help_panel=panel(name))
+        found.append(_parameter(name, Annotated[field.annotation, shown], field.default))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

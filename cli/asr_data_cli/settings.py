@@ -6,6 +6,7 @@ them at once and not one per attempt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -15,11 +16,12 @@ from pydantic import BaseModel
 
 from asr_data.config import MaskConfig, Part, SegmenterConfig
 from asr_data.errors import ConfigError
-from asr_data.settings import models
+from asr_data.settings import Settings, models
 from asr_data_cli.setting_text import kind_of, name_value_pairs, option, option_fields, parse, parse_baseline
 
 T = TypeVar("T")
 F = TypeVar("F")
+S = TypeVar("S", bound=Settings)
 
 
 class Checks:
@@ -47,6 +49,25 @@ class Checks:
         if self._messages:
             lines = "".join(f"\n  {message}" for message in self._messages)
             raise ConfigError(f"{len(self._messages)} options cannot be right:{lines}")
+
+
+def from_options(kind: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
+    """Settings from the values of options with the fields' names.
+
+    Args:
+        kind: the settings class.
+        values: by field.
+        names: what the user calls a field, where that is not its option.
+
+    Raises:
+        ConfigError: a value is wrong; the message has the option in place of the field.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ConfigError as error:
+        said = str(error).replace(f"{kind.__name__} cannot be right: ", "")
+        typed = re.sub(rf"\b{kind.__name__}\.(\w+)", lambda found: (names or {}).get(found[1], option(found[1])), said)
+        raise ConfigError(typed) from None
 
 
 def mask_config(typed: Mapping[str, Any], checks: Checks) -> MaskConfig:

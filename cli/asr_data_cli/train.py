@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from asr_data.errors import ConfigError
 from asr_data.training.config import TrainingConfig, sources_of_old_options
 from asr_data_cli import options as opt
 from asr_data_cli.console import print_commands, print_facts, print_warning, shell_words, standard_output
+from asr_data_cli.option_groups import field_options
 from asr_data_cli.progress import progress
-from asr_data_cli.setting_text import option
+from asr_data_cli.settings import from_options
 
 if TYPE_CHECKING:
     from asr_data.training.run import TrainingReport
@@ -84,28 +83,13 @@ class TrainingOptions:
 
     def config(self, sources: Sequence[str]) -> TrainingConfig:
         """The settings; an error names the option."""
-        try:
-            return TrainingConfig.model_validate({"sources": list(sources), **self._typed})
-        except ConfigError as error:
-            said = str(error).replace("TrainingConfig cannot be right: ", "").replace("TrainingConfig.sources", "INPUT")
-            raise ConfigError(re.sub(r"TrainingConfig\.(\w+)", lambda found: option(found[1]), said)) from None
+        return from_options(TrainingConfig, {"sources": list(sources), **self._typed}, {"sources": "INPUT"})
 
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
         """The options, made from the fields."""
-        return [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[
-                    field.annotation,
-                    typer.Option(option(name), help=field.description, rich_help_panel=_PANELS.get(name, TRAINING)),
-                ],
-            )
-            for name, field in TrainingConfig.model_fields.items()
-            if name != "sources"
-        ]
+        names = [name for name in TrainingConfig.model_fields if name != "sources"]
+        return field_options(TrainingConfig, names, lambda name: _PANELS.get(name, TRAINING))
 
 
 def train_scorer(

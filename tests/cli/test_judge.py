@@ -90,7 +90,15 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
     [
         ([], "no judge: pass --endpoint and --model, --judges FILE"),
         (["--endpoint", "http://h/v1"], "no judge"),
-        (["--endpoint", "h", "--model", "m"], "an endpoint is a URL such as http://localhost:8000/v1"),
+        (["--endpoint", "h", "--model", "m"], "--endpoint cannot be right: an endpoint is a URL such as http://local"),
+        (
+            ["--endpoint", "http://h", "--model", "m", "--max-tokens", "0"],
+            "--max-tokens cannot be right: expected a wh",
+        ),
+        (
+            ["--endpoint", "http://h", "--model", "m", "--retries", "-1"],
+            "--retries is -1: expected a whole number >= 0",
+        ),
         (["--judges", "judges.json", "--model", "m"], "--judges replaces --endpoint"),
         (["--judges", "judges.json"], "judges.json: cannot be read: No such file or directory"),
         (["--endpoint", "http://h/v1", "--model", "m", "--reference", "truth"], "--reference truth: no such"),

@@ -95,15 +95,21 @@ def _entry(value: Any, name: str) -> str:
     return f"### `{name}`\n\n```text\n{_signature(value, name)}\n```\n\n{text}\n"
 
 
+def _marked(allowed: str) -> str:
+    """A sentence's beginning, with a pattern as code: Markdown would take its stars for emphasis."""
+    marked = re.sub(r"(?<=text of the form )\S+", r"`\g<0>`", allowed)
+    return marked if marked.startswith("dict") else marked[0].upper() + marked[1:]
+
+
 def _fields(settings: type[Settings]) -> Iterator[str]:
     """A line on each setting: what it is, what is allowed, and the default."""
     for name, field in settings.model_fields.items():
         if name == "kind":
             continue
         allowed = " or ".join(forms(field_type(field)))
-        default = "required" if field.is_required() else f"default `{field.default!r}`"
+        default = "required" if field.is_required() else f"default `{field.get_default(call_default_factory=True)!r}`"
         words = [field.description] if field.description else []
-        yield f"- `{name}`: {' '.join([*words, f'{allowed[0].upper()}{allowed[1:]}; {default}.'])}\n"
+        yield f"- `{name}`: {' '.join([*words, f'{_marked(allowed)}; {default}.'])}\n"
 
 
 def _signature(value: Any, name: str) -> str:

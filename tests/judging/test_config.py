@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from asr_data.errors import ConfigError, MissingDependencyError
 from asr_data.judging import Judge, RequestSettings, load_judges
@@ -24,7 +23,7 @@ from asr_data.judging.client import Client
     ],
 )
 def test_an_endpoint_holds_no_secret(endpoint: str, problem: str) -> None:
-    with pytest.raises(ValidationError, match=problem):
+    with pytest.raises(ConfigError, match=problem):
         Judge(model="m", endpoint=endpoint)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from pydantic import ValidationError
 
 from asr_data.errors import ConfigError, JudgeError
 from asr_data.judging import Judge, RequestSettings, load_judges
@@ -165,6 +164,14 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(text: str, tmp_path: Path) 
 
 
 def test_settings_in_python_are_not_repeated_either() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(
+        ConfigError, match=r"Judge\.endpoint cannot be right: an endpoint has no user, password"
+    ) as caught:
         Judge(model="m", endpoint="https://user:SECRET@h/v1")
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_key_in_place_of_its_variable_is_not_repeated() -> None:
+    allowed = r"^Judge\.key_variable cannot be right: expected text of the form \^\[A-Za-z_\]\[A-Za-z0-9_\]\*\$$"
+    with pytest.raises(ConfigError, match=allowed):
+        Judge(model="m", endpoint="https://h/v1", key_variable="sk-SECRET")

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from asr_data.config import ScoringConfig
-from asr_data.errors import ScorerError
+from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.config import LabelTokenConfig
 from asr_data.scoring.label_tokens import LabelTokenReadout, label_id
 from asr_data.scoring.load import load_scorer
@@ -142,5 +141,5 @@ def test_settings_that_do_not_fit_the_tokenizer(
 
 
 def test_steps_are_needed() -> None:
-    with pytest.raises(ValidationError, match="steps"):
+    with pytest.raises(ConfigError, match="steps"):
         LabelTokenConfig()  # type: ignore[call-arg] # on purpose

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
+from asr_data.errors import ConfigError
 from asr_data.scoring.config import LabelsConfig
 from asr_data.scoring.labels import LabelScorer
 from asr_data.scoring.load import load_scorer
@@ -118,7 +118,7 @@ def test_who_it_is() -> None:
 
 
 def test_rewards_are_numbers() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         LabelsConfig(rewards={"+": NAN})
 
 
@@ -130,9 +130,9 @@ def test_criteria_are_weighed() -> None:
     (refused,) = LabelScorer(weighed).score([row(("abcdef", (Label(0, 6, 1.0, "+"),)))])
     assert isinstance(refused, RejectedRow)
     assert (refused.code, "'+' has no scores" in refused.message) == ("label_mismatch", True)
-    with pytest.raises(ValidationError, match="at least one weight"):
+    with pytest.raises(ConfigError, match="at least one weight"):
         LabelsConfig(criteria={"helpfulness": 0.0})
-    with pytest.raises(ValidationError, match="helpfulness"):
+    with pytest.raises(ConfigError, match="helpfulness"):
         LabelsConfig.model_validate({"criteria": {"beauty": 1.0}})
 
 

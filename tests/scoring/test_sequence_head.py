@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
-from asr_data.errors import RowRejected
+from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.config import HeadConfig, SequenceHeadConfig
+from asr_data.scoring.load import _normalized
 from asr_data.scoring.model_scorer import Reading
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.types import Completion, Row, Text
@@ -130,5 +131,11 @@ def test_the_readout() -> None:
     "settings", [{"index": 1}, {"std": 0.0}, {"boundary": 0}, {"prompt": {"template": "{prompt}"}}, {"read": "last"}]
 )
 def test_wrong_settings(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         SequenceHeadConfig(**settings)
+
+
+def test_a_wrong_deviation_of_a_checkpoint_is_said() -> None:
+    decoder: Any = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(std=0.0)), checkpoint="there")
+    with pytest.raises(ScorerError, match=r"config\.json in there: SequenceHeadConfig\.std is 0\.0: expected a finite"):
+        _normalized(SequenceHeadConfig(std="config"), decoder)
