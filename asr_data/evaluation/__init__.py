@@ -1,6 +1,18 @@
-"""Annotated directories against gold labels: rewards, segments and masks are measured, settings are compared."""
+"""Annotated directories against gold labels and beside controls: measured, compared, and settings tried."""
 
+from asr_data.evaluation.comparing import Compared, Contender, compare
 from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting, evaluate, sweep
 from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions
 
-__all__ = ["evaluate", "sweep", "GoldOptions", "Evaluation", "Evaluated", "Sweep", "SweptSetting"]
+__all__ = [
+    "evaluate",
+    "compare",
+    "sweep",
+    "GoldOptions",
+    "Evaluation",
+    "Evaluated",
+    "Compared",
+    "Contender",
+    "Sweep",
+    "SweptSetting",
+]

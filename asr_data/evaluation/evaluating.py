@@ -1,9 +1,9 @@
-"""``evaluate``: an annotated directory against gold labels, and a sweep over settings from its stored scores."""
+"""``evaluate``: an annotated directory against gold labels and beside controls, and a sweep over settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,23 +11,40 @@ import numpy as np
 
 from asr_data.config import MaskConfig
 from asr_data.errors import ConfigError, InputError
+from asr_data.evaluation.controls import control_measures, of_side
 from asr_data.evaluation.labelled_rows import Evaluated, GoldOptions, LabelledRows, load_labelled
-from asr_data.evaluation.measures import NEEDS_GOLD, TITLES, measure
+from asr_data.evaluation.measures import FINDINGS, NEEDS_GOLD, TITLES, measure
 from asr_data.evaluation.sweep import Setting, best, grid, half_of, try_settings
-from asr_data.statistics.bootstrap import Estimate, GroupBootstrap
+from asr_data.masks.batch import MaskedBatch
+from asr_data.masks.positions import KeptByPosition, kept_by_position
+from asr_data.statistics.bootstrap import Comparison, Estimate, GroupBootstrap, Measure
 from asr_data.storage.manifest import Manifest
-from asr_data.storage.reader import open_output
+from asr_data.storage.reader import AnnotatedDirectory, open_output
 from asr_data.text import Tokenizer
+from asr_data.types import Bool
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The measures of an annotated directory, by the names of ``asr_data.evaluation.measures.TITLES``."""
+    """The measures of an annotated directory, by the names of ``asr_data.evaluation.measures.TITLES``.
+
+    Attributes:
+        evaluated: what was.
+        mask: the directory's settings.
+        sigma: its noise σ.
+        estimates: every measure.
+        controls: by the names of ``asr_data.evaluation.controls.CONTROLS``, the measures of ``FINDINGS``.
+        ahead: by how much the directory is better than each control, on the same prompts.
+        positions: by side, what is kept in each fifth of the responses.
+    """
 
     evaluated: Evaluated
     mask: MaskConfig
     sigma: float
     estimates: Mapping[str, Estimate]
+    controls: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    ahead: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
+    positions: Mapping[str, KeptByPosition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,26 @@ class Sweep:
     own_held_out: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """An annotated directory with every measure of its masks and of the controls, by response; R responses.
+
+    Attributes:
+        directory: it.
+        loaded: its rows.
+        measures: by the names of ``TITLES``.
+        controls: by control, the measures of ``FINDINGS``.
+        positions: by side, what is kept in each fifth of the responses.
+    """
+
+    directory: AnnotatedDirectory
+    loaded: LabelledRows
+    mask: MaskConfig
+    measures: Mapping[str, Measure]
+    controls: Mapping[str, Mapping[str, Measure]]
+    positions: Mapping[str, KeptByPosition]
+
+
 def evaluate(
     directory: Path,
     tokenizer: Tokenizer | None = None,
@@ -77,6 +114,30 @@ def evaluate(
         InputError: no masks, no row that can be judged, or other tokens than the directory's.
         ConfigError: gold or group cannot be right.
     """
+    judged = judge(directory, tokenizer, options)
+    loaded = judged.loaded
+    bootstrap = GroupBootstrap(loaded.groups, options.resamples, options.seed)
+    names = names_of(loaded.evaluated)
+    finding = [name for name in names if name in FINDINGS]
+    return Evaluation(
+        loaded.evaluated,
+        judged.mask,
+        judged.directory.manifest.statistics["sigma"],
+        {name: bootstrap.estimate(judged.measures[name]) for name in names},
+        {
+            control: {name: bootstrap.estimate(measures[name]) for name in finding}
+            for control, measures in judged.controls.items()
+        },
+        {
+            control: {name: bootstrap.compare(judged.measures[name], measures[name]) for name in finding}
+            for control, measures in judged.controls.items()
+        },
+        judged.positions,
+    )
+
+
+def judge(directory: Path, tokenizer: Tokenizer | None, options: GoldOptions) -> Judged:
+    """Every measure of a directory's masks and of the controls; see :func:`evaluate`."""
     annotated = open_output(directory)
     manifest = annotated.manifest
     if manifest.mask is None:
@@ -84,12 +145,34 @@ def evaluate(
     loaded = load_labelled(annotated, tokenizer, options)
     if loaded.stored is None:
         raise InputError(f"{directory}: there are no segments to judge")
-    sigma = manifest.statistics["sigma"]
+    sides = _sides(loaded, options.side)
     judged = loaded.labelled.judged(loaded.stored)
-    measures = measure(judged, sigma, tolerance=options.tolerance, step_reward=manifest.mask.segment_reward)
-    bootstrap = GroupBootstrap(loaded.groups, options.resamples, options.seed)
-    estimates = {name: bootstrap.estimate(measures[name]) for name in _names(loaded.evaluated)}
-    return Evaluation(loaded.evaluated, manifest.mask, sigma, estimates)
+    how = {"tolerance": options.tolerance}
+    measures = measure(judged, manifest.statistics["sigma"], step_reward=manifest.mask.segment_reward, **how)
+    controls = control_measures(loaded.labelled, loaded.stored.token_reward, manifest.mask, seed=options.seed, **how)
+    return Judged(
+        annotated,
+        loaded,
+        manifest.mask,
+        of_side(measures, sides),
+        {name: of_side(one, sides) for name, one in controls.items()},
+        _positions(loaded, loaded.stored, manifest.sides),
+    )
+
+
+def _sides(loaded: LabelledRows, side: Literal["both", "chosen", "rejected"]) -> Bool:
+    """The responses that figures are of, bool ``[R]``."""
+    preferred = loaded.labelled.batch.preferred
+    return np.ones(preferred.size, dtype=np.bool_) if side == "both" else preferred == (side == "chosen")
+
+
+def _positions(loaded: LabelledRows, stored: MaskedBatch, sides: Sequence[str]) -> dict[str, KeptByPosition]:
+    batch = loaded.labelled.batch
+    place = np.arange(batch.preferred.size) % len(sides)
+    return {
+        side: kept_by_position(stored.mask, batch.written & ~batch.end, batch.row_offsets, place == number)
+        for number, side in enumerate(sides)
+    }
 
 
 def sweep(
@@ -116,13 +199,17 @@ def sweep(
         raise ConfigError(f"--by {by}: no such measure; there are {', '.join(TITLES)}")
     annotated = open_output(directory)
     loaded = load_labelled(annotated, tokenizer, options)
-    if by not in _names(loaded.evaluated):
+    if by not in names_of(loaded.evaluated):
         raise ConfigError(f"--by {by} needs gold labels; name them with --gold")
     own = annotated.manifest.mask or MaskConfig()
     tried = [*_settings(loaded, annotated.manifest, own, settings)]
-    found = list(try_settings(loaded.labelled, iter([own, *tried]), tolerance=options.tolerance))
+    sides = _sides(loaded, options.side)
+    found = [
+        Setting(one.mask, of_side(one.measures, sides))
+        for one in try_settings(loaded.labelled, iter([own, *tried]), tolerance=options.tolerance)
+    ]
     bootstrap = GroupBootstrap(loaded.groups, options.resamples, options.seed)
-    names = _names(loaded.evaluated)
+    names = names_of(loaded.evaluated)
     first = found[0].measures[by]
     swept = [
         SweptSetting(
@@ -168,5 +255,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _names(evaluated: Evaluated) -> list[str]:
+def names_of(evaluated: Evaluated) -> list[str]:
+    """The measures that can be had, with or without gold."""
     return [name for name in TITLES if evaluated.gold is not None or name not in NEEDS_GOLD]

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +22,11 @@ from asr_data.ragged import interleaved, offsets_of
 from asr_data.response import stored_rewards
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.rows.columns import column_type, column_value
+from asr_data.scoring.diff import word_rewards
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.text import AlignedResponse, Tokenizer, align, project
+from asr_data.text.shared_words import shared_words
 from asr_data.types import Bool, ByteRewards, Float32, Int64, Row, Side
 
 _STORED: Final = ("ids", "mask", "token_reward", "seg_start", "seg_reward", "seg_keep", "reward")
@@ -41,6 +43,7 @@ class GoldOptions:
         threshold: a token is faulty where its gold label is below.
         tolerance: how many tokens a segment may start off a gold boundary.
         resamples, seed: of the bootstrap.
+        side: the responses that figures are of: all, or those of one verdict. Pairs are always both.
     """
 
     gold: str | None = None
@@ -49,6 +52,7 @@ class GoldOptions:
     tolerance: int = 2
     resamples: int = 2000
     seed: int = 0
+    side: Literal["both", "chosen", "rejected"] = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class _Reader:
         self._input = [name for name in annotated.schema().names if name not in added]
         self._records: list[AlignedRecord] = []
         self._labels: list[Float32] = []
+        self._shared: list[Float32] = []
         self._groups: list[str] = []
         self._stored: list[pa.RecordBatch] = []
         self._unreadable: Counter[str] = Counter()
@@ -172,6 +177,7 @@ class _Reader:
             _gold_values(response, labels.get(completion.side, ()))
             for response, completion in zip(responses, row.completions, strict=True)
         ]
+        self._shared += _shared_values(responses)
         column = self._options.group
         group = row.prompt if column is None else column_value(row.source, column)
         self._groups += [json.dumps(group, ensure_ascii=False, sort_keys=True, default=str)] * len(sides)
@@ -206,7 +212,9 @@ class _Reader:
             faulty_tokens=int(faulty.sum()),
         )
         stored = self._own_masks(_of_sides(batch, sides, "ids")[0]) if self._stored else None
-        return LabelledRows(Labelled(tokens, faulty, known), self._groups, evaluated, stored)
+        return LabelledRows(
+            Labelled(tokens, faulty, known, np.concatenate(self._shared)), self._groups, evaluated, stored
+        )
 
     def _own_masks(self, ids: Any) -> MaskedBatch:
         sides = self._layout.sides
@@ -239,6 +247,17 @@ def _gold_values(response: AlignedResponse, labels: Labels) -> Float32:
     size = len(response.text.encode())
     rewards = spans_to_rewards(spans, size, np.zeros(0, dtype=np.int32))
     return project(rewards, response.start, response.end, "value")
+
+
+def _shared_values(responses: Sequence[AlignedResponse]) -> list[Float32]:
+    """For each response of a row, whether the other answer has its tokens' words; NaN where there is none."""
+    if len(responses) != 2:
+        return [np.full(len(response.start), np.nan, dtype=np.float32) for response in responses]
+    words = shared_words(responses[0].text, responses[1].text)
+    rewards = [word_rewards(response.text, own) for response, own in zip(responses, words, strict=True)]
+    return [
+        project(own, response.start, response.end, "value") for response, own in zip(responses, rewards, strict=True)
+    ]
 
 
 def _of_sides(batch: pa.RecordBatch, sides: Sequence[Side], name: str) -> tuple[Any, Int64]:

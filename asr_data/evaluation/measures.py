@@ -36,6 +36,8 @@ TITLES: Final[dict[str, str]] = {
 """Every measure and what it says."""
 
 NEEDS_GOLD: Final = frozenset(list(TITLES)[:8])
+FINDINGS: Final = tuple(list(TITLES)[:11])
+"""The measures of what rewards and masks find, which controls are measured by, too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,21 +84,25 @@ def measure(
         tolerance: how many tokens a segment start may be off a gold boundary and still match it.
         step_reward: ``mean`` or ``last``, how a step's reward comes from its tokens.
     """
+    found = {**findings(judged, tolerance=tolerance, step_reward=step_reward), **_errors(judged, sigma)}
+    rows = np.ones(judged.reward.size)
+    segments = np.diff(np.searchsorted(judged.starts, judged.row_offsets))
+    found["segments"] = Measure(segments.astype(np.float64), rows)
+    found["kept"] = _share(judged, judged.mask & judged.written, judged.written)
+    return found
+
+
+def findings(judged: LabelledResponses, *, tolerance: int = 2, step_reward: str = "mean") -> dict[str, Measure]:
+    """The measures of ``FINDINGS``; see :func:`measure`."""
     spread = np.repeat(judged.segment_reward, np.diff(judged.starts, append=judged.rewards.size))
-    found = {
+    return {
         "token_auroc": Measure.mean_of(within_auroc(judged, judged.rewards)),
         "segment_auroc": Measure.mean_of(within_auroc(judged, spread)),
         **_detection(judged),
         "boundary_f1": _boundary_f1(judged, tolerance),
         "purity": _purity(judged),
         **_pairs(judged, step_reward),
-        **_errors(judged, sigma),
     }
-    rows = np.ones(judged.reward.size)
-    segments = np.diff(np.searchsorted(judged.starts, judged.row_offsets))
-    found["segments"] = Measure(segments.astype(np.float64), rows)
-    found["kept"] = _share(judged, judged.mask & judged.written, judged.written)
-    return found
 
 
 def within_auroc(judged: LabelledResponses, scores: Float32) -> Float64:
@@ -168,7 +174,10 @@ def _purity(judged: LabelledResponses) -> Measure:
 
 
 def _pairs(judged: LabelledResponses, step_reward: str) -> dict[str, Measure]:
-    """Pairs whose preferred response has the higher reward, ties half; pairs of which one is unknown do not enter."""
+    """Pairs whose preferred response has the higher reward, ties half; pairs of which one is unknown do not enter.
+
+    Rewards that differ in the seventh digit alone, as sums in another order do, are ties.
+    """
     steps = judged.step_start.copy()
     steps[judged.row_offsets[:-1]] = True
     start = np.flatnonzero(steps).astype(np.int64)
@@ -188,7 +197,9 @@ def _pairs_right(judged: LabelledResponses, rewards: Float64) -> Measure:
     paired[:-1] = (judged.group[1:] == judged.group[:-1]) & judged.preferred[:-1] & ~judged.preferred[1:]
     other = np.roll(rewards, -1)
     paired &= ~np.isnan(rewards) & ~np.isnan(other)
-    wins = (np.sign(np.where(paired, rewards - other, 0.0)) + 1.0) / 2.0
+    ahead = np.where(paired, rewards - other, 0.0)
+    ahead[np.abs(ahead) <= 1e-6 * np.maximum(np.abs(rewards), np.abs(other))] = 0.0
+    wins = (np.sign(ahead) + 1.0) / 2.0
     return Measure(np.where(paired, wins, 0.0), paired.astype(np.float64))
 
 

@@ -18,7 +18,7 @@ from asr_data.masks.apply import response_rewards, span_rewards, token_rewards
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.settings import swept
 from asr_data.statistics.bootstrap import Measure
-from asr_data.types import Bool
+from asr_data.types import Bool, Float32
 
 SEGMENTERS: Final[tuple[SegmenterConfig, ...]] = swept(SegmenterConfig)
 BASELINES: Final[tuple[BaselineConfig, ...]] = swept(BaselineConfig)
@@ -26,11 +26,16 @@ BASELINES: Final[tuple[BaselineConfig, ...]] = swept(BaselineConfig)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """Scored responses with gold labels; the arrays are as in ``LabelledResponses``."""
+    """Scored responses with gold labels; the arrays are as in ``LabelledResponses``.
+
+    ``shared``: float32 ``[N]``, 1 where the other answer has the token's words, 0 where it does not, the mean over its
+    bytes else; NaN where there is no other answer, and where the token has no text.
+    """
 
     batch: TokenBatch
     faulty: Bool
     known: Bool
+    shared: Float32
 
     def judged(self, masked: MaskedBatch) -> LabelledResponses:
         """The responses with these segments and masks."""

@@ -19,6 +19,7 @@ from asr_data.masks.apply import (
     token_rewards,
 )
 from asr_data.masks.batch import MaskedBatch, TokenBatch
+from asr_data.masks.positions import tokens_by_fifth
 from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
@@ -199,6 +200,8 @@ class _Shard:
         lengths, segments = np.diff(tokens.row_offsets), np.diff(masked.segment_offsets)
         kept_tokens = row_sums(masked.mask, tokens.row_offsets)
         kept_segments = row_sums(masked.segment_keep, masked.segment_offsets)
+        text = tokens.written & ~tokens.end
+        fifths = [tokens_by_fifth(flags, text, tokens.row_offsets) for flags in (masked.mask, text)]
         for position, side in enumerate(sides):
             mine = np.flatnonzero(self.kept) * count + position
             self._count(f"{side}_responses", len(mine))
@@ -209,6 +212,11 @@ class _Shard:
             known = masked.reward[mine][~np.isnan(masked.reward[mine])]
             self._count(f"{side}_unknown_responses", len(mine) - len(known))
             self._count(f"{side}_reward_sum", float(known.astype(np.float64).sum()))
+            for number, (kept, whole) in enumerate(
+                zip(*(part[mine].sum(axis=0).tolist() for part in fifths), strict=True)
+            ):
+                self._count(f"{side}_fifth{number + 1}_tokens", whole)
+                self._count(f"{side}_fifth{number + 1}_kept_tokens", kept)
 
     def count_notes(self, notes: pa.ChunkedArray[Any]) -> None:
         """Count the codes of the rows that are written."""

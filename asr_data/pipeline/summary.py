@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_data.masks.positions import FIFTHS, KeptByPosition
 from asr_data.storage.manifest import Manifest
 
 
@@ -15,7 +16,8 @@ from asr_data.storage.manifest import Manifest
 class SideSummary:
     """Totals over the responses of one side.
 
-    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out.
+    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out. ``by_position`` has
+    what is kept in each fifth of them; None in outputs of earlier versions.
     """
 
     responses: int
@@ -25,6 +27,7 @@ class SideSummary:
     kept_segments: int
     mean_reward: float
     unknown_responses: int = 0
+    by_position: KeptByPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ _SIDE_FIELDS = (
     "kept_segments",
     "unknown_responses",
     "reward_sum",
+    *(f"fifth{number}_{name}" for number in range(1, FIFTHS + 1) for name in ("tokens", "kept_tokens")),
 )
 
 
@@ -79,6 +83,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
                 kept_segments=int(total["kept_segments"]),
                 mean_reward=total["reward_sum"] / known if known else float("nan"),
                 unknown_responses=int(total["unknown_responses"]),
+                by_position=_by_position(manifest.statistics, side),
             )
     counts = manifest.counts
     return Summary(
@@ -92,3 +97,14 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
         seconds=seconds,
         tokens=tokens,
     )
+
+
+def _by_position(statistics: Mapping[str, float], side: str) -> KeptByPosition | None:
+    kept, tokens = (
+        [statistics.get(f"{side}_fifth{number}_{name}") for number in range(1, FIFTHS + 1)]
+        for name in ("kept_tokens", "tokens")
+    )
+    if None in kept or None in tokens:
+        return None
+    counts = [tuple(int(one) for one in part if one is not None) for part in (kept, tokens)]
+    return KeptByPosition(counts[0], counts[1], int(statistics[f"{side}_responses"]))

@@ -14,6 +14,7 @@ from rich.text import Text
 from asr_data.view.escape import visible
 
 if TYPE_CHECKING:
+    from asr_data.masks.positions import KeptByPosition
     from asr_data.pipeline import SideSummary, Summary
     from asr_data.rows import Layout, Source
 
@@ -90,6 +91,24 @@ def print_summary(console: Console, summary: Summary) -> None:
     print_facts(console, facts)
     if summary.sides:
         console.print(side_table(summary.sides))
+        found = {side: one.by_position for side, one in summary.sides.items() if one.by_position is not None}
+        print_positions(console, found)
+
+
+def print_positions(console: Console, found: Mapping[str, KeptByPosition]) -> None:
+    """What is kept in each fifth of the responses, by side; a warning where that is nearly all there is to a mask."""
+    from asr_data.masks.positions import FIFTHS, position_warnings
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("kept, by fifth of the response")
+    for number in range(1, FIFTHS + 1):
+        table.add_column(str(number), justify="right", no_wrap=True)
+    for side, one in found.items():
+        table.add_row(side, *("–" if share is None else f"{100 * share:.0f} %" for share in one.shares))
+    if found:
+        console.print(table)
+    for warning in position_warnings(list(found.items())):
+        print_warning(warning)
 
 
 def side_table(sides: Mapping[str, SideSummary]) -> Table:

@@ -1,4 +1,4 @@
-"""``evaluate``: masks against gold labels, and a sweep over settings."""
+"""``evaluate``: masks against gold labels and controls, directories side by side, and a sweep over settings."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, Literal, TextIO
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from asr_data.errors import ConfigError, StorageError
-from asr_data_cli.console import print_facts, standard_output
+from asr_data_cli import evaluation_records as records
+from asr_data_cli import evaluation_tables as tables
+from asr_data_cli.console import standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
-from asr_data_cli.setting_text import baseline_text, mask_text, segmenter_text
-
-if TYPE_CHECKING:
-    from asr_data.evaluation.evaluating import Evaluation, Sweep, SweptSetting
-    from asr_data.evaluation.labelled_rows import Evaluated
-    from asr_data.statistics.bootstrap import Estimate
 
 SHOW = "Show"
 OUTPUT = "Output"
@@ -32,12 +24,20 @@ EVALUATE_EXAMPLES = (
     "asr-annotate evaluate annotated",
     "asr-annotate evaluate annotated --gold rejected=fault_spans",
     "asr-annotate evaluate annotated --gold by-hand --json figures.json",
+    "asr-annotate evaluate annotated annotated-schmitt --side rejected --csv figures.csv",
     "asr-annotate evaluate annotated --gold error_spans --sweep --by balanced_accuracy --csv sweep.csv",
 )
 
 
 def evaluate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An annotated directory.", show_default=False)],
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR…",
+            help="An annotated directory; several of the same input are compared with the first.",
+            show_default=False,
+        ),
+    ],
     gold: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +77,10 @@ def evaluate(
         int, typer.Option("--resamples", min=1, help="Draws of the bootstrap.", rich_help_panel=INPUT)
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.", rich_help_panel=INPUT)] = 0,
+    side: Annotated[
+        Literal["both", "chosen", "rejected"],
+        typer.Option("--side", help="The responses that figures are of; pairs are always both.", rich_help_panel=INPUT),
+    ] = "both",
     sweep: Annotated[
         bool,
         typer.Option(
@@ -106,164 +110,30 @@ def evaluate(
         typer.Option("--csv", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
-    """Measure rewards, segments and masks against gold labels, with intervals that resample prompts."""
-    from asr_data.evaluation.evaluating import evaluate as judge
-    from asr_data.evaluation.evaluating import sweep as judge_settings
-    from asr_data.evaluation.labelled_rows import GoldOptions
+    """Measure rewards, segments and masks against gold labels and beside controls, with intervals over prompts."""
+    from asr_data.evaluation import GoldOptions, comparing, evaluating
     from asr_data.text import load_tokenizer
 
     if not sweep and (by is not None or top is not None):
         raise ConfigError("--by and --top belong to --sweep")
-    options = GoldOptions(gold, group, threshold, tolerance, resamples, seed)
+    if sweep and len(directories) > 1:
+        raise ConfigError(f"--sweep tries settings on the scores of one directory, and there are {len(directories)}")
+    options = GoldOptions(gold, group, threshold, tolerance, resamples, seed, side)
     policy = None if tokenizer is None else load_tokenizer(tokenizer)
     console = standard_output()
     if sweep:
-        tried = judge_settings(directory, policy, options=options, by=by or "balanced_accuracy")
-        print_sweep(console, tried, top or 15)
-        _write(json_file, csv_file, _sweep_record(tried), [_setting_record(s) for s in (tried.own, *tried.settings)])
+        tried = evaluating.sweep(directories[0], policy, options=options, by=by or "balanced_accuracy")
+        tables.print_sweep(console, tried, top or 15)
+        lines = [records.setting_line(one) for one in (tried.own, *tried.settings)]
+        _write(json_file, csv_file, records.of_sweep(tried), lines)
+    elif len(directories) > 1:
+        compared = comparing.compare(directories, policy, options=options)
+        tables.print_compared(console, compared)
+        _write(json_file, csv_file, records.of_compared(compared), records.compared_lines(compared))
     else:
-        found = judge(directory, policy, options=options)
-        print_evaluation(console, found)
-        record = {
-            "evaluated": _evaluated_record(found.evaluated),
-            "settings": found.mask.model_dump(mode="json"),
-            "sigma": found.sigma,
-            "measures": {name: _estimate_record(one) for name, one in found.estimates.items()},
-        }
-        lines = [{"measure": name, **_estimate_record(one)} for name, one in found.estimates.items()]
-        _write(json_file, csv_file, record, lines)
-
-
-def print_evaluation(console: Console, found: Evaluation) -> None:
-    """Every measure with its interval."""
-    from asr_data.evaluation.measures import TITLES
-
-    _print_evaluated(console, found.evaluated, mask_text(found.mask))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("measure")
-    for name in ("value", "95 % interval", "responses"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, one in found.estimates.items():
-        table.add_row(TITLES[name], _number(one.value), _interval(one), f"{one.items:,}")
-    console.print(table)
-
-
-def print_sweep(console: Console, tried: Sweep, top: int) -> None:
-    """The best settings, after the directory's own, and what the best are worth on prompts that did not choose them."""
-    from asr_data.evaluation.measures import TITLES
-
-    _print_evaluated(console, tried.evaluated, mask_text(tried.own.mask))
-    shown = [name for name in _COLUMNS if name in tried.own.estimates]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("settings", overflow="fold", min_width=34)
-    table.add_column("better than own", justify="right")
-    for name in shown:
-        table.add_column(_COLUMNS[name], justify="right", no_wrap=True)
-    for place, one in enumerate([tried.own, *tried.settings[:top]]):
-        words = Text("own: " if place == 0 else "").append(_short(one))
-        difference = "" if place == 0 else f"{_signed(one.better.value)}\n{_interval(one.better)}"
-        table.add_row(words, difference, *(_number(one.estimates[name].value) for name in shown))
-    console.print(table)
-    best = tried.settings[0]
-    console.print(
-        Text(f"{len(tried.settings)} settings by {tried.by}: {TITLES[tried.by]}. Best: {mask_text(best.mask)}")
-    )
-    if tried.held_out is not None:
-        console.print(
-            Text(
-                f"Chosen on one half of the prompts and judged on the other: {_number(tried.held_out)}; "
-                f"own setting on the same halves: {_number(tried.own_held_out)}."
-            )
-        )
-
-
-_COLUMNS = {
-    "segment_auroc": "segment\nAUROC",
-    "balanced_accuracy": "balanced\naccuracy",
-    "f1": "F1",
-    "boundary_f1": "boundary\nF1",
-    "purity": "purity",
-    "err_seg": "eq. 14",
-    "segments": "per\nresponse",
-    "kept": "kept",
-}
-
-
-def _short(one: SweptSetting) -> str:
-    mask = one.mask
-    words = segmenter_text(mask.segmenter).removeprefix("--segmenter ").replace("--", "")
-    return f"{words}, {baseline_text(mask.baseline)}, {mask.reward}, {mask.segment_reward}"
-
-
-def _print_evaluated(console: Console, evaluated: Evaluated, settings: str) -> None:
-    left_out = [f"{evaluated.without_gold:,} without gold labels"] if evaluated.without_gold else []
-    left_out += [f"{count:,} {code}" for code, count in evaluated.unreadable.items()]
-    facts = {
-        "gold": evaluated.gold or "none: only what needs no labels",
-        "rows": f"{evaluated.rows:,} of {evaluated.groups:,} prompts"
-        + (f"; left out: {', '.join(left_out)}" if left_out else ""),
-        "settings": settings,
-    }
-    if evaluated.labelled_tokens:
-        share = evaluated.faulty_tokens / evaluated.labelled_tokens
-        facts["faulty"] = (
-            f"{share:.1%} of {evaluated.labelled_tokens:,} labelled tokens; calling all of them faulty has "
-            f"F1 {2 * share / (1 + share):.3f}"
-        )
-    print_facts(console, facts)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
-
-
-def _interval(one: Estimate) -> str:
-    return "–" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
-
-
-def _evaluated_record(evaluated: Evaluated) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(evaluated)
-
-
-def _estimate_record(one: Estimate) -> dict[str, float | None]:
-    return {"value": one.value, "low": one.low, "high": one.high, "responses": one.items}
-
-
-def _sweep_record(tried: Sweep) -> dict[str, object]:
-    settings = [
-        {
-            "settings": one.mask.model_dump(mode="json"),
-            "better": _estimate_record(one.better),
-            "measures": {name: _estimate_record(estimate) for name, estimate in one.estimates.items()},
-        }
-        for one in (tried.own, *tried.settings)
-    ]
-    return {
-        "evaluated": _evaluated_record(tried.evaluated),
-        "by": tried.by,
-        "own": settings[0],
-        "settings": settings[1:],
-        "held_out": tried.held_out,
-        "own_held_out": tried.own_held_out,
-    }
-
-
-def _setting_record(one: SweptSetting) -> dict[str, object]:
-    """A line of the CSV."""
-    figures = {"better": one.better, **one.estimates}
-    return {
-        "options": mask_text(one.mask),
-        **{f"{name}{end}": getattr(e, key) for name, e in figures.items() for end, key in _ENDS.items()},
-    }
-
-
-_ENDS = {"": "value", "_low": "low", "_high": "high"}
+        found = evaluating.evaluate(directories[0], policy, options=options)
+        tables.print_evaluation(console, found)
+        _write(json_file, csv_file, records.of_evaluation(found), records.evaluation_lines(found))
 
 
 def _write(

@@ -24,7 +24,13 @@ SUMMARY = SimpleNamespace(
     notes={"truncated": 3},
     sides={
         "chosen": SimpleNamespace(
-            responses=10, tokens=1_000, kept_tokens=750, segments=50, kept_segments=40, mean_reward=0.5
+            responses=10,
+            tokens=1_000,
+            kept_tokens=750,
+            segments=50,
+            kept_segments=40,
+            mean_reward=0.5,
+            by_position=None,
         )
     },
     seconds=20.0,

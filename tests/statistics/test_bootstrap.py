@@ -96,3 +96,20 @@ def test_settings_out_of_range() -> None:
         GroupBootstrap(["a"], resamples=0)
     with pytest.raises(InputError, match="level 1"):
         GroupBootstrap(["a"], level=1.0)
+
+
+def test_the_smallest_difference_that_could_have_been_shown() -> None:
+    """Of the mean of n numbers the standard error is their standard deviation by √n."""
+    draws = np.random.default_rng(5)
+    noise = draws.normal(scale=0.5, size=400)
+    level = draws.normal(size=400)
+    found = GroupBootstrap(range(400), 4000).compare(Measure.mean_of(level + noise), Measure.mean_of(level))
+    assert found.ahead.value == pytest.approx(noise.mean())
+    assert found.least == pytest.approx(2.8016 * noise.std() / 20, rel=0.05)
+    wide = GroupBootstrap(range(400), 4000, level=0.5).compare(Measure.mean_of(level + noise), Measure.mean_of(level))
+    assert wide.least == pytest.approx((0.6745 + 0.8416) * noise.std() / 20, rel=0.05)
+
+
+def test_one_group_shows_nothing() -> None:
+    measure = Measure.mean_of([1.0, 2.0])
+    assert GroupBootstrap(["a", "a"]).compare(measure, measure).least is None
