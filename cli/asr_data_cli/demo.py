@@ -132,7 +132,6 @@ def _annotate(source: Source, layout: Layout, output: Path, *, overwrite: bool) 
 
 def _heading(console: Console, number: int, text: str) -> None:
     console.print(Text(f"{number}. {text}", style="bold"))
-    console.print()
 
 
 def _show(console: Console, directory: Path, row: int) -> None:

@@ -29,7 +29,7 @@ def tiny(
     import torch
 
     head = {"score.weight": torch.linspace(-1, 1, 32)[None], "score.bias": torch.zeros(1)}
-    model = make_checkpoint(tmp_path_factory.mktemp("tiny"), head, {"kind": "token_head"}, kind="byte_level")
+    model = make_checkpoint(tmp_path_factory.mktemp("tiny"), head, {"kind": "token_head"}, longest=4096)
     load, load_tokenizer = asr_data.load_scorer, asr_data.text.load_tokenizer
 
     def load_scorer(name: Any = "builtin", kind: str = "auto", **settings: Any) -> Any:
@@ -51,7 +51,8 @@ def test_demo_shows_marks_then_the_model_then_the_table(tmp_path: Path, monkeypa
     assert marks < model < table
     # Of the first pair the chosen answer is kept whole, of the rejected one what is marked.
     assert "1 of 1 segments" in out[marks:model]
-    assert "│ {~The southern hemisphere has its summer in those same months.~}│[-" in " ".join(out[marks:model].split())
+    assert "[-The cause is the tilt" in out[marks:model]
+    assert "│{~The southern hemisphere has its summer in those same months.~}│[-" in " ".join(out[marks:model].split())
     for topic in ("facts", "arithmetic", "code", "instructions", "safety", "dialogue", "all"):
         assert f"\n {topic} " in out[table:]
     assert "valid: asr-demo" in out
@@ -61,7 +62,7 @@ def test_demo_shows_marks_then_the_model_then_the_table(tmp_path: Path, monkeypa
     assert json.loads(Path("asr-demo/asr.json").read_text())["counts"]["annotated"] == 6
 
     again = CliRunner().invoke(build_app(), ["demo"])
-    assert again.exit_code == 2
+    assert again.exit_code == 1
     assert "--overwrite" in again.stderr
     assert CliRunner().invoke(build_app(), ["demo", "--overwrite"]).exit_code == 0
 

@@ -32,7 +32,7 @@ def made(
     folder = tmp_path_factory.mktemp("made")
     head = {"score.weight": torch.linspace(-1, 1, 32)[None], "score.bias": torch.zeros(1)}
     # Two tokenizers: rewards of one model's tokens become masks over the other's.
-    make_checkpoint(folder / "prm", head, {"kind": "token_head"}, kind="metaspace_bpe")
+    make_checkpoint(folder / "prm", head, {"kind": "token_head"}, kind="metaspace_bpe", longest=4096)
     save_policy(folder / "policy", make_tokenizer("byte_level"))
     save_pairs(folder / "pairs.jsonl")
     _annotate(folder)

@@ -40,7 +40,7 @@ def test_the_readme_shows_what_the_demo_prints(
     import torch
 
     head = {"score.weight": torch.linspace(-1, 1, 32)[None], "score.bias": torch.zeros(1)}
-    model = make_checkpoint(tmp_path / "tiny", head, {"kind": "token_head"}, kind="byte_level")
+    model = make_checkpoint(tmp_path / "tiny", head, {"kind": "token_head"}, longest=4096)
     monkeypatch.setattr(asr_data, "load_scorer", small_builtin(model))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(build_app(), ["demo", "-o", OUTPUT], env={"COLUMNS": "80"})
