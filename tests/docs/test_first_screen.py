@@ -27,7 +27,7 @@ needs_tokenizer = pytest.mark.skipif(
 
 
 def without_figures(text: str) -> str:
-    """Words alone: no marks of segments, no notes on masks, no numbers, no verdict over the model, one space between."""
+    """Words alone: no marks of segments, no notes on masks, no numbers, no verdict, one space between."""
     text = re.sub(r"\[-|-\]|\{~|~\}|[│─∅]|empty_mask_\w+", "", text)
     text = re.sub(r"of all three .*? A model", "of all three … A model", text, flags=re.DOTALL)
     return " ".join(re.sub(r"-?\d[\d.,]*|–", "#", text).split())
