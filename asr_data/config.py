@@ -65,6 +65,11 @@ def _number_or_named(given: object) -> object:
     return _named(given)
 
 
+def _is_keep(unknown: object) -> bool:
+    """The default is left out of dumps, so that runs of earlier versions stay what they are."""
+    return unknown == "keep"
+
+
 class MaskConfig(Settings):
     """From token rewards to segments and masks; everything that ``asr-annotate mask`` can redo.
 
@@ -94,6 +99,13 @@ class MaskConfig(Settings):
     noise: Annotated[Literal["dataset", "response"], Field(description="Over what the noise σ is estimated.")] = (
         "dataset"
     )
+    detrend: Annotated[
+        bool,
+        Field(
+            description="Take the data set's mean reward at the same relative position from every token reward first.",
+            exclude_if=lambda value: not value,
+        ),
+    ] = False
     on_empty: Annotated[
         Literal["keep-all", "keep-best", "drop"],
         Field(description="A response with nothing kept: keep it whole, keep its best segment, or drop the row."),
@@ -102,6 +114,22 @@ class MaskConfig(Settings):
         Literal["keep", "mask", "segment"],
         Field(description="End-of-turn tokens: always trained on, never, or like the segment they end."),
     ] = "keep"
+    unknown: Annotated[
+        Literal["keep", "drop"],
+        Field(
+            description="A response of which no reward is known: train on all of it, or on nothing of it.",
+            exclude_if=_is_keep,
+        ),
+    ] = "keep"
+
+    @model_validator(mode="after")
+    def _fits(self) -> MaskConfig:
+        if self.detrend and self.sequence_reward == "scorer":
+            raise ValueError(
+                "detrend takes what is usual at a position from token rewards, and the reward model's own sequence "
+                "score has no position: sequence_reward must be mean, last or sum"
+            )
+        return self
 
 
 class ScoringConfig(Settings):

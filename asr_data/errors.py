@@ -5,7 +5,9 @@
     │   └── MissingDependencyError   an extra that is not installed; names the command
     ├── InputError               a data set that cannot be read or understood     (exit code 1)
     ├── ScorerError              a reward model that cannot be loaded or run      (exit code 1)
-    ├── JudgeError               a judge that cannot be asked                     (exit code 1)
+    ├── EndpointError            a model behind an endpoint that cannot be asked  (exit code 1)
+    │   ├── JudgeError           a judge
+    │   └── CriticError          a critic
     ├── StorageError             an output directory that cannot be written or read
     │   ├── OutputExistsError    it is there already, or is not ours
     │   └── CorruptFileError     a file whose content is not what the manifest says
@@ -40,8 +42,16 @@ class ScorerError(AsrDataError):
     """A reward model that cannot be loaded or run."""
 
 
-class JudgeError(AsrDataError):
+class EndpointError(AsrDataError):
+    """A model behind an endpoint that cannot be asked, or requests that failed for good."""
+
+
+class JudgeError(EndpointError):
     """A judge that cannot be asked, or requests that failed for good."""
+
+
+class CriticError(EndpointError):
+    """A critic that cannot be asked, or requests that failed for good."""
 
 
 class StorageError(AsrDataError):

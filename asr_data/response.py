@@ -42,7 +42,7 @@ _CLOSE_THINKING: Final = "\n</think>\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ResponsePart:
     """A stretch of one kind in the response text, its marks left out.
 
     Attributes:
@@ -65,10 +65,10 @@ def response_text(content: Text) -> str:
     return content if isinstance(content, str) else response_parts(content)[0]
 
 
-def response_parts(content: Text) -> tuple[str, tuple[Part, ...]]:
+def response_parts(content: Text) -> tuple[str, tuple[ResponsePart, ...]]:
     """The response text and its parts in order. Parts that are empty are left out."""
     if isinstance(content, str):
-        return content, (Part("content", 0, 0, len(content)),) if content else ()
+        return content, (ResponsePart("content", 0, 0, len(content)),) if content else ()
     text, parts = "", []
     for number, message in enumerate(content):
         if message.get("role") == "assistant":
@@ -230,17 +230,17 @@ def _moved(end: int, spans: Sequence[tuple[int, int]]) -> int:
     return spans[-1][1] if spans else 0
 
 
-def _message_text(message: Message, number: int, before: int) -> tuple[str, list[Part]]:
+def _message_text(message: Message, number: int, before: int) -> tuple[str, list[ResponsePart]]:
     """One message's text, and its parts in a response text of which ``before`` code points stand before it."""
     text = ""
-    parts: list[Part] = []
+    parts: list[ResponsePart] = []
     if (field := reasoning_field(message)) is not None:
         text = "<think>\n"
         start = before + len(text)
-        parts.append(Part("reasoning", number, start, start + len(message[field])))
+        parts.append(ResponsePart("reasoning", number, start, start + len(message[field])))
         text += message[field] + _CLOSE_THINKING
     if content := message.get("content") or "":
-        parts.append(Part("content", number, before + len(text), before + len(text) + len(content)))
+        parts.append(ResponsePart("content", number, before + len(text), before + len(text) + len(content)))
         text += content
     for function in tool_calls(message):
         text += ("\n" if text and not text.endswith("\n") else "") + "<tool_call>\n"
@@ -250,7 +250,7 @@ def _message_text(message: Message, number: int, before: int) -> tuple[str, list
     return text, parts
 
 
-def _call(function: Mapping[str, Any], number: int, start: int) -> tuple[str, Part]:
+def _call(function: Mapping[str, Any], number: int, start: int) -> tuple[str, ResponsePart]:
     name = json.dumps(str(function.get("name", "")), ensure_ascii=False)
     arguments = function.get("arguments", {})
     if not isinstance(arguments, str):
@@ -259,7 +259,7 @@ def _call(function: Mapping[str, Any], number: int, start: int) -> tuple[str, Pa
     text = f"{head}{name}{middle}{arguments}}}"
     named = start + len(head) + 1, start + len(head) + len(name) - 1
     first = start + len(head) + len(name) + len(middle)
-    return text, Part("call", number, start, start + len(text), named, (first, first + len(arguments)))
+    return text, ResponsePart("call", number, start, start + len(text), named, (first, first + len(arguments)))
 
 
 # --- positions -------------------------------------------------------------------------------------------------------

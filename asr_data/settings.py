@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from asr_data.errors import ConfigError
 
-Mark = TypeVar("Mark", "MultipleOf", "Sweep")
+Mark = TypeVar("Mark", "MultipleOf", "SweepValues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class MultipleOf:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Sweep:
+class SweepValues:
     """Marks a field with the values that ``evaluate --sweep`` tries."""
 
     values: tuple[Any, ...]
@@ -68,13 +68,13 @@ class Settings(BaseModel):
 
 
 def swept(union: Any) -> tuple[Any, ...]:
-    """Every member of a union of settings at every combination of its ``Sweep`` values, else at its defaults.
+    """Every member of a union of settings at every combination of its ``SweepValues``, else at its defaults.
 
     A member that has a required setting without such values is left out.
     """
     found: list[Any] = []
     for model in models(union):
-        values = {name: one.values for name, field in model.model_fields.items() if (one := mark(field, Sweep))}
+        values = {name: one.values for name, field in model.model_fields.items() if (one := mark(field, SweepValues))}
         if set(values) >= {name for name, field in model.model_fields.items() if field.is_required()}:
             found += [model(**dict(zip(values, chosen, strict=True))) for chosen in product(*values.values())]
     return tuple(found)
@@ -138,6 +138,8 @@ def forms(annotation: Any) -> list[str]:
             found.append(f"{kind.__name__}(…)")
         elif kind is str:
             found.append(_text_form(constraints))
+        elif get_origin(kind) is tuple:
+            found.append(f"a list of {_or(forms(get_args(kind)[0]))}")
         else:
             found.append({bool: "True or False"}.get(kind, str(kind)))
     return [*found, f"an object such as {tagged[0].__name__}(…)"] if tagged else found
@@ -176,7 +178,7 @@ def _text_form(constraints: tuple[Any, ...]) -> str:
 
 
 def mark(field: FieldInfo, sort: type[Mark]) -> Mark | None:
-    """The field's mark of this sort, such as ``Sweep``, or None."""
+    """The field's mark of this sort, such as ``SweepValues``, or None."""
     return next((one for one in field.metadata if isinstance(one, sort)), None)
 
 

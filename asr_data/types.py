@@ -84,6 +84,8 @@ class Row:
         prompt: a string, or messages; same kind as the completions' content.
         completions: ``(chosen, rejected)`` or ``(completion,)``.
         template_kwargs: passed to the chat template (``tools``, ``chat_template_kwargs``).
+        between: where the row has more than two answers, those between the best and the worst, best first.
+        elsewhere: another row of those that are scored together, where a scorer shows its answer as a control.
     """
 
     index: int
@@ -91,6 +93,8 @@ class Row:
     prompt: Text
     completions: tuple[Completion, ...]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    between: tuple[Text, ...] = ()
+    elsewhere: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from asr_data.config import FixedBaseline, MaskConfig, Optimal, OutputConfig, Part, Pivot, Schmitt, ScoringConfig
 from asr_data.errors import ConfigError
-from asr_data.settings import Settings, Sweep, field_type, forms, swept
+from asr_data.settings import Settings, SweepValues, field_type, forms, swept
 from asr_data.storage.manifest import Manifest
 
 
@@ -93,8 +93,8 @@ class One(Settings):
     """Two marked settings."""
 
     kind: Literal["one"] = "one"
-    size: Annotated[int, Field(ge=1, le=9), Sweep(1, 2)] = 1
-    how: Annotated[Literal["a", "b"] | None, Sweep("a", None)] = "a"
+    size: Annotated[int, Field(ge=1, le=9), SweepValues(1, 2)] = 1
+    how: Annotated[Literal["a", "b"] | None, SweepValues("a", None)] = "a"
 
 
 class Two(Settings):

@@ -19,7 +19,7 @@ from asr_data.evaluation.measures import FINDINGS, findings
 from asr_data.evaluation.sweep import Labelled
 from asr_data.masks.apply import response_rewards, segment_and_mask, span_rewards
 from asr_data.masks.batch import TokenBatch
-from asr_data.masks.positions import relative_position
+from asr_data.segments.positions import relative_position
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.statistics.bootstrap import Measure
 from asr_data.types import Bool, Float32, Float64
@@ -89,8 +89,8 @@ def _shuffled(batch: TokenBatch, rewards: Float32, movable: Bool, generator: np.
 def _measured(labelled: Labelled, rewards: Float32, config: MaskConfig, tolerance: int) -> dict[str, Measure]:
     """Cut and mask these rewards as the scorer's would be, and measure what they find."""
     # They are what the settings make of a scorer's answer, increments or without a trend: nothing is to be done again.
-    changes = {"reward": "value", "sequence_reward": "mean" if config.sequence_reward == "scorer" else None}
-    own = config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    how = "mean" if config.sequence_reward == "scorer" else config.sequence_reward
+    own = config.model_copy(update={"reward": "value", "sequence_reward": how, "detrend": False})
     batch = replace(labelled.batch, values=rewards, span_reward=None, span_offsets=None)
     statistics = RewardStatistics()
     statistics.add(*span_rewards(batch, "value"), response_rewards(batch, rewards, own.sequence_reward))

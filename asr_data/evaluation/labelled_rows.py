@@ -238,6 +238,7 @@ class _Reader:
             segment_keep=flat("seg_keep"),
             reward=reward,
             empty=np.zeros(reward.size, dtype=np.bool_),
+            unknown=np.isnan(reward),
         )
 
 

@@ -14,7 +14,7 @@ from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
 from asr_data.errors import ConfigError
 from asr_data.evaluation.measures import LabelledResponses, measure
 from asr_data.masks import MaskedBatch, TokenBatch, segment_and_mask
-from asr_data.masks.apply import response_rewards, span_rewards, token_rewards
+from asr_data.masks.apply import data_set_statistics
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.settings import swept
 from asr_data.statistics.bootstrap import Measure
@@ -87,20 +87,17 @@ def grid(base: MaskConfig, rewards: Sequence[Literal["value", "delta"]]) -> Iter
 
 
 def try_settings(labelled: Labelled, settings: Iterator[MaskConfig], *, tolerance: int = 2) -> Iterator[Setting]:
-    """Judge each setting. σ and the data set's baselines are those of these responses.
+    """Judge each setting. σ, the trend and the data set's baselines are those of these responses.
 
     Raises:
         ConfigError: a setting asks for what the scorer did not give.
     """
     batch = labelled.batch
-    known: dict[tuple[str, str], RewardStatistics] = {}
+    known: dict[tuple[str, str, bool], RewardStatistics] = {}
     for config in settings:
-        kind = (config.reward, config.sequence_reward)
+        kind = (config.reward, config.sequence_reward, config.detrend)
         if kind not in known:
-            rewards = token_rewards(batch, config.reward)
-            known[kind] = RewardStatistics()
-            own = response_rewards(batch, rewards, config.sequence_reward)
-            known[kind].add(*span_rewards(batch, config.reward), own)
+            known[kind] = data_set_statistics(lambda: [batch], config)
         masked, _ = segment_and_mask(batch, config, known[kind])
         judged = labelled.judged(masked)
         yield Setting(

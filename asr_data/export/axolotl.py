@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from asr_data.export.examples import Cutter, Sequence
-from asr_data.export.formats import Example, Facts, Format, Setup
+from asr_data.export.examples import Cutter, TokenSequence
+from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.export.labels import LABELLED, preferred_labelled, preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 from asr_data.text import Tokenizer
@@ -18,10 +18,10 @@ from asr_data.text import Tokenizer
 _SEGMENT: Final = pa.struct([("label", pa.bool_()), ("text", pa.string())])
 
 
-def sft() -> Format:
+def sft() -> ExportFormat:
     """Tokenised rows: axolotl takes them as they are where the data set has no ``type``."""
     explanation = "axolotl takes rows with exactly these three columns for tokenised. Do not give them a `type`."
-    return Format(
+    return ExportFormat(
         "data/train.parquet",
         pa.schema(LABELLED),
         preferred_labelled,
@@ -29,7 +29,7 @@ def sft() -> Format:
     )
 
 
-def segments(tokenizer: Tokenizer) -> Format:
+def segments(tokenizer: Tokenizer) -> ExportFormat:
     """``type: input_output``: axolotl tokenises every text by itself and labels those that say so.
 
     Args:
@@ -40,7 +40,7 @@ def segments(tokenizer: Tokenizer) -> Format:
         "was seen to give its tokens again. Where `axolotl-sft` will do, take that: it leaves no row out."
     )
     settings = "    ds_type: json\n    type: input_output\n"
-    return Format(
+    return ExportFormat(
         "train.jsonl",
         pa.schema([("segments", pa.list_(_SEGMENT))]),
         lambda annotated, cutter: _segmented(annotated, cutter, tokenizer.hf),
@@ -57,7 +57,7 @@ def _segmented(annotated: AnnotatedDirectory, cutter: Cutter, hf: Any) -> Iterat
             yield {"segments": found}
 
 
-def _segments(sequence: Sequence, hf: Any) -> list[dict[str, Any]] | None:
+def _segments(sequence: TokenSequence, hf: Any) -> list[dict[str, Any]] | None:
     """Stretches of one mask value as texts; None where some tokens are no text's."""
     starts = np.flatnonzero(np.diff(sequence.mask, prepend=~sequence.mask[:1]))
     found: list[dict[str, Any]] = []

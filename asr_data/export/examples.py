@@ -43,12 +43,12 @@ class Response:
     mask: Bool
 
 
-Responses: TypeAlias = tuple[Response, ...]
+RowResponses: TypeAlias = tuple[Response, ...]
 """Chosen and rejected, or the one completion."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class TokenSequence:
     """Prompt and response as one sequence of the length allowed.
 
     Attributes:
@@ -79,7 +79,7 @@ class Cutter:
         self._max_length = max_length
         self._truncate = truncate
 
-    def sequence(self, response: Response) -> Sequence | None:
+    def sequence(self, response: Response) -> TokenSequence | None:
         """The response after its prompt; None, and noted, where no token is left to train on."""
         sequence, removed = self.joined(response.prompt, response)
         if not sequence.mask.any():
@@ -92,7 +92,7 @@ class Cutter:
             self.notes.add(response.row, response.side, "first_token_masked")
         return sequence
 
-    def joined(self, prompt: Int32, response: Response) -> tuple[Sequence, int]:
+    def joined(self, prompt: Int32, response: Response) -> tuple[TokenSequence, int]:
         """The response after any prompt, and how many tokens were cut off; nothing is noted."""
         ids = np.concatenate((prompt, response.ids))
         mask = np.concatenate((np.zeros(len(prompt), dtype=bool), response.mask))
@@ -100,7 +100,7 @@ class Cutter:
         kept = slice(removed, None) if self._truncate == "start" else slice(None, len(ids) - removed)
         ids, mask = ids[kept], mask[kept]
         mask[0] = False
-        return Sequence(ids, mask), removed
+        return TokenSequence(ids, mask), removed
 
 
 def require_masks(annotated: AnnotatedDirectory) -> None:
@@ -113,7 +113,7 @@ def require_masks(annotated: AnnotatedDirectory) -> None:
         raise InputError(f"{annotated.path} holds scores and no masks yet: asr-annotate mask {annotated.path} -o DIR")
 
 
-def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[Responses]:
+def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterator[RowResponses]:
     """The annotated rows in input order, a batch at a time in memory.
 
     Raises:

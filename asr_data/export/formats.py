@@ -75,7 +75,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ExportFormat:
     """A format of one trainer.
 
     Attributes:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator
 
 from asr_data.export.examples import Cutter, require_masks
-from asr_data.export.formats import Example, Facts, Format, Setup
+from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.storage import AnnotatedDirectory
 from asr_data_schemas import data_schema
 
 
-def every_column(annotated: AnnotatedDirectory) -> Format:
+def every_column(annotated: AnnotatedDirectory) -> ExportFormat:
     """The added columns of every row, without the input's own; nothing is cut or left out."""
     manifest = annotated.manifest
     schema = data_schema(manifest.sides, manifest.prefix, reference=manifest.reference is not None)
-    return Format("train.jsonl", schema, _records, _setup)
+    return ExportFormat("train.jsonl", schema, _records, _setup)
 
 
 def _records(annotated: AnnotatedDirectory, _: Cutter) -> Iterator[Example]:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from asr_data.export.examples import Cutter, Response, Sequence, read_rows
+from asr_data.export.examples import Cutter, Response, TokenSequence, read_rows
 from asr_data.export.formats import Example
 from asr_data.storage import AnnotatedDirectory
 
@@ -20,7 +20,7 @@ LABELLED: Final[list[tuple[str, pa.DataType]]] = [
 """Columns of a sequence with labels."""
 
 
-def labelled(sequence: Sequence, prefix: str = "") -> Example:
+def labelled(sequence: TokenSequence, prefix: str = "") -> Example:
     """The columns of one sequence: every token attended to, masked ones labelled −100."""
     return {
         f"{prefix}input_ids": sequence.ids,
@@ -29,7 +29,7 @@ def labelled(sequence: Sequence, prefix: str = "") -> Example:
     }
 
 
-def preferred_sequences(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[tuple[Response, Sequence]]:
+def preferred_sequences(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[tuple[Response, TokenSequence]]:
     """Every response with a positive verdict: for fine-tuning and rejection sampling."""
     for response, *_ in read_rows(annotated):
         if not response.preferred:

@@ -12,8 +12,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.export.examples import Cutter, Responses, read_rows
-from asr_data.export.formats import Example, Facts, Format, Setup
+from asr_data.export.examples import Cutter, RowResponses, read_rows
+from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.export.labels import LABELLED, labelled, preferred_labelled
 from asr_data.storage import AnnotatedDirectory
 
@@ -23,26 +23,26 @@ _MEDIA_COLUMNS: Final[list[tuple[str, pa.DataType]]] = [(name, pa.null()) for na
 _FILE: Final = "train/data-00000-of-00001.arrow"
 
 
-def dpo() -> Format:
+def dpo() -> ExportFormat:
     """Stage ``dpo``: both sides with labels."""
     columns = [(f"{side}_{name}", kind) for side in ("chosen", "rejected") for name, kind in LABELLED]
     setting = "pref_beta: 0.1\npref_loss: sigmoid\n"
-    return Format(
+    return ExportFormat(
         _FILE, pa.schema(columns + _MEDIA_COLUMNS), _pairs, lambda facts: _setup(facts, "dpo", setting), pairs=True
     )
 
 
-def kto() -> Format:
+def kto() -> ExportFormat:
     """Stage ``kto``: each response with its verdict, and an answer to another prompt for the KL estimate."""
     columns = [*LABELLED, *((f"kl_{name}", kind) for name, kind in LABELLED), ("kto_tags", pa.bool_())]
-    return Format(
+    return ExportFormat(
         _FILE, pa.schema(columns + _MEDIA_COLUMNS), _judged, lambda facts: _setup(facts, "kto", "pref_beta: 0.1\n")
     )
 
 
-def sft() -> Format:
+def sft() -> ExportFormat:
     """Stage ``sft``: the preferred responses."""
-    return Format(_FILE, pa.schema(LABELLED + _MEDIA_COLUMNS), _preferred, lambda facts: _setup(facts, "sft", ""))
+    return ExportFormat(_FILE, pa.schema(LABELLED + _MEDIA_COLUMNS), _preferred, lambda facts: _setup(facts, "sft", ""))
 
 
 def _pairs(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
@@ -63,7 +63,7 @@ def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     The first row has none before it and takes the one after it. The KL sequence keeps its own mask, so that the
     estimate and the rewards that it is compared with are sums over the same kind of tokens.
     """
-    before: Responses | None = None
+    before: RowResponses | None = None
     for row, after in _with_next(read_rows(annotated)):
         others = before or after or row
         for place, response in enumerate(row):
@@ -80,8 +80,8 @@ def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
         before = row
 
 
-def _with_next(rows: Iterable[Responses]) -> Iterator[tuple[Responses, Responses | None]]:
-    current: Responses | None = None
+def _with_next(rows: Iterable[RowResponses]) -> Iterator[tuple[RowResponses, RowResponses | None]]:
+    current: RowResponses | None = None
     for row in rows:
         if current is not None:
             yield current, row

@@ -12,7 +12,7 @@ from asr_data.export import axolotl, json_lines, llamafactory, trl, verl
 from asr_data.export.card import export_card
 from asr_data.export.examples import Cutter, Truncate
 from asr_data.export.files import write_data
-from asr_data.export.formats import FORMATS, Facts, Format, Setup, Target
+from asr_data.export.formats import FORMATS, ExportFormat, Facts, Setup, Target
 from asr_data.export.notes import Notes
 from asr_data.export.output import MANIFEST_NAME, new_directory
 from asr_data.storage import AnnotatedDirectory
@@ -93,7 +93,9 @@ def export(
     return Exported(path, examples, cutter.longest, content["notes"], content["left_out"], setup)
 
 
-def _describe(folder: Path, path: Path, annotated: AnnotatedDirectory, made: Format, content: dict[str, Any]) -> Setup:
+def _describe(
+    folder: Path, path: Path, annotated: AnnotatedDirectory, made: ExportFormat, content: dict[str, Any]
+) -> Setup:
     """Writes the configuration, the card and the list of files."""
     tokenizer = annotated.manifest.tokenizer
     name = "POLICY" if tokenizer is None else tokenizer.name
@@ -118,7 +120,7 @@ def _named_by_content(folder: Path, file: str) -> str:
 
 def _format(
     annotated: AnnotatedDirectory, target: Target, tokenizer: Tokenizer | None, max_length: int | None
-) -> Format:
+) -> ExportFormat:
     if target == "llamafactory-dpo" and annotated.manifest.sides != ("chosen", "rejected"):
         raise ConfigError(f"--to {target} needs pairs; {annotated.path} has single completions")
     if target == "jsonl" and max_length is not None:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter
-from asr_data.export.formats import Example, Facts, Format, Setup
+from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.export.labels import LABELLED, preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 
 
-def sft() -> Format:
+def sft() -> ExportFormat:
     """The preferred responses."""
     columns = [column for column in LABELLED if column[0] != "attention_mask"]
-    return Format("data/train.parquet", pa.schema(columns), _records, _setup)
+    return ExportFormat("data/train.parquet", pa.schema(columns), _records, _setup)
 
 
 def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:

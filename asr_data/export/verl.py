@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from asr_data.export.examples import Cutter
-from asr_data.export.formats import Example, Facts, Format, Setup
+from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.export.labels import preferred_sequences
 from asr_data.storage import AnnotatedDirectory
 
 _CLASS_FILE: Final = "masked_sft_dataset.py"
 
 
-def sft() -> Format:
+def sft() -> ExportFormat:
     """The preferred responses."""
     columns: list[tuple[str, pa.DataType]] = [("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.int8()))]
-    return Format("data/train.parquet", pa.schema(columns), _records, _setup)
+    return ExportFormat("data/train.parquet", pa.schema(columns), _records, _setup)
 
 
 def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:

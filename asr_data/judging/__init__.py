@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asr_data.judging.config import Judge, RequestSettings, load_judges
+    from asr_data.endpoints.config import RequestSettings
+    from asr_data.judging.config import Judge, load_judges
     from asr_data.judging.figures import Agreement, Figures, JudgeFigures, VoteFigures
     from asr_data.judging.pairs import answers_layout
     from asr_data.judging.run import JudgeReport, judge
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Judge", "RequestSettings", "load_judges"), "asr_data.judging.config"),
+    **dict.fromkeys(("Judge", "load_judges"), "asr_data.judging.config"),
+    "RequestSettings": "asr_data.endpoints.config",
     **dict.fromkeys(("Figures", "JudgeFigures", "VoteFigures", "Agreement"), "asr_data.judging.figures"),
     **dict.fromkeys(("judge", "JudgeReport"), "asr_data.judging.run"),
     **dict.fromkeys(("PromptTemplate", "load_prompt"), "asr_data.judging.template"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from asr_data.endpoints.card import card_header
 from asr_data.judging.figures import Agreement, Figures
 from asr_data.statistics.bootstrap import Estimate
 from asr_data.storage import FileRecord
@@ -35,7 +36,7 @@ def card(
     figures = "\n".join(f"| {escaped(name)} | {escaped(text)} | {count} |" for name, text, count in lines(found))
     return f"""\
 ---
-{_header(files, schemas)}---
+{card_header(files, schemas, ("preference", "llm-as-a-judge"))}---
 
 # Judged pairs of answers
 
@@ -102,28 +103,3 @@ def _estimate(name: str, estimate: Estimate) -> tuple[str, str, int]:
 
 def _agreement(value: Agreement) -> tuple[str, str, int]:
     return f"agreement of {value.who[0]} and {value.who[1]}", agreement_text(value), value.count
-
-
-def _header(files: Mapping[str, FileRecord], schemas: Mapping[str, pa.Schema]) -> str:
-    from datasets import Features
-    from huggingface_hub import DatasetCardData
-
-    configs = [
-        {"config_name": name, "data_files": [{"split": "train", "path": record.path}]} for name, record in files.items()
-    ]
-    info = [
-        {
-            "config_name": name,
-            "features": Features.from_arrow_schema(schemas[name])._to_yaml_list(),
-            "splits": [{"name": "train", "num_bytes": record.bytes, "num_examples": record.rows}],
-            "download_size": record.bytes,
-            "dataset_size": record.bytes,
-        }
-        for name, record in files.items()
-    ]
-    header: dict[str, Any] = {
-        "tags": ["asr-data", "preference", "llm-as-a-judge"],
-        "configs": configs,
-        "dataset_info": info,
-    }
-    return f"{DatasetCardData(**header).to_yaml()}\n"

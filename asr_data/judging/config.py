@@ -1,130 +1,36 @@
-"""Settings of judges and requests. A key is given by the name of its environment variable and is never stored."""
+"""Settings of judges."""
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import Field
 
-from asr_data.errors import ConfigError
-from asr_data.settings import Settings
-
-_OUR_FIELDS: Final = frozenset({"messages", "model", "n", "stream", "stream_options"})
-_SECRET_NAMES: Final = frozenset(
-    {"access_token", "api_key", "apikey", "auth_token", "authorization", "key", "password", "secret", "token"}
-)
+from asr_data.endpoints.client import Role
+from asr_data.endpoints.config import EndpointModel, ResponseFormat, load_models
+from asr_data.errors import ConfigError, JudgeError
 
 
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    _ = parts.port  # a ValueError where it is none
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
-        raise ValueError("an endpoint is a URL such as http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("an endpoint has no user, password, query or fragment, since it is written to the output")
-    return url.rstrip("/")
-
-
-def _extra_body(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    ours = sorted(_OUR_FIELDS & fields.keys())
-    if ours:
-        raise ValueError(f"the field {ours[0]} of a request is set by asr-annotate")
-    for name in _names(fields):
-        if name.lower().replace("-", "_") in _SECRET_NAMES:
-            raise ValueError(f"it is written to the output, so it must not hold a secret such as {name!r}")
-    return fields
-
-
-def _names(value: JsonValue) -> Iterator[str]:
-    """Every name in a JSON value, at any depth."""
-    if isinstance(value, dict):
-        yield from value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _names(inner)
-
-
-class Judge(Settings):
+class Judge(EndpointModel):
     """One judge: a model behind an OpenAI-compatible endpoint."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # it may hold a secret
-
-    model: Annotated[str, Field(min_length=1, description="The model's name at the endpoint.")]
-    endpoint: Annotated[
-        str, AfterValidator(_endpoint), Field(description="Base URL of the API, such as http://localhost:8000/v1.")
-    ]
-    name: Annotated[str, Field(description="The judge's name in results; empty: the model's.")] = ""
-    key_variable: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-            description="Environment variable with the API key; may be unset for servers without keys.",
-        ),
-    ] = "OPENAI_API_KEY"
-    price_in: Annotated[float | None, Field(ge=0, description="Price per million tokens sent, in any currency.")] = None
-    price_out: Annotated[
-        float | None, Field(ge=0, description="Price per million tokens received, in the same currency.")
-    ] = None
-    temperature: Annotated[float | None, Field(ge=0, description="None uses the server's default.")] = 0.0
-    max_tokens: Annotated[int, Field(ge=1, description="Longest reply, in tokens.")] = 1024
-    token_limit: Annotated[
-        Literal["max_tokens", "max_completion_tokens"], Field(description="The server's name for max_tokens.")
-    ] = "max_tokens"
     response_format: Annotated[
-        Literal["text", "json_object", "json_schema"],
-        Field(description="json_object or json_schema where the server can constrain replies."),
+        ResponseFormat, Field(description="json_object or json_schema where the server can constrain replies.")
     ] = "text"
-    system_role: Annotated[
-        bool,
-        Field(description="False puts the instructions into the user message, for templates without a system role."),
-    ] = True
-    extra_body: Annotated[
-        dict[str, JsonValue], AfterValidator(_extra_body), Field(description="Additional fields of the request.")
-    ] = Field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """The name in results."""
-        return self.name or self.model
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that can change a verdict: all but the prices and the key variable."""
-        return self.model_dump(mode="json", exclude={"key_variable", "price_in", "price_out"})
-
-    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
-        """Cost of a number of tokens; None without prices."""
-        if self.price_in is None or self.price_out is None:
-            return None
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
 
-class RequestSettings(Settings):
-    """How requests are made; has no effect on verdicts."""
-
-    concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
-    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 120.0
-    retries: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
-        ),
-    ] = 5
-    attempts: Annotated[int, Field(ge=1, description="Requests for one verdict until a reply can be parsed.")] = 3
-    on_failure: Annotated[
-        Literal["stop", "record"],
-        Field(
-            description="If a request fails all its retries: leave the run unfinished once all others are done, or "
-            "record a missing verdict."
-        ),
-    ] = "stop"
-
-
-_JUDGES = TypeAdapter(Annotated[tuple[Judge, ...], Field(min_length=1)], config=ConfigDict(hide_input_in_errors=True))
+JUDGE: Final = Role(
+    noun="judge",
+    answers="verdicts",
+    missing="missing verdicts",
+    error=JudgeError,
+    form='A reply holds {"verdict": "A", "safety": "A", "accuracy": "A", "helpfulness": "A", "reason": "…"} or '
+    '{"judge": "[A]", "tag": ["Safety"], "reason": "…"}, with A, B or a tie',
+)
+"""Judges in the words of messages."""
 
 
 def load_judges(path: Path) -> tuple[Judge, ...]:
@@ -133,18 +39,7 @@ def load_judges(path: Path) -> tuple[Judge, ...]:
     Raises:
         ConfigError: the file cannot be read, or a judge in it is invalid.
     """
-    try:
-        return _JUDGES.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {problems(error)}") from None
-
-
-def problems(error: ValidationError) -> str:
-    """All errors in one line, without values: one could be a key in the wrong place."""
-    faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
-    return "; ".join(f"{place}: {message}" if place else message for place, message in faults)
+    return load_models(path, Judge)
 
 
 def check_voters(judges: Sequence[Judge], people: Sequence[str] = ()) -> None:

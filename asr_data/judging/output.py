@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from asr_data.errors import OutputExistsError, StorageError
+from asr_data.endpoints.journal import prepare as prepare_directory
 from asr_data.judging.card import card
+from asr_data.judging.config import JUDGE
 from asr_data.judging.expert import PILE_NAME, write_pile
 from asr_data.judging.figures import Figures
-from asr_data.judging.journal import JOURNAL_NAME, Verdict, locked, read_plan
+from asr_data.judging.journal import JOURNAL_NAME, Verdict
 from asr_data.judging.votes import Outcome
 from asr_data.storage.commit import commit_bytes, commit_parquet
-from asr_data.storage.plan import plan_differences
 from asr_data.types import RejectedRow
 from asr_data_schemas import REJECTS_SCHEMA
 
@@ -72,41 +71,14 @@ VERDICTS_SCHEMA: Final = pa.schema(_VERDICT_COLUMNS)
 _BATCH = 1_000
 
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the file system, such as a full disk, into a StorageError that says how to continue."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{error.filename or path}: {error.strerror or error}. Verdicts so far are kept: once the cause is fixed, "
-            "run the same command again"
-        ) from error
-
-
 def prepare(path: Path, plan: Mapping[str, Any], *, overwrite: bool) -> None:
     """Make ``path`` a directory to which verdicts for ``plan`` can be added.
 
     Raises:
         OutputExistsError: it contains other files, or verdicts for another plan and ``overwrite`` is false.
     """
-    if (path.exists() or path.is_symlink()) and not path.is_dir():
-        raise OutputExistsError(f"{path}: not a directory; the output must be one")
-    path.mkdir(parents=True, exist_ok=True)
-    before = read_plan(path / JOURNAL_NAME)
-    if before is None:
-        others = sorted(entry.name for entry in path.iterdir() if entry.name != JOURNAL_NAME)
-        if others:
-            raise OutputExistsError(f"{path}: contains {others[0]} and no verdicts; the output must be a new directory")
-    elif overwrite:
-        with locked(path / JOURNAL_NAME):
-            for name in (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values(), JOURNAL_NAME):
-                (path / name).unlink(missing_ok=True)  # the journal last: it marks the directory as ours
-    elif differences := plan_differences(before, json.loads(json.dumps(plan))):
-        raise OutputExistsError(
-            f"{path}: contains verdicts for other settings; use the same settings to continue, or pass --overwrite to "
-            "discard the verdicts. Differences:\n  " + "\n  ".join(differences)
-        )
+    files = (MANIFEST_NAME, CARD_NAME, PILE_NAME, *FILES.values())
+    prepare_directory(path, JOURNAL_NAME, plan, JUDGE.answers, files, overwrite=overwrite)
 
 
 def remove_manifest(path: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asr_data.endpoints.replies import as_text
 from asr_data.errors import ConfigError, InputError, RowRejected
-from asr_data.judging.prompt import as_text
 from asr_data.judging.verdict import Pick
 from asr_data.rows import Layout, Source, detect, first_records, normalise
 from asr_data.rows.columns import column_type, column_value, is_text

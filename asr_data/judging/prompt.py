@@ -1,17 +1,13 @@
 """The prompt for a judge.
 
-The texts to judge stand between marks with a code. The code is a hash of these texts, so that no text can contain its
-own end mark. This makes it harder for an answer to address the judge, and does not make it impossible.
+The texts to judge stand between marks that they cannot know: see :mod:`asr_data.endpoints.replies`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import Any, Final
 
-from asr_data.types import Message, Text
+from asr_data.endpoints.replies import as_messages, marked
 
 PROMPT_VERSION: Final = 1
 """Incremented with every change of the texts below: verdicts on different prompts must not be mixed."""
@@ -53,21 +49,6 @@ VERDICT_SCHEMA: Final[dict[str, Any]] = {
 """For servers that constrain replies to a schema."""
 
 
-def as_text(text: Text) -> str:
-    """A text unchanged, the content of a single assistant message, or messages joined with their roles."""
-    if isinstance(text, str):
-        return text
-    if len(text) == 1 and text[0]["role"] == "assistant":
-        return _content(text[0])
-    return "\n\n".join(f"{message['role']}:\n{_content(message)}" for message in text)
-
-
-def _content(message: Message) -> str:
-    calls = message.get("tool_calls")
-    parts = [message.get("content") or "", json.dumps(calls, ensure_ascii=False) if calls else ""]
-    return "\n".join(filter(None, parts))
-
-
 def messages(
     request: str, answer_a: str, answer_b: str, reference: str | None = None, *, system_role: bool = True
 ) -> list[dict[str, str]]:
@@ -83,23 +64,6 @@ def messages(
     parts = [("REQUEST", request), ("ANSWER A", answer_a), ("ANSWER B", answer_b)]
     if reference is not None:
         parts.insert(1, ("REFERENCE ANSWER", reference))
-    code = _code([text for _, text in parts])
-    material = "\n\n".join(f"[{code} BEGIN {title}]\n{text}\n[{code} END {title}]" for title, text in parts)
+    code, material = marked(parts)
     instructions = INSTRUCTIONS.format(code=code, reference="" if reference is None else _REFERENCE)
-    if not system_role:
-        return [{"role": "user", "content": f"{instructions}\n\n{material}\n\n{_REQUEST}"}]
-    return [
-        {"role": "system", "content": instructions},
-        {"role": "user", "content": f"{material}\n\n{_REQUEST}"},
-    ]
-
-
-def reminded(asked: Sequence[dict[str, str]], problem: str) -> list[dict[str, str]]:
-    """The same messages with a reminder, after an unusable reply. The reply is not repeated: it may quote an answer."""
-    *before, last = asked
-    reminder = f"An earlier reply could not be used: {problem}. Reply with one JSON object and nothing else."
-    return [*before, {**last, "content": f"{last['content']}\n\n{reminder}"}]
-
-
-def _code(texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
+    return as_messages(instructions, f"{material}\n\n{_REQUEST}", system_role=system_role)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from asr_data.endpoints.client import Client
+from asr_data.endpoints.config import RequestSettings
+from asr_data.endpoints.journal import Journal, storage_errors
+from asr_data.endpoints.session import Session, check_budget
 from asr_data.errors import InputError
 from asr_data.judging import output as directory
-from asr_data.judging.client import Client
-from asr_data.judging.config import Judge, RequestSettings, check_voters
+from asr_data.judging.config import JUDGE, Judge, check_voters
 from asr_data.judging.expert import read_pile
 from asr_data.judging.figures import Figures, figures
-from asr_data.judging.journal import JOURNAL_NAME, Journal, Key, Verdict, read_verdicts
+from asr_data.judging.journal import JOURNAL_NAME, Key, Verdict, read_verdicts
 from asr_data.judging.pairs import Pairs
 from asr_data.judging.prompt import PROMPT_VERSION, messages
-from asr_data.judging.session import Session
+from asr_data.judging.session import tasks
 from asr_data.judging.template import PromptTemplate
 from asr_data.judging.verdict import ORDERS, Pick
 from asr_data.judging.votes import Outcome, outcome
@@ -90,35 +92,26 @@ def judge(
     check_voters(judges, votes)
     pairs = Pairs(source, layout, reference, expert, tuple(votes), limit)
     pairs.check()
-    clients = {judge.title: Client(judge, requests) for judge in judges}
+    clients = {judge.title: Client(judge, requests, JUDGE) for judge in judges}
+    check_budget(requests, clients)
     plan = _plan(source, layout, reference, judges, prompt)
-    with directory.storage_errors(output):
+    with storage_errors(output, JUDGE.answers):
         directory.prepare(output, plan, overwrite=overwrite)
         decided, journal = read_pile(output), Journal(output / JOURNAL_NAME, plan)
     try:
         ask = messages if prompt is None else prompt.messages
-        session = Session(journal, clients, requests, ask, read_verdicts(output / JOURNAL_NAME), progress)
-        before = len(session.verdicts)
-        session.count(pairs)
-        _run(session.ask_all(pairs))
+        verdicts = read_verdicts(output / JOURNAL_NAME)
+        before = len(verdicts)
+        asking = partial(tasks, pairs, clients, ask)
+        session = Session(JUDGE, journal, clients, requests, asking, verdicts, progress)
+        session.run()
         content = {**_description(pairs, judges), "plan": plan}
-        with directory.storage_errors(output):
-            found, rejects = _finish(output, content, pairs, judges, session.verdicts, decided)
+        with storage_errors(output, JUDGE.answers):
+            found, rejects = _finish(output, content, pairs, judges, verdicts, decided)
     finally:
         journal.close()
     codes = dict(Counter(row.code for row in rejects))
-    return JudgeReport(output, found, codes, len(session.verdicts) - before, session.cost)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to completion, in a separate thread if an event loop is already running, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
+    return JudgeReport(output, found, codes, len(verdicts) - before, session.cost)
 
 
 def _plan(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
+
+from asr_data.endpoints.replies import MalformedReplyError, json_objects
 
 Pick: TypeAlias = Literal["first", "second", "tie"]
 Order: TypeAlias = Literal["as_given", "swapped"]
@@ -28,10 +29,6 @@ _LONGEST_TAG: Final = 60
 _MOST_TAGS: Final = 20
 
 
-class MalformedReplyError(Exception):
-    """A reply without a usable verdict. The message never quotes the reply."""
-
-
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """A parsed reply, in terms of the columns instead of the order shown.
@@ -50,6 +47,11 @@ class Opinion:
     tags: tuple[str, ...] = ()
 
 
+def without_secrets(opinion: Opinion, redacted: Callable[[str], str]) -> Opinion:
+    """The opinion with its texts redacted."""
+    return replace(opinion, reason=redacted(opinion.reason), tags=tuple(map(redacted, opinion.tags)))
+
+
 def read_reply(reply: str, order: Order) -> Opinion:
     """Parse a reply: a JSON object of one of two forms. Text around it is ignored.
 
@@ -60,7 +62,7 @@ def read_reply(reply: str, order: Order) -> Opinion:
     Raises:
         MalformedReplyError: there is no JSON object with a verdict, or there are several that differ.
     """
-    values = [{name.strip().casefold(): item for name, item in value.items()} for value in _objects(reply)]
+    values = [{name.strip().casefold(): item for name, item in value.items()} for value in json_objects(reply)]
     opinions = [_opinion(value, _PICKS[order]) for value in values if "verdict" in value]
     opinions += [_tagged_opinion(value, _PICKS[order]) for value in values if "judge" in value]
     if not opinions:
@@ -112,17 +114,3 @@ def _unwrapped(text: str) -> str:
     for title in _TITLES:
         text = text.removeprefix(title)
     return text.strip(_WRAPPING)
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a text, from left to right, outermost only."""
-    decoder = json.JSONDecoder()
-    at = text.find("{")
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            yield value
-        at = text.find("{", end)

@@ -30,6 +30,7 @@ def adaptive_mask(
     segmenter: SegmenterConfig | str = "schmitt",
     baseline: BaselineConfig | float | Tensor | str = "sequence",
     sigma: float | Tensor | None = None,
+    detrend: Tensor | None = None,
     group: Tensor | None = None,
     step_start: Tensor | None = None,
     boundary: Tensor | None = None,
@@ -61,6 +62,9 @@ def adaptive_mask(
         baseline: a baseline, its name, a number or float ``[batch]``. ``PairBaseline`` is the mean r_s of the responses
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
         sigma: the noise σ, a number or float ``[batch]``, at least 0, for segmenters at ``auto``, ``paper`` or ``bic``.
+        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is taken from every
+            reward at its relative position first (``--detrend``). Off line it is estimated over the data set:
+            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too little for that.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
         boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
@@ -91,34 +95,44 @@ def adaptive_mask(
     )
     _check(rewards, valid, preferred, config, step_start=step_start, boundary=boundary)
     closing = torch.zeros_like(valid) if end is None else end & valid
-    flat = rewards[valid].to(torch.bfloat16).double()
     own = valid if written is None else written & valid
     text = (own & ~closing)[valid]
     row = valid.nonzero()[:, 0]
     lengths = valid.sum(dim=1)
     begins = lengths.cumsum(0) - lengths
+    flat = rewards[valid].to(torch.bfloat16).double()
+    if detrend is not None:
+        flat = _detrended(flat, row, begins, text, detrend)
     sequence = _means(flat, row, lengths, begins, config.sequence_reward, text)
     b = _baseline(baseline if isinstance(baseline, Tensor) else config.baseline, sequence, group)
     noise = _noise(rewards[valid], lengths, text, sigma) if config.segmenter.needs_sigma else None
     flags = {"step_start": step_start, "boundary": boundary}
     known = {name: None if given is None else given[valid] for name, given in flags.items()}
     starts = segment_starts(config.segmenter, FlatTokens(flat, row, begins, lengths, b, noise, **known))
+    kept, empty = _kept(flat, row, starts, text, preferred, b, config)
+    mask = torch.zeros_like(valid)
+    mask[valid] = kept
+    mask &= own | closing if config.end_token == "segment" else own & ~closing
+    if config.end_token == "keep":
+        mask |= closing
+    return mask & ~empty[:, None] if config.on_empty == "drop" else mask
+
+
+def _kept(
+    rewards: Tensor, row: Tensor, starts: Tensor, text: Tensor, preferred: Tensor, b: Tensor, config: MaskConfig
+) -> tuple[Tensor, Tensor]:
+    """Equation 8 and ``on_empty``: for each token whether its segment is kept; the rows that kept nothing."""
     segment = starts.cumsum(0) - 1
     segment_row = row[starts]
     sizes = torch.bincount(segment)
-    reward = _means(flat, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
+    reward = _means(rewards, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
     keep = torch.where(preferred[segment_row], reward > b[segment_row], reward <= b[segment_row])
     content = torch.zeros_like(keep)
     content[segment[text]] = True
     empty = torch.ones_like(preferred)
     empty[segment_row[keep & content]] = False
     keep = _refilled(keep, reward, content, segment_row, empty, preferred, config.on_empty)
-    mask = torch.zeros_like(valid)
-    mask[valid] = keep[segment]
-    mask &= own | closing if config.end_token == "segment" else own & ~closing
-    if config.end_token == "keep":
-        mask |= closing
-    return mask & ~empty[:, None] if config.on_empty == "drop" else mask
+    return keep[segment], empty
 
 
 def _check(
@@ -160,6 +174,22 @@ def _means(values: Tensor, part: Tensor, sizes: Tensor, begins: Tensor, how: str
         return values[torch.where(last >= begins, last, ends)]
     sums = values.new_zeros(len(sizes)).index_add_(0, part, values)
     return (sums if how == "sum" else sums / sizes).float().double()
+
+
+def _detrended(values: Tensor, row: Tensor, begins: Tensor, text: Tensor, trend: Tensor) -> Tensor:
+    """The twin of ``asr_data.segments.trend.detrended``, float64 ``[N]``, rounded to bfloat16."""
+    if trend.dim() != 1 or len(trend) < 2 or not bool(trend.isfinite().all()):
+        raise ValueError(f"detrend has shape {list(trend.shape)}; it must be at least two finite numbers, [parts]")
+    trend = trend.to(values)
+    total = text.cumsum(0)
+    before = (total - text.long())[begins]
+    count = torch.zeros_like(begins).index_add_(0, row, text.long())
+    place = (total - before[row] - 1).clamp(min=0)
+    at = (((place + 0.5) / count[row].clamp(min=1)) * len(trend) - 0.5).clamp(0.0, len(trend) - 1.0)
+    below = at.long().clamp(max=len(trend) - 2)
+    share = at - below
+    usual = trend[below] * (1.0 - share) + trend[below + 1] * share
+    return (values - usual).float().to(torch.bfloat16).double()
 
 
 def _noise(rewards: Tensor, lengths: Tensor, text: Tensor, sigma: float | Tensor | None) -> Tensor:

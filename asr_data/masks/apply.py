@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -11,16 +12,18 @@ from asr_data.errors import ConfigError
 from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
-from asr_data.masks.unknown import known_runs
+from asr_data.masks.known_runs import known_runs, unknown_responses
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
 from asr_data.segments.statistics import RewardStatistics
+from asr_data.segments.trend import TrendEstimate, detrended
 from asr_data.types import Bool, Float32, Float64, Int64
 
 __all__ = [
     "MaskedBatch",
     "TokenBatch",
+    "data_set_statistics",
     "needs_statistics",
     "response_rewards",
     "segment_and_mask",
@@ -50,7 +53,7 @@ def segment_and_mask(
         ConfigError: a setting asks for what the scorer did not give, or for statistics that are not there.
         InputError: an infinite reward, or a response without tokens.
     """
-    rewards = token_rewards(batch, config.reward)
+    rewards = _without_trend(batch, config, statistics)
     reward = response_rewards(batch, rewards, config.sequence_reward)
     baseline, running = config.baseline.values(Responses(reward, batch.group, statistics, running))
     starts = _starts(batch, config, rewards, baseline, statistics)
@@ -59,16 +62,22 @@ def segment_and_mask(
     segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward, batch.with_text)
     keep = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
     lengths = np.diff(starts, append=rewards.size)
-    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths)
+    unknown = unknown_responses(rewards, batch.row_offsets)
+    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths, unknown)
+    keep = np.where(unknown[segment_row], config.unknown == "keep", keep)
+    mask = _token_mask(batch, config.end_token, np.repeat(keep, lengths))
+    if config.unknown == "drop":
+        mask &= ~np.repeat(unknown, np.diff(batch.row_offsets))  # its end-of-turn tokens, too
     return MaskedBatch(
         token_reward=rewards,
-        mask=_token_mask(batch, config.end_token, np.repeat(keep, lengths)),
+        mask=mask,
         segment_offsets=segment_offsets,
         segment_start=(starts - batch.row_offsets[segment_row]).astype(np.int32),
         segment_reward=segment_reward,
         segment_keep=keep,
         reward=reward,
         empty=empty,
+        unknown=unknown,
     ), running
 
 
@@ -96,11 +105,53 @@ def span_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> tuple[
     return increments(batch.span_reward, batch.span_offsets, batch.initial), batch.span_offsets
 
 
+def _without_trend(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> Float32:
+    """Return r_t as everything after it sees them, float32 ``[N]``.
+
+    Raises:
+        ConfigError: see :func:`token_rewards`, or the trend is to be taken away and not known.
+    """
+    rewards = token_rewards(batch, config.reward)
+    if not config.detrend:
+        return rewards
+    if statistics is None or statistics.trend is None:
+        raise ConfigError("detrend needs the mean reward by position over the whole data set first")
+    return detrended(rewards, batch.row_offsets, batch.with_text, statistics.trend)
+
+
+def data_set_statistics(batches: Callable[[], Iterable[TokenBatch]], config: MaskConfig) -> RewardStatistics:
+    """What masks need to know of the whole data set, in one pass over it, or two where a trend is taken away.
+
+    Args:
+        batches: gives all responses in row order, batch by batch, every time that it is called.
+        config: the settings of the masks.
+
+    Raises:
+        ConfigError: a setting asks for what the scorer did not give, or no trend can be estimated.
+    """
+    trend = None
+    if config.detrend:
+        estimate = TrendEstimate()
+        for batch in batches():
+            estimate.add(token_rewards(batch, config.reward), batch.row_offsets, batch.with_text)
+        trend = estimate.curve()
+    statistics = RewardStatistics(trend=trend)
+    for batch in batches():
+        rewards = _without_trend(batch, config, statistics)
+        own = response_rewards(batch, rewards, config.sequence_reward)
+        statistics.add(*span_rewards(batch, config.reward), own)
+    return statistics
+
+
 def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
-    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError)."""
+    """Return r_s, float32 ``[R]``, from the token rewards, or the scorer's own (else ConfigError).
+
+    It is NaN where nothing is known of a response.
+    """
     if how != "scorer":
         return sequence_rewards(rewards, batch.row_offsets, how, batch.with_text)
-    missing = np.flatnonzero(np.isnan(batch.scorer_reward))
+    unknown = unknown_responses(rewards, batch.row_offsets)
+    missing = np.flatnonzero(np.isnan(batch.scorer_reward) & ~unknown)
     if missing.size:
         row = int(batch.group[missing[0]])
         raise ConfigError(
@@ -113,7 +164,7 @@ def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "
 def needs_statistics(config: MaskConfig) -> bool:
     """Whether these settings need a pass over the whole data set before the first mask."""
     over_all_rows = config.segmenter.needs_sigma and config.noise == "dataset"
-    return over_all_rows or config.baseline.needs_statistics
+    return over_all_rows or config.baseline.needs_statistics or config.detrend
 
 
 def _starts(
@@ -127,7 +178,7 @@ def _starts(
 
     A run of unknown tokens is a segment of its own. Each run of known ones between them is cut as a row of its own.
     """
-    sigma = _sigma(batch, config, rewards, statistics) if config.segmenter.needs_sigma else 0.0
+    sigma = _sigma(batch, config, statistics) if config.segmenter.needs_sigma else 0.0
     context = SplitContext(baseline, sigma, batch.boundary, batch.step_start)
     if not np.isnan(rewards).any():
         return split(rewards, batch.row_offsets, config.segmenter, context)
@@ -136,15 +187,16 @@ def _starts(
     return np.sort(np.concatenate((runs.token[starts], runs.unknown_start)))
 
 
-def _sigma(
-    batch: TokenBatch, config: MaskConfig, rewards: Float32, statistics: RewardStatistics | None
-) -> float | Float64:
-    """Return the noise σ, of the data set or of each response.
+def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> float | Float64:
+    """Return the noise σ, of the data set or of each response: that of the rewards with their trend.
+
+    A trend is smooth and no noise, and without it a reward that is said again for every token of a step would change.
 
     Raises:
         ConfigError: σ is 0, and there is something to cut.
     """
     setting = config.segmenter.sigma_setting
+    rewards = token_rewards(batch, config.reward)
     instead = f"give a number as {setting} (--{setting} X), or choose the segmenter step or sequence"
     if config.noise == "dataset":
         if statistics is None:
@@ -187,9 +239,10 @@ def _refill_empty(
     segment_reward: Float32,
     segment_row: Int64,
     lengths: Int64,
+    unknown: Bool,
 ) -> tuple[Bool, Bool]:
     """Return the kept segments after ``on_empty``, bool ``[K]``, and which responses were empty, bool
-    ``[R]``.
+    ``[R]``; those of which nothing is known are not.
 
     End-of-turn tokens do not count as something to train on here: they would hide that nothing else is.
     """
@@ -199,6 +252,7 @@ def _refill_empty(
     content[segment[batch.written & ~batch.end]] = True
     empty = np.ones(rows, dtype=np.bool_)
     empty[segment_row[keep & content]] = False
+    empty &= ~unknown
     if on_empty == "keep-all":
         return keep | empty[segment_row], empty
     if on_empty == "keep-best":

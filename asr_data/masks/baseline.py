@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from asr_data.errors import ConfigError
-from asr_data.settings import Settings, Sweep
+from asr_data.settings import Settings, SweepValues
 from asr_data.types import Float32, Float64, Int64
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class DatasetBaseline(BaselineSettings):
     statistic: Annotated[
         Literal["mean", "median"] | Annotated[float, Field(ge=0, le=1)],
         Field(description="Of the sequence rewards: mean, median, or a quantile from 0 to 1."),
-        Sweep(0.3, "median", 0.7),
+        SweepValues(0.3, "median", 0.7),
     ] = "median"
 
     @property

@@ -64,6 +64,8 @@ class MaskedBatch:
         segment_keep: bool ``[K]``.
         reward: float32 ``[R]``, r_s; NaN where nothing is known of the response.
         empty: bool ``[R]``, true where no written token was left to train on, whatever ``on_empty`` then did.
+        unknown: bool ``[R]``, true where no reward is known; these are not ``empty``, and ``unknown`` of the settings
+            decided.
     """
 
     token_reward: Float32
@@ -74,3 +76,4 @@ class MaskedBatch:
     segment_keep: Bool
     reward: Float32
     empty: Bool
+    unknown: Bool

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from asr_data.segments.positions import places
 from asr_data.types import Bool, Float64, Int64
 
 FIFTHS: Final = 5
@@ -60,25 +61,12 @@ class KeptByPosition:
         return found is not None and found >= SUSPECT and self.responses >= ENOUGH
 
 
-def relative_position(counted: Bool, row_offsets: Int64) -> Float64:
-    """Where each token stands in its response: the k-th of n counted ones at ``(k + ½) / n``, float64 ``[N]``.
-
-    A token that is not counted stands where the last counted one before it does, else at the first one's place.
-
-    Args:
-        counted: bool ``[N]``, such as tokens with text.
-        row_offsets: int64 ``[R + 1]``.
-    """
-    place, count = _places(counted, row_offsets)
-    return (np.maximum(place, 0) + 0.5) / np.maximum(count, 1)
-
-
 def tokens_by_fifth(flags: Bool, counted: Bool, row_offsets: Int64) -> Int64:
     """Counted tokens of each response for which a flag is true, by fifth, int64 ``[R, FIFTHS]``.
 
     The k-th of n is in fifth ``⌊5 k / n⌋``.
     """
-    place, count = _places(counted, row_offsets)
+    place, count = places(counted, row_offsets)
     rows = row_offsets.size - 1
     row = np.repeat(np.arange(rows), np.diff(row_offsets))
     taken = counted & flags
@@ -102,13 +90,3 @@ def position_warnings(found: Sequence[tuple[str, KeptByPosition]]) -> list[str]:
         for side, one in found
         if one.is_suspect
     ]
-
-
-def _places(counted: Bool, row_offsets: Int64) -> tuple[Int64, Int64]:
-    """For each token how many counted ones stand before it or, for one that is not counted, before the last of them;
-    and how many its response has. Int64 ``[N]`` each; -1 where there is none before."""
-    row = np.repeat(np.arange(row_offsets.size - 1), np.diff(row_offsets))
-    total = np.concatenate(([0], np.cumsum(counted, dtype=np.int64)))
-    before = total[1:] - total[row_offsets[:-1]][row] - 1
-    count = (total[row_offsets[1:]] - total[row_offsets[:-1]])[row]
-    return before, count

@@ -31,6 +31,7 @@ from asr_data.progress import Progress, Silent
 from asr_data.rows import Layout, Source
 from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.schema import input_columns
+from asr_data.scoring.context_columns import check_columns as check_context
 from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.columns import check_collisions
@@ -70,6 +71,7 @@ def score(
     progress = progress or Silent()
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_context(scorer.info.contexts, layout.sides, source.schema)
     day = date_of_run(output, scorer, reference, None, template_date, overwrite=overwrite)
     check_templates(first_rows(source, layout), [None if reference is None else reference.tokenizer])
     plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
@@ -115,6 +117,7 @@ def run(
     progress = progress or Silent()
     check_apart(source, output)
     check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_context(scorer.info.contexts, layout.sides, source.schema)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
@@ -154,8 +157,18 @@ def _annotate(
         if plan.mask is None:
             finish_scored(directory, job.source.schema)
         else:
-            mask_and_finish(directory, plan.mask, job.source.schema, job.scored(directory), progress)
+            _masked(directory, plan.mask, job, progress)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, pool.tokens)
+
+
+def _masked(directory: OutputDirectory, mask: MaskConfig, job: ShardJob, progress: Progress) -> None:
+    try:
+        mask_and_finish(directory, mask, job.source.schema, job.scored(directory), progress)
+    except ConfigError as error:  # what a setting needs of the rewards is known only now
+        raise ConfigError(
+            f"{error}. All rows are scored, and their scores are kept in {directory.path}: the same command with that "
+            "setting goes on from there, and scores nothing again"
+        ) from error
 
 
 def _work(pool: ShardPool, job: ShardJob, directory: OutputDirectory, shards: range, progress: Progress) -> None:

@@ -18,6 +18,7 @@ from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.pipeline.summary import side_statistics
 from asr_data.progress import Progress
+from asr_data.segments.trend import trend_statistics
 from asr_data.storage.card import dataset_card
 from asr_data.storage.columns import with_added
 from asr_data.storage.commit import FileRecord
@@ -77,7 +78,11 @@ def mask_and_finish(
     added = asr_data_schemas.data_schema(sides, plan.output.prefix, reference=plan.reference is not None)
     records = _committed(directory, stages, shards.shards)
     totals: list[Any] = [record.extra["totals"] for record in records if "totals" in record.extra]
-    statistics = {"sigma": stage.statistics.sigma(), **side_statistics(totals, sides)}
+    statistics = {
+        "sigma": stage.statistics.sigma(),
+        **trend_statistics(stage.statistics.trend),
+        **side_statistics(totals, sides),
+    }
     earlier = [] if before is None else rejects_json(before.rejects())
     if before is not None:
         _require_unchanged(before, directory)

@@ -11,13 +11,7 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from asr_data.config import MaskConfig
-from asr_data.masks.apply import (
-    needs_statistics,
-    response_rewards,
-    segment_and_mask,
-    span_rewards,
-    token_rewards,
-)
+from asr_data.masks.apply import data_set_statistics, needs_statistics, segment_and_mask
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.positions import tokens_by_fifth
 from asr_data.pipeline.aligned_rows import token_batch
@@ -68,13 +62,14 @@ class MaskStage:
 
     def measure(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
         """The pass over all rows for data-set noise and baselines."""
-        for index in range(self._shards.shards):
-            for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
-                if batch.num_rows:
-                    tokens = token_batch(batch, self._sides)
-                    rewards = token_rewards(tokens, self._config.reward)
-                    own = response_rewards(tokens, rewards, self._config.sequence_reward)
-                    self.statistics.add(*span_rewards(tokens, self._config.reward), own)
+
+        def batches() -> Iterator[TokenBatch]:
+            for index in range(self._shards.shards):
+                for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
+                    if batch.num_rows:
+                        yield token_batch(batch, self._sides)
+
+        self.statistics = data_set_statistics(batches, self._config)
         if needs_statistics(self._config):
             progress.message(f"noise of the rewards: σ = {self.statistics.sigma():.4g}")
 
@@ -155,6 +150,8 @@ class MaskStage:
         notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
             notes[response // count].append(f"empty_mask_{self._sides[int(response) % count]}")
+        for response in np.flatnonzero(masked.unknown):
+            notes[response // count].append(f"unknown_{self._sides[int(response) % count]}")
         if logprobs is not None:
             for row in np.flatnonzero(pc.is_null(logprobs.column(1))):
                 notes[row].append("no_ref_logp")

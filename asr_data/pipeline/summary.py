@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from asr_data.masks.positions import FIFTHS, KeptByPosition
 from asr_data.storage.manifest import Manifest
@@ -34,7 +34,8 @@ class SideSummary:
 class Summary:
     """What an output directory holds. ``sides`` is empty where there are no masks yet.
 
-    ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took.
+    ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took. ``unknown``
+    says how responses train of which no reward is known.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Summary:
     sides: dict[str, SideSummary]
     seconds: float
     tokens: int
+    unknown: Literal["keep", "drop"] = "keep"
 
 
 _SIDE_FIELDS = (
@@ -96,6 +98,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
         sides=sides,
         seconds=seconds,
         tokens=tokens,
+        unknown="keep" if manifest.mask is None else manifest.mask.unknown,
     )
 
 

@@ -82,7 +82,7 @@ PROMPT_ROLES: Final[dict[str, Role]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Responses:
+class ResponseColumns:
     """One form in which data sets hold responses.
 
     Attributes:
@@ -99,33 +99,35 @@ class Responses:
 _ANY: Final = ("prompt", "instruction")
 _NUMBERS: Final[dict[str, Role]] = {"scores": "scores", "ranks": "ranks", "rank": "ranks"}
 
-RESPONSES: Final[tuple[Responses, ...]] = (
-    Responses(
+RESPONSES: Final[tuple[ResponseColumns, ...]] = (
+    ResponseColumns(
         {"chosen": "chosen", "rejected": "rejected"}, (*_ANY, "conversations", "messages"), prompt_may_be_inside=True
     ),
-    Responses({"preferred_output": "chosen", "non_preferred_output": "rejected"}, ("input.messages",)),
-    Responses({"completion": "completion"}, ("prompt",)),
-    Responses({"completion": "completion", "label": "label"}, ("prompt",)),
-    Responses({"output": "completion"}, ("instruction",)),
-    Responses({"output": "completion", "kto_tag": "label"}, ("instruction",)),
+    ResponseColumns({"preferred_output": "chosen", "non_preferred_output": "rejected"}, ("input.messages",)),
+    ResponseColumns({"completion": "completion"}, ("prompt",)),
+    ResponseColumns({"completion": "completion", "label": "label"}, ("prompt",)),
+    ResponseColumns({"output": "completion"}, ("instruction",)),
+    ResponseColumns({"output": "completion", "kto_tag": "label"}, ("instruction",)),
     *(
-        Responses({answers: "completions", column: role}, _ANY)
+        ResponseColumns({answers: "completions", column: role}, _ANY)
         for answers in ("completions", "responses")
         for column, role in _NUMBERS.items()
     ),
-    Responses({"completions.response": "completions", "completions.overall_score": "scores"}, _ANY),
-    Responses(
+    ResponseColumns({"completions.response": "completions", "completions.overall_score": "scores"}, _ANY),
+    ResponseColumns(
         {"response1": "response1", "response2": "response2", "overall_preference": "preference"}, ("context", "prompt")
     ),
-    Responses({"response_1": "response1", "response_2": "response2", "preference_strength": "preference"}, ("prompt",)),
+    ResponseColumns(
+        {"response_1": "response1", "response_2": "response2", "preference_strength": "preference"}, ("prompt",)
+    ),
 )
 
-CONVERSATIONS: Final[tuple[Responses, ...]] = (
-    Responses({"conversations": "messages"}, prompt_may_be_inside=True),
-    Responses({"conversations": "messages", "label": "label"}, prompt_may_be_inside=True),
-    Responses({"conversations": "messages", "kto_tag": "label"}, prompt_may_be_inside=True),
-    Responses({"messages": "messages"}, prompt_may_be_inside=True),
-    Responses({"messages": "messages", "label": "label"}, prompt_may_be_inside=True),
-    Responses({"messages": "messages", "kto_tag": "label"}, prompt_may_be_inside=True),
+CONVERSATIONS: Final[tuple[ResponseColumns, ...]] = (
+    ResponseColumns({"conversations": "messages"}, prompt_may_be_inside=True),
+    ResponseColumns({"conversations": "messages", "label": "label"}, prompt_may_be_inside=True),
+    ResponseColumns({"conversations": "messages", "kto_tag": "label"}, prompt_may_be_inside=True),
+    ResponseColumns({"messages": "messages"}, prompt_may_be_inside=True),
+    ResponseColumns({"messages": "messages", "label": "label"}, prompt_may_be_inside=True),
+    ResponseColumns({"messages": "messages", "kto_tag": "label"}, prompt_may_be_inside=True),
 )
 """Whole conversations, the last message of which is the response; looked for where no column holds responses alone."""

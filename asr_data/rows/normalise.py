@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from asr_data.errors import RowRejected
@@ -16,6 +16,7 @@ from asr_data.rows.known_columns import LABEL_ROLES, Role
 from asr_data.rows.labels import parse_labels
 from asr_data.rows.layouts import Layout
 from asr_data.rows.messages import has_text, parse_messages, without_nulls
+from asr_data.rows.other_answers import best_first, between
 from asr_data.rows.prompts import Sides, extract_prompt, last_message, separate, with_system
 from asr_data.rows.transcripts import parse_transcript
 from asr_data.types import Completion, Label, Message, Row, Side, Text
@@ -48,7 +49,7 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
         Completion(side, content, verdict[side], _labels(record, layout, side, content))
         for side, content in sides.items()
     )
-    return Row(index, record, prompt, completions, _template_kwargs(record, layout))
+    return Row(index, record, prompt, completions, _template_kwargs(record, layout), _between(record, layout, prompt))
 
 
 def _prompt_and_sides(record: Mapping[str, Any], layout: Layout) -> tuple[Text, Sides]:
@@ -113,17 +114,35 @@ def _pair(responses: Sequence[Text], chosen_and_rejected: tuple[int, int]) -> Si
     return {"chosen": responses[chosen], "rejected": responses[rejected]}
 
 
-def _pair_of_several(record: Mapping[str, Any], layout: Layout) -> Sides:
+def _several(record: Mapping[str, Any], layout: Layout) -> tuple[str, list[Text]]:
     column, value = _value(record, layout, "completions")
     if not isinstance(value, list) or any(item is None for item in value):
         raise RowRejected("wrong_type", f"column {column!r} is not a list of completions, or holds a null")
-    responses = [item if isinstance(item, str) else parse_messages(item, column) for item in value]
+    return column, [item if isinstance(item, str) else parse_messages(item, column) for item in value]
+
+
+def _between(record: Mapping[str, Any], layout: Layout, prompt: Text) -> tuple[Text, ...]:
+    """The answers of a row that no pair is made of, best first."""
+    if layout.kind not in ("scored_completions", "ranked_completions"):
+        return ()
+    _, responses = _several(record, layout)
+    role, choose = _order(layout)
+    column, numbers = _value(record, layout, role)
+    best, worst = choose(numbers, len(responses), column)
+    return between(responses, best_first(numbers, best, worst, lowest_is_best=role == "ranks"), prompt)
+
+
+def _order(layout: Layout) -> tuple[Role, Callable[[Any, int, str], tuple[int, int]]]:
+    return ("scores", by_scores) if layout.kind == "scored_completions" else ("ranks", by_ranks)
+
+
+def _pair_of_several(record: Mapping[str, Any], layout: Layout) -> Sides:
+    column, responses = _several(record, layout)
     if layout.kind == "ordered_completions":
         if len(responses) != 2:
             raise RowRejected("wrong_type", f"column {column!r} holds {len(responses)} completions; two are needed")
         return _pair(responses, (0, 1))
-    role: Role = "scores" if layout.kind == "scored_completions" else "ranks"
-    choose = by_scores if role == "scores" else by_ranks
+    role, choose = _order(layout)
     numbers_column, numbers = _value(record, layout, role)
     return _pair(responses, choose(numbers, len(responses), numbers_column))
 

@@ -18,7 +18,7 @@ from asr_data.rows.known_columns import (
     RESPONSES,
     ROLES,
     SPAN_COLUMNS,
-    Responses,
+    ResponseColumns,
     Role,
 )
 
@@ -145,7 +145,7 @@ def _could_be(kind: pa.DataType) -> str:
     return "completions" if item_type(item) is not None else "nothing"
 
 
-def _fitting(schema: pa.Schema, known: Iterable[Responses]) -> list[Responses]:
+def _fitting(schema: pa.Schema, known: Iterable[ResponseColumns]) -> list[ResponseColumns]:
     """What the columns fit, less those that are part of another."""
     there = [
         responses
@@ -160,7 +160,9 @@ def _first_there(schema: pa.Schema, columns: Sequence[str]) -> str | None:
     return next((column for column in columns if column_type(schema, column) is not None), None)
 
 
-def _prompt_column(schema: pa.Schema, responses: Responses, first_records: Sequence[Mapping[str, Any]]) -> str | None:
+def _prompt_column(
+    schema: pa.Schema, responses: ResponseColumns, first_records: Sequence[Mapping[str, Any]]
+) -> str | None:
     """Where the prompt is; not in a conversation beside responses that are whole conversations themselves."""
     column = _first_there(schema, responses.prompts)
     if column in _CONVERSATION_COLUMNS:

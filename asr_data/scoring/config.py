@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from asr_data.errors import ScorerError
+from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
 from asr_data.settings import Settings
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
+Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
+"""Where a response is cut: at boundaries of the text, or after every so many tokens."""
 
 
 class PackagedBackbone(Settings):
@@ -43,6 +46,10 @@ class _Backbone(Settings):
     """A directory or hub id; default: the directory of this file."""
     adapter: str | None = None
     """A PEFT adapter directory, relative to this file; merged into the backbone on load."""
+    context: Annotated[ContextConfig, Field(exclude_if=is_prompt)] = "prompt"
+    """What it reads before a response."""
+    sides: Annotated[Sides, Field(exclude_if=is_both)] = "both"
+    """Which responses it speaks of; the others are unknown."""
 
 
 class PromptConfig(Settings):
@@ -156,7 +163,7 @@ class SequenceHeadConfig(_Backbone):
     """``config``: the fields ``mean`` and ``std`` of config.json, or 0 and 1 where it has none (OpenRLHF)."""
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
-    boundary: Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)] = "sentence"
+    boundary: Boundary = "sentence"
     """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
@@ -190,32 +197,80 @@ class LabelTokenConfig(_Backbone):
     steps: StepLayoutConfig
 
 
-class ImplicitConfig(_Backbone):
-    """The reward that a policy and its reference imply: ``β (log π − log π_ref)`` (DPO; Rafailov et al. 2023).
+class _LanguageModel(_Backbone):
+    """Settings of the kinds that read a language model's own log-probabilities."""
 
-    ``form`` ``increment``: of each token (SePO, RTO, PRIME); ``value``: summed up to it (EurusPRM).
-    The backbone is the policy.
-    """
+    prompt: PromptConfig = PromptConfig()
 
-    kind: Literal["implicit"] = "implicit"
+    @model_validator(mode="after")
+    def _reads_its_own_tokens(self) -> Self:
+        if self.prompt.template is not None or self.prompt.special != "tokenizer":
+            raise ValueError("log-probabilities are of the model's own tokens: no prompt template, no other specials")
+        return self
+
+
+class _LogRatio(_LanguageModel):
+    """``form`` ``increment``: of each token; ``value``: summed up to it."""
+
     form: Literal["value", "increment"] = "increment"
     reference: str | None = None
-    """A directory or hub id; may be given with the command instead."""
     beta: Annotated[float, Field(gt=0)] = 1.0
-    prompt: PromptConfig = PromptConfig()
     steps: StepLayoutConfig | None = None
     """Where the sums are read, for models that give one reward per step: at the last token of each. Only ``split``
     and ``empty`` are used, since the text stands as it is; needs form ``value``."""
 
     @model_validator(mode="after")
-    def _fits(self) -> ImplicitConfig:
+    def _steps_fit(self) -> Self:
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
         if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
             raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
-        if self.prompt.template is not None or self.prompt.special != "tokenizer":
-            raise ValueError("log-probabilities are of the policy's own tokens: no prompt template, no other specials")
         return self
+
+
+class ImplicitConfig(_LogRatio):
+    """The reward that a policy and its reference imply: ``β (log π − log π_ref)`` (DPO; Rafailov et al. 2023).
+
+    It is ``contrast`` with two models and one context; of each token (SePO, RTO, PRIME), or summed up to it
+    (EurusPRM). The backbone is the policy; ``reference``, a directory or hub id, may be given with the command instead.
+    """
+
+    kind: Literal["implicit"] = "implicit"
+
+
+class ContrastConfig(_LogRatio):
+    """What a context changes: ``β [log p(y_t | A, y_<t) − log p(y_t | B, y_<t)]`` of each token, or summed up to it.
+
+    A is ``context``, B ``against``. Both are read by the backbone; B by ``reference`` where one is named.
+    """
+
+    kind: Literal["contrast"] = "contrast"
+    context: ContextConfig = "better-answer"
+    against: ContextConfig = "prompt"
+
+
+class LogProbabilityConfig(_LanguageModel):
+    """``log p(y_t | context, y_<t)`` of each token: what a language model says of a response in one context."""
+
+    kind: Literal["logp"] = "logp"
+    form: Literal["increment"] = "increment"
+
+
+class AnswerValueConfig(_LanguageModel):
+    """How likely an answer is after each sentence of a response: the mean log-probability of the answer's tokens.
+
+    ``V_k = 1/m Σ_j log p(a_j | context, y_{≤k}, bridge, a_{<j})``, read at a branch that hangs off the response at
+    every boundary.
+    """
+
+    kind: Literal["answer_value"] = "answer_value"
+    form: Literal["value"] = "value"
+    answer: Annotated[str, Field(pattern=r"^(better-answer|other-row|column:\S.*)$")] = "better-answer"
+    """The answer: the pair's better one (for the response that is not), another row's (a control), or a column."""
+    bridge: str = "\n\nThe answer:\n"
+    """Text between a part of the response and the answer; tokenised with the answer, and not part of the mean."""
+    boundary: Boundary = "sentence"
+    """As for ``seq_head``."""
 
 
 class LabelsConfig(Settings):
@@ -260,13 +315,24 @@ class DiffConfig(Settings):
     ``character``: characters; ``code``: tokens of code, for responses that are code without fences."""
 
 
-ScorerConfig: TypeAlias = Annotated[
-    TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig | LabelsConfig | RuleConfig | DiffConfig,
-    Field(discriminator="kind"),
-]
+LANGUAGE_KINDS: Final = (ImplicitConfig, ContrastConfig, LogProbabilityConfig, AnswerValueConfig)
+"""Kinds that read a language model's own log-probabilities."""
+LanguageModelConfig: TypeAlias = ImplicitConfig | ContrastConfig | LogProbabilityConfig | AnswerValueConfig
 WithoutModel: TypeAlias = LabelsConfig | RuleConfig | DiffConfig
-BackboneConfig: TypeAlias = TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | ImplicitConfig
-ScorerKind: TypeAlias = Literal["token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule", "diff"]
+BackboneConfig: TypeAlias = TokenHeadConfig | SequenceHeadConfig | LabelTokenConfig | LanguageModelConfig
+ScorerConfig: TypeAlias = Annotated[BackboneConfig | WithoutModel, Field(discriminator="kind")]
+ScorerKind: TypeAlias = Literal[
+    "token_head",
+    "seq_head",
+    "lm_label_tokens",
+    "implicit",
+    "contrast",
+    "logp",
+    "answer_value",
+    "labels",
+    "rule",
+    "diff",
+]
 
 _CONFIG: TypeAdapter[ScorerConfig] = TypeAdapter(ScorerConfig)
 

@@ -29,11 +29,13 @@ class Request:
         ids: token ids.
         read: positions whose hidden states are read; may be empty.
         target: a token id for each position of ``read``, where the readout needs one (log-probabilities).
+        model: which model reads it, where a runner has two.
     """
 
     ids: list[int]
     read: list[int]
     target: list[int] | None = None
+    model: int = 0
 
 
 class Readout(Protocol):

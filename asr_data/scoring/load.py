@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 from torch import nn
 
 from asr_data.config import ScoringConfig
-from asr_data.errors import ConfigError, ScorerError
+from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
     CONFIG_NAME,
+    LANGUAGE_KINDS,
     BackboneConfig,
+    ContrastConfig,
     DiffConfig,
     HeadConfig,
     ImplicitConfig,
     LabelsConfig,
     LabelTokenConfig,
+    LanguageModelConfig,
+    PackagedBackbone,
     ScorerConfig,
     ScorerKind,
     SequenceHeadConfig,
@@ -28,21 +33,26 @@ from asr_data.scoring.config import (
     WithoutModel,
     read_config,
 )
+from asr_data.scoring.context_columns import check_columns
+from asr_data.scoring.context_config import ContextConfig, Sides
+from asr_data.scoring.contexts import ContextEncoder, Contexts
 from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.diff import DiffScorer
+from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Engine, Readout, Runner
 from asr_data.scoring.fingerprint import decisive_files, fingerprint, model_files
 from asr_data.scoring.head import load_head
-from asr_data.scoring.implicit import ImplicitEncoder, implicit_runner
 from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
 from asr_data.scoring.labels import LabelScorer
-from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory
+from asr_data.scoring.language_kinds import language_encoder, shown_by, shows, written_out
+from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory, packaged_file
+from asr_data.scoring.log_probabilities import language_runner
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
 from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
-from asr_data.scoring.settings import find_settings, with_adapter
+from asr_data.scoring.settings import find_settings, with_adapter, with_asked, with_builtin
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.probe import check_template
@@ -63,6 +73,11 @@ def load_scorer(
     allow_hub: bool = False,
     cache: bool = True,
     first_rows: Sequence[Row] = (),
+    schema: pa.Schema | None = None,
+    context: ContextConfig | None = None,
+    against: ContextConfig | None = None,
+    sides: Sides | None = None,
+    answer: str | None = None,
 ) -> Scorer:
     """Load a reward model.
 
@@ -72,7 +87,7 @@ def load_scorer(
         kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
-        reference: the reference model of kind ``implicit``.
+        reference: the reference model of kind ``implicit``, or the second model of kind ``contrast``.
         scoring: dtype, device, batch budget.
         revision: of a hub id.
         allow_pickle: read weights from pickle files where there are no safetensors, with
@@ -82,6 +97,9 @@ def load_scorer(
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
         first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
             weights are loaded.
+        schema: their columns; a context that shows another one is refused before anything is loaded.
+        context, against, sides, answer: in place of the settings of these names; see
+            :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
@@ -96,20 +114,29 @@ def load_scorer(
         config = LabelsConfig() if kind == "labels" else DiffConfig()
     elif config is None and kind == "rule":
         config = rule_config(str(model))
+    asked_for: dict[str, Any] = {"context": context, "against": against, "sides": sides, "answer": answer}
     if isinstance(config, WithoutModel):
+        _no_context(config.kind, asked_for)
         return _without_model(config, kind)
     hub = allow_hub or is_hub_id(str(model))
     directory = model_directory(str(model), revision, pickles=allow_pickle)
-    settings, reason = find_settings(directory, preset, config, pickles=allow_pickle, hub=hub)
+    settings, reason = find_settings(directory, preset, config, kind=kind, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
     if isinstance(settings, WithoutModel):
         raise ScorerError(f"{directory}: kind {settings.kind!r} is chosen with --kind, never by a model's settings")
+    settings = with_asked(
+        with_builtin(settings, str(model)), context=context, against=against, sides=sides, answer=answer
+    )
+    if schema is not None:
+        check_columns(shown_by(settings), {c.side for row in first_rows for c in row.completions}, schema)
     settings = with_adapter(settings, directory)
     typed = reference is not None
     if reference is not None:
-        if not isinstance(settings, ImplicitConfig):
-            raise ConfigError(f"a reference is for kind 'implicit'; {model} is a {settings.kind!r} scorer")
+        if not isinstance(settings, ImplicitConfig | ContrastConfig):
+            raise ConfigError(
+                f"a reference is for kinds 'implicit' and 'contrast'; {model} is a {settings.kind!r} scorer"
+            )
         settings = settings.model_copy(update={"reference": str(reference)})
     asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
     return _model_scorer(settings, directory, asked, first_rows)
@@ -142,42 +169,93 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
+    contexts = shows(settings, tokenizer)
     if settings.prompt.template is None:
-        check_template(tokenizer, [as_prompted(row, settings.prompt) for row in first_rows])
+        check_template(tokenizer, [as_prompted(row, settings.prompt) for row in _seen(first_rows, contexts)])
     decoder = load_decoder(settings, directory, device, dtype, pickles=asked.pickles, hub=asked.hub, cache=asked.cache)
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder)
     budget = asked.scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if budget == "auto" else budget
-    files = model_files(settings, directory, decoder.checkpoint, pickles=asked.pickles)
+    files = _files(settings, directory, decoder, asked)
     vocabulary = decoder.vocabulary
     encoder: Encoder
-    if isinstance(settings, ImplicitConfig):
+    runner: Runner
+    if isinstance(settings, LANGUAGE_KINDS):
         reference = _reference(settings, decoder, dtype, hub=asked.reference_hub)
-        encoder = ImplicitEncoder(tokenizer, settings)
-        runner: Runner = implicit_runner(settings, decoder, reference, batch_tokens=batch_tokens)
-        vocabulary = min(vocabulary, reference.vocabulary)
-        files += decisive_files(reference.directory, pickles=asked.pickles)
+        encoder = language_encoder(settings, tokenizer, contexts, reference=reference is not None)
+        runner, vocabulary = language_runner(decoder, reference, batch_tokens=batch_tokens)
+        files += [] if reference is None else decisive_files(reference.directory, pickles=asked.pickles)
     else:
         encoder, readout = _kind(settings, decoder, tokenizer)
+        encoder = encoder if contexts.are_default else ContextEncoder(encoder, contexts)
         runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
+    info = _info(settings, asked, runner.attention, files, dtype=dtype, device=device, batch_tokens=batch_tokens)
+    return ModelScorer(
+        encoder,
+        runner,
+        tokenizer,
+        info,
+        max_length=max_length(decoder.model, asked.scoring, asked.name),
+        vocabulary=vocabulary,
+        elsewhere=bool(info.contexts),
+    )
+
+
+def _info(
+    settings: BackboneConfig,
+    asked: _Asked,
+    attention: str,
+    files: list[Path],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch_tokens: int,
+) -> ScorerInfo:
     facts: Mapping[str, Any] = {
         **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
         "recognised": asked.reason,
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
         "batch_tokens": batch_tokens,
-        "attention": runner.attention,
+        "attention": attention,
     }
-    info = ScorerInfo(
+    return ScorerInfo(
         name=asked.name,
         kind=settings.kind,
         form=settings.form,
-        fingerprint=fingerprint(files, settings.model_dump(mode="json")),
+        fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}),
         settings=facts,
+        partial=bool(shown_by(settings)) or settings.sides != "both",
+        contexts=shown_by(settings),
     )
-    longest = max_length(decoder.model, asked.scoring, asked.name)
-    return ModelScorer(encoder, runner, tokenizer, info, max_length=longest, vocabulary=vocabulary)
+
+
+def _files(settings: BackboneConfig, directory: Path, decoder: Decoder, asked: _Asked) -> list[Path]:
+    """The files that decide rewards."""
+    if asked.name == "builtin" and isinstance(settings, LANGUAGE_KINDS):
+        # The built-in scorer's adapter and head are no part of its backbone.
+        return [packaged_file(settings.backbone)] if isinstance(settings.backbone, PackagedBackbone) else []
+    return model_files(settings, directory, decoder.checkpoint, pickles=asked.pickles)
+
+
+def _seen(rows: Sequence[Row], contexts: Contexts) -> list[Row]:
+    """The rows as the model will see them; those that have nothing to show are left out."""
+    if contexts.are_default:
+        return list(rows)
+    seen: list[Row] = []
+    for row in with_elsewhere(rows):
+        try:
+            seen += [view for views in contexts.views(row) if views is not None for view in views]
+        except RowRejected:
+            continue
+    return seen
+
+
+def _no_context(kind: str, asked: Mapping[str, Any]) -> None:
+    given = [f"--{name}" for name, value in asked.items() if value is not None]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: kind {kind!r} reads no model, so there is no context")
 
 
 def _kind(
@@ -218,8 +296,13 @@ def _normalized(settings: SequenceHeadConfig, decoder: Decoder) -> SequenceHeadC
         raise ScorerError(f"config.json in {decoder.checkpoint}: {error}") from error
 
 
-def _reference(settings: ImplicitConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder:
+def _reference(settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder | None:
+    """The second model, where there is one."""
+    if not isinstance(settings, ImplicitConfig | ContrastConfig):
+        return None
     if settings.reference is None:
+        if isinstance(settings, ContrastConfig):
+            return None
         raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
     directory = backbone_directory(settings.reference, policy.directory, hub=hub)
     plain = ImplicitConfig(reference=settings.reference)

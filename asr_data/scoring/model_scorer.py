@@ -10,6 +10,7 @@ import numpy as np
 
 from asr_data.errors import RowRejected
 from asr_data.response import rewards_in_response, unknown_rewards, without
+from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Request, Runner
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.text.tokenizer import Tokenizer
@@ -65,6 +66,7 @@ class ModelScorer:
         info: for the manifest.
         max_length: longest request in tokens; rows with a longer one are rejected.
         vocabulary: how many token ids the model has embeddings for; rows with others are rejected.
+        elsewhere: whether the encoder wants to see another row beside each.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ModelScorer:
         *,
         max_length: int,
         vocabulary: int,
+        elsewhere: bool = False,
     ) -> None:
         self.encoder = encoder
         self.runner = runner
@@ -83,6 +86,7 @@ class ModelScorer:
         self.info = info
         self._max_length = max_length
         self._vocabulary = vocabulary
+        self._elsewhere = elsewhere
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
@@ -90,7 +94,7 @@ class ModelScorer:
 
     def prepare(self, rows: Sequence[Row]) -> list[list[Reading] | RejectedRow]:
         """Readings of each row, or why there are none."""
-        return [self._encode(row) for row in rows]
+        return [self._encode(row) for row in (with_elsewhere(rows) if self._elsewhere else rows)]
 
     def score_prepared(
         self,

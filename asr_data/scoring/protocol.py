@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from asr_data.scoring.context_config import ContextConfig
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, RejectedRow, RewardForm, Row
 
@@ -24,6 +25,8 @@ class ScorerInfo:
         fingerprint: sha256 over weights and settings: equal fingerprints give equal rewards.
         settings: how it was read, for the card.
         partial: it may leave spans without a reward (NaN: unknown). From any other scorer NaN is an error.
+        contexts: what it reads before a response, where that is not the prompt alone: names, or messages. The columns
+            that they show must be there.
     """
 
     name: str
@@ -32,6 +35,7 @@ class ScorerInfo:
     fingerprint: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
+    contexts: tuple[ContextConfig, ...] = ()
 
 
 @runtime_checkable

@@ -148,10 +148,12 @@ def _described(seen: Checkpoint) -> str:
 
 def _advice(seen: Checkpoint) -> str:
     if not seen.heads:
-        presets = [p.name for p in all_presets().values() if p.config.kind in ("lm_label_tokens", "implicit")]
+        presets = [
+            p.name for p in all_presets().values() if p.config.kind in ("lm_label_tokens", "implicit", "contrast")
+        ]
         return (
-            "It may be a reward model that answers with label tokens, or a policy whose reference gives it rewards: "
-            f"say which with --preset ({', '.join(presets)})"
+            "It may be a reward model that answers with label tokens, or a policy whose reference gives it rewards, or "
+            f"a language model to be read in two contexts: say which with --preset ({', '.join(presets)})"
         )
     example = TokenHeadConfig().model_dump(mode="json", include={"kind", "head", "transform", "indices"})
     return (

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from asr_data.config import ScoringConfig
 from asr_data.scoring.budget import default_batch_tokens
-from asr_data.scoring.config import CONFIG_NAME, ImplicitConfig, PackagedBackbone, read_config
+from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
 from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.fingerprint import fingerprint, model_files
-from asr_data.scoring.implicit import LogProbabilityReadout
 from asr_data.scoring.language_head import load_language_head
-from asr_data.scoring.locate import BUILTIN, model_directory, packaged_file
+from asr_data.scoring.locate import model_directory, packaged_file
+from asr_data.scoring.log_probabilities import LogProbabilityReadout
+from asr_data.scoring.settings import builtin_backbone
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.align import AlignedRow
 from asr_data.text.tokenizer import Tokenizer
@@ -97,7 +98,7 @@ def load_reference(
     """
     name = str(model)
     device = pick_device(scoring.device)
-    settings = ImplicitConfig(backbone=_builtin_backbone() if name == "builtin" else None)
+    settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
     directory = model_directory(name, None, pickles=False)
     dtype = pick_dtype(scoring.dtype, device)
     decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache)
@@ -105,7 +106,7 @@ def load_reference(
     asked = scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
     # The built-in scorer's adapter and head are no part of its reference.
-    builtin = [packaged_file(_builtin_backbone())] if name == "builtin" else None
+    builtin = [packaged_file(builtin_backbone())] if name == "builtin" else None
     files = builtin or model_files(settings, directory, decoder.checkpoint, pickles=False)
     return ReferenceModel(
         name=name,
@@ -116,8 +117,3 @@ def load_reference(
         max_length=max_length(decoder.model, scoring, name),
         engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens, entry=decoder.entry),
     )
-
-
-def _builtin_backbone() -> PackagedBackbone:
-    # The built-in scorer's own settings: a token head on a packaged backbone.
-    return read_config(BUILTIN / CONFIG_NAME).backbone  # type: ignore[union-attr, return-value]

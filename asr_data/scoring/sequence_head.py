@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from asr_data.boundaries import BoundaryKind, boundary_kinds
 from asr_data.errors import RowRejected
 from asr_data.response import code_points
-from asr_data.scoring.config import SequenceHeadConfig
+from asr_data.scoring.config import Boundary, SequenceHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.model_scorer import NOTHING_READ, Reading
 from asr_data.scoring.prompting import as_prompted
@@ -78,28 +78,20 @@ class SequenceHeadEncoder:
             read = [len(prompt) + int(t) for t in last]
             before = [len(prompt) - 1] if prompt else []
             asked = (Request(ids, before + read), whole)
-            return Reading(asked, _with_start(ends, bool(prompt)), steps, unread=response.missing)
+            return Reading(asked, with_start(ends, bool(prompt)), steps, unread=response.missing)
         cuts = [len(prompt)] if prompt else []
         cuts += [len(prompt) + int(t) + 1 for t in last[:-1]]
         branches = [ids[:cut] + closing for cut in cuts]
         requests = [Request(branch, [self._trained_position(branch)]) for branch in branches]
         return Reading(
-            (*requests, whole), _with_start(ends, bool(prompt)), ends.astype(np.int32), unread=response.missing
+            (*requests, whole), with_start(ends, bool(prompt)), ends.astype(np.int32), unread=response.missing
         )
 
     def _ends(self, response: AlignedResponse, written: NDArray[np.intp]) -> NDArray[np.intp]:
         """The last token of each prefix."""
         if self._config.read == "every":
             return written
-        boundary = self._config.boundary
-        if isinstance(boundary, int):
-            inner = written[boundary - 1 :: boundary]
-        else:
-            starts = boundary_kinds(response.text, code_points(response.text, response.start))
-            cut = starts[written[1:]] >= BoundaryKind[boundary.upper()]
-            cut |= np.diff(written) > 1  # another message begins
-            inner = written[:-1][cut]
-        return np.unique(np.append(inner, written[-1]))
+        return boundary_tokens(response, written, self._config.boundary)
 
     def _trained_position(self, ids: list[int]) -> int:
         position = len(ids) - 1
@@ -109,6 +101,24 @@ class SequenceHeadEncoder:
         return position
 
 
-def _with_start(ends: Int32, prompt: bool) -> Int32:
+def boundary_tokens(response: AlignedResponse, written: NDArray[np.intp], boundary: Boundary) -> NDArray[np.intp]:
+    """The last token before each boundary, and the last one of the response.
+
+    Args:
+        response: with its tokens.
+        written: the tokens that hold text.
+        boundary: where prefixes end.
+    """
+    if isinstance(boundary, int):
+        inner = written[boundary - 1 :: boundary]
+    else:
+        starts = boundary_kinds(response.text, code_points(response.text, response.start))
+        cut = starts[written[1:]] >= BoundaryKind[boundary.upper()]
+        cut |= np.diff(written) > 1  # another message begins
+        inner = written[:-1][cut]
+    return np.unique(np.append(inner, written[-1]))
+
+
+def with_start(ends: Int32, prompt: bool) -> Int32:
     """With a first span that ends at byte 0, for the value at the end of the prompt."""
     return np.concatenate([np.zeros(int(prompt), dtype=np.int32), ends]).astype(np.int32)

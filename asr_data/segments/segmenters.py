@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from asr_data.segments.context import SplitContext, per_row
-from asr_data.settings import MultipleOf, Settings, Sweep
+from asr_data.settings import MultipleOf, Settings, SweepValues
 from asr_data.types import Float32, Float64, Int64
 
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
@@ -96,7 +96,7 @@ class Fixed(SegmenterSettings):
     """
 
     kind: Literal["fixed"] = "fixed"
-    length: Annotated[int, Field(ge=1, description="Tokens in a segment."), Sweep(5, 25)] = 5
+    length: Annotated[int, Field(ge=1, description="Tokens in a segment."), SweepValues(5, 25)] = 5
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:  # noqa: ARG002 - the protocol
         """Return the flat segment starts, int64; see ``asr_data.split``."""
@@ -115,7 +115,7 @@ class RewardSegmenter(SegmenterSettings):
             "changes from token to token, as a variance over that of the noise, and smaller is smoother.",
             exclude_if=lambda value: value is None,
         ),
-        Sweep(None, 0.1),
+        SweepValues(None, 0.1),
     ] = None
 
     def starts(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
@@ -146,7 +146,7 @@ class Pivot(RewardSegmenter):
         NotNegative | Literal["auto"],
         Field(description="Threshold τ of a jump; auto:K is K robust standard deviations of the jumps, K √2 σ."),
     ] = "auto"
-    k: Annotated[Positive, Field(description="The factor of auto."), MultipleOf("tau"), Sweep(3.0, 5.0)] = 3.0
+    k: Annotated[Positive, Field(description="The factor of auto."), MultipleOf("tau"), SweepValues(3.0, 5.0)] = 3.0
 
     def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
         from asr_data.segments.pivot import pivot_starts
@@ -175,7 +175,7 @@ class Schmitt(RewardSegmenter):
         Field(description="Half-width δ of the dead band around the baseline; auto:K is K times the noise σ."),
     ] = "auto"
     k: Annotated[
-        Positive, Field(description="The factor of auto."), MultipleOf("delta"), Sweep(0.5, 1.0, 2.0, 4.0, 8.0)
+        Positive, Field(description="The factor of auto."), MultipleOf("delta"), SweepValues(0.5, 1.0, 2.0, 4.0, 8.0)
     ] = 1.0
     down: Annotated[
         NotNegative,
@@ -183,7 +183,7 @@ class Schmitt(RewardSegmenter):
             description="Hysteresis with another threshold down than up: bad is r_t < b − X δ.",
             exclude_if=lambda value: value == 1.0,
         ),
-        Sweep(1.0, 2.0),
+        SweepValues(1.0, 2.0),
     ] = 1.0
 
     def _cut(self, values: Float32, row_offsets: Int64, context: SplitContext) -> Int64:
@@ -232,7 +232,7 @@ class Optimal(RewardSegmenter):
     penalty: Annotated[
         NotNegative | Literal["paper", "bic"],
         Field(description="Cost c² of a segment; paper is σ², bic is 2σ² ln n."),
-        Sweep("paper", "bic"),
+        SweepValues("paper", "bic"),
     ] = "paper"
     boundary: Annotated[
         BoundaryWeights | None,
@@ -240,7 +240,7 @@ class Optimal(RewardSegmenter):
             description="The cost of a cut is multiplied by what starts there, of inside-word, word, clause, sentence "
             "and line; what is not named costs 1."
         ),
-        Sweep(BoundaryWeights(), _GRADED, _AT_SENTENCES),
+        SweepValues(BoundaryWeights(), _GRADED, _AT_SENTENCES),
     ] = _AT_SENTENCES
     """None, as a factor of 1 everywhere, lets segments start at any token."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from asr_data.errors import InputError
 from asr_data.segments.noise import changes, sigma_of_changes
-from asr_data.types import Float32, Int64
+from asr_data.types import Float32, Float64, Int64
 
 SAMPLE_LIMIT = 2**20
 """Enough for a median to a few tenths of a per cent of its spread, in a few MiB."""
@@ -21,9 +21,15 @@ class RewardStatistics:
     … is, counted over the whole stream: what is kept depends on the order of the rows alone, not on how they
     were handed in, so a resumed run gets the same figures. The mean is of all sequence rewards, kept or not.
     Rewards that are not known (NaN) do not enter.
+
+    Args:
+        limit: see above.
+        trend: the mean reward by relative position, where it is taken from the rewards first; see
+            :mod:`asr_data.segments.trend`. It takes a pass of its own, before this one.
     """
 
-    def __init__(self, limit: int = SAMPLE_LIMIT) -> None:
+    def __init__(self, limit: int = SAMPLE_LIMIT, trend: Float64 | None = None) -> None:
+        self.trend = trend
         self._changes = _Sample(limit)
         self._sequences = _Sample(limit)
         self._sum = 0.0

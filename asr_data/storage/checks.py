@@ -44,7 +44,7 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
             yield message, ~absent & (found.lengths != ids.lengths)
     for side in manifest.sides:
         yield from _side_findings(batch, f"{prefix}{side}_")
-        yield from _unknown_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
+        yield from _unknown_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", side)
         if manifest.mask is not None and manifest.mask.end_token != "keep":
             # With "keep", end-of-turn tokens are trained on although their segment is dropped.
             yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
@@ -105,12 +105,13 @@ def _mask_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> 
     yield f"{side}mask is true in a dropped segment", mask.any_of(mask.values & ~kept) & ~noted
 
 
-def _unknown_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> Iterator[Finding]:
-    """A segment whose reward is not known is not kept, unless nothing was and --on-empty decided."""
+def _unknown_findings(batch: pa.RecordBatch, side: str, notes: str, name: str) -> Iterator[Finding]:
+    """A segment whose reward is not known is not kept, unless nothing was or none is: then options decided."""
     reward, keep = Ragged(batch.column(f"{side}seg_reward")), Ragged(batch.column(f"{side}seg_keep"))
     if reward.unknown.any() and np.array_equal(reward.offsets, keep.offsets):
         kept = keep.any_of(keep.values & reward.unknown)
-        yield f"{side}seg_keep is true where {side}seg_reward is null", kept & ~_noted(batch, notes, empty)
+        noted = _noted(batch, notes, f"empty_mask_{name}") | _noted(batch, notes, f"unknown_{name}")
+        yield f"{side}seg_keep is true where {side}seg_reward is null", kept & ~noted
 
 
 def _noted(batch: pa.RecordBatch, notes: str, code: str) -> Bool:

@@ -28,6 +28,9 @@ from asr_data.storage.plan import Plan, canonical_json, plain_json, plan_differe
 from asr_data.storage.work import WORK_NAME, ShardRecord, WorkState
 
 _BOTH_FLAGS: Final = "--resume and --overwrite exclude each other: pass one of them"
+_BEFORE_MASKS: Final = "align"
+_MASKED: Final = "mask"
+"""Stages of a run: the one that the settings of segments and masks decide, and the one before it."""
 _FOLDERS: Final = ("data", "scores", "logprobs", "rejects")
 
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.RecordBatch | pa.Table]]
@@ -63,7 +66,7 @@ class OutputDirectory:
         """Opens ``path`` for writing and creates it if needed.
 
         Resumes what an earlier run with the same plan has committed; an output that it finished is checked and left
-        unchanged.
+        unchanged. Where all is scored and nothing is masked yet, settings of segments and masks may be other ones.
 
         Args:
             path: the directory: new, empty, or started with the same plan, unless ``overwrite`` is given.
@@ -95,7 +98,7 @@ class OutputDirectory:
             work.begin_discard(_removable(path))
             work.finish_discard()
         before = work.plan()
-        if before is None:
+        if before is None or _is_masked_anew(work, before, plan, part):
             work.begin(plan, part)
         else:
             _require_same_plan(path, _with_part(before, work.part()), _with_part(plan, part))
@@ -139,6 +142,8 @@ class OutputDirectory:
         comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
         comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
         asked = {name: value for name, value in known.items() if value is not None}
+        if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
+            comparable["mask"] = asked["mask"]
         _require_same_plan(path, comparable, {**asked, **({} if part is None else part.model_dump())})
 
     @classmethod
@@ -311,6 +316,20 @@ def _removable(path: Path) -> list[str]:
 
 def _with_part(plan: Plan, part: Part | None) -> dict[str, JsonValue]:
     return {**plan.to_json(), **({} if part is None else part.model_dump())}
+
+
+def _is_masked_anew(work: WorkState, before: Plan, plan: Plan, part: Part | None) -> bool:
+    """Whether a plan differs from the one before in settings that have decided nothing yet."""
+    if plan.mask is None or not _takes_other_masks(work, before, part):
+        return False
+    return before.model_copy(update={"mask": plan.mask}) == plan
+
+
+def _takes_other_masks(work: WorkState, before: Plan, part: Part | None) -> bool:
+    """Whether an unfinished output has all that goes before the masks, and nothing of them."""
+    if before.mask is None or part is not None or work.part() is not None or work.has_begun(_MASKED):
+        return False
+    return all(work.is_recorded(_BEFORE_MASKS, index) for index in range(before.shards))
 
 
 def _require_same_plan(path: Path, before: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]) -> None:

@@ -168,6 +168,10 @@ class WorkState:
         """Whether there is a record of the shard; :meth:`recorded` says whether it still holds."""
         return self._shard_path(stage, index).is_file()
 
+    def has_begun(self, stage: str) -> bool:
+        """Whether any shard of the stage was committed."""
+        return any((self.path / "shards").glob(f"{stage}-*.json"))
+
     def recorded(self, stage: str, index: int) -> ShardRecord | None:
         """The record of a shard whose files are all unchanged; None where it has to be computed again.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import date, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +28,10 @@ SECONDS: Final = 30.0
 
 NOTE: Final = "template_date"
 """The note of a row that holds the date, after a colon."""
-_ROUND: Final = 0.2
-_IDLE_ROUNDS: Final = 10
+MEMORY: Final = 2**30
+"""By how many bytes the process may grow while a template runs."""
+_ROUND: Final = 0.05
+_IDLE_ROUNDS: Final = 40
 _FUNCTION: Final = "strftime_now"
 _FIXED: ContextVar[date | None] = ContextVar("template_date", default=None)
 
@@ -117,11 +120,18 @@ class TemplateTimeoutError(Exception):
     """A chat template ran for longer than it may."""
 
 
+class TemplateMemoryError(Exception):
+    """A chat template took more memory than it may."""
+
+
 class Rendering:
-    """A context in which templates are told ``day`` and end after ``seconds``.
+    """A context in which templates are told ``day`` and end after ``seconds``, or when they take too much memory.
+
+    Memory is looked at from time to time, where the system tells it (Linux): a template that doubles a text again and
+    again is ended some gigabytes later, before the machine is.
 
     Raises:
-        TemplateTimeoutError: from within the block, in a template's own code.
+        TemplateTimeoutError, TemplateMemoryError: from within the block, in a template's own code.
     """
 
     def __init__(self, day: date | None, seconds: float = SECONDS) -> None:
@@ -152,6 +162,7 @@ class _Watch:
         """Begin anew; a forked process has none of its parent's threads, and its locks as they happened to be."""
         self._lock = threading.Lock()
         self._until: dict[int, float] = {}
+        self._size: dict[int, tuple[float, int]] = {}  # until when, as above; bytes at the first look
         self._watching = False
 
     def begin(self, seconds: float) -> None:
@@ -171,15 +182,30 @@ class _Watch:
             time.sleep(_ROUND)
             with self._lock:
                 idle = 0 if self._until else idle + 1
-                now = time.monotonic()
-                for thread in [thread for thread, until in self._until.items() if until < now]:
-                    del self._until[thread]
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(thread), ctypes.py_object(TemplateTimeoutError)
-                    )
+                now, size = time.monotonic(), _resident() if self._until else 0
+                for thread, until in list(self._until.items()):
+                    if self._size.get(thread, (0.0, 0))[0] != until:
+                        self._size[thread] = until, size
+                    if until < now:
+                        self._interrupt(thread, TemplateTimeoutError)
+                    elif size - self._size[thread][1] > MEMORY:
+                        self._interrupt(thread, TemplateMemoryError)
                 if idle == _IDLE_ROUNDS:
                     self._watching = False
 
+    def _interrupt(self, thread: int, error: type[Exception]) -> None:
+        del self._until[thread]
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
+
+def _resident() -> int:
+    """Bytes of memory that the process has; 0 where the system does not tell."""
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+_STATM: Final = Path("/proc/self/statm")
 _WATCH: Final = _Watch()
 os.register_at_fork(after_in_child=_WATCH.forget)

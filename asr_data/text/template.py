@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.response import response_text
-from asr_data.text.clock import SECONDS, Rendering, TemplateTimeoutError, fixed_clock
+from asr_data.text.clock import MEMORY, SECONDS, Rendering, TemplateMemoryError, TemplateTimeoutError, fixed_clock
 from asr_data.types import Message
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def apply_template(
 
     Raises:
         RowRejected: ``template_error`` if the template refuses these messages.
-        ConfigError: the template takes longer than ``seconds``.
+        ConfigError: the template takes longer than ``seconds``, or too much memory.
     """
     if tokenizer.date is not None:
         fixed_clock(tokenizer.hf, arguments.get("chat_template"))
@@ -115,6 +115,10 @@ def apply_template(
     except TemplateTimeoutError:
         raise ConfigError(
             f"the chat template of tokenizer {tokenizer.name!r} did not end within {seconds:g} seconds"
+        ) from None
+    except (TemplateMemoryError, MemoryError):
+        raise ConfigError(
+            f"the chat template of tokenizer {tokenizer.name!r} took more than {MEMORY:,} bytes of memory for one row"
         ) from None
     except Exception as error:  # a template is a program: it may raise anything
         raise RowRejected("template_error", f"the chat template failed: {error}") from error

@@ -267,7 +267,7 @@ def load_tokenizer(
                 f"tokenizer {str(location)!r} is named by a file; the Hub is asked only for what you name: "
                 "give it as --tokenizer"
             ) from error
-        said = str(error).strip() or "no reason given"
+        said = next(iter(str(error).strip().splitlines()), "no reason given")
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise ConfigError(
             f"cannot load a tokenizer from {str(location)!r}: {kind}{said}; needed are the files of a fast tokenizer, "

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from asr_data.errors import RowRejected
-from asr_data.response import REASONING_FIELDS, Part, reasoning_field, response_parts, tool_calls
+from asr_data.response import REASONING_FIELDS, ResponsePart, reasoning_field, response_parts, tool_calls
 from asr_data.text.template import Piece, Rendered, Turn, apply_template, as_rendered, sentinels
 from asr_data.types import Message
 
@@ -178,7 +178,7 @@ def _turn(conversation: _Conversation, number: int, own: Sequence[_Found], start
 # --- reasoning, contents and other texts -----------------------------------------------------------------------------
 
 
-def _located(conversation: _Conversation, parts: Sequence[Part]) -> tuple[list[_Found], list[tuple[int, int]]]:
+def _located(conversation: _Conversation, parts: Sequence[ResponsePart]) -> tuple[list[_Found], list[tuple[int, int]]]:
     """The texts that are replaced by sentinels, and where in the response text all of them are.
 
     Texts of unknown keys are replaced, too, unless the template then does something else.
@@ -201,7 +201,7 @@ def _located(conversation: _Conversation, parts: Sequence[Part]) -> tuple[list[_
 
 
 def _stand_in(
-    message: Message, number: int, parts: Sequence[Part], marks: Sequence[str], *, others: bool
+    message: Message, number: int, parts: Sequence[ResponsePart], marks: Sequence[str], *, others: bool
 ) -> tuple[Message, list[_Slot]]:
     """A message with sentinels for its texts, and what they stand for."""
     slots: list[_Slot] = []
@@ -294,7 +294,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def _call_pieces(
-    part: Part, function: Mapping[str, Any], response: str, text: str, within: tuple[int, int]
+    part: ResponsePart, function: Mapping[str, Any], response: str, text: str, within: tuple[int, int]
 ) -> Iterator[Piece]:
     """A call in the rendered text: as the response text has it, or its name and its arguments by themselves."""
     at, end = within

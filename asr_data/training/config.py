@@ -13,7 +13,7 @@ from asr_data.settings import Settings
 from asr_data.types import CRITERIA, Criterion
 
 Learn: TypeAlias = Literal["all", "preferences", "labels"]
-Part: TypeAlias = Literal["all", "train", "test"]
+SourcePart: TypeAlias = Literal["all", "train", "test"]
 
 _READING: Final = ("split", "name", "revision", "group", "scale", "criteria")
 _WEIGHT: Final = re.compile(r"([+-]?)(?:(\d*\.?\d+)\*)?(\w+)")
@@ -34,7 +34,7 @@ class SourceConfig(Settings):
         Field(description="preferences: which response is preferred; labels: what is said of its parts; all: both."),
     ] = "all"
     part: Annotated[
-        Part,
+        SourcePart,
         Field(description="train: hold nothing out; test: only measure; all: hold a share of the questions out."),
     ] = "all"
     split: str | None = None

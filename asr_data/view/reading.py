@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Row, Text
 
 LONGEST_SHOWN: Final = 400_000
-"""Characters of a row that a terminal is given."""
+"""Characters of a row that is shown."""
+MOST_SAMPLED: Final = 20_000_000
+"""Characters of all rows that :func:`showable_sample` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,22 @@ def require_segments(annotated: AnnotatedDirectory) -> None:
 
 
 def require_showable(rows: Sequence[AnnotatedRow]) -> None:
-    """Refuses rows whose text is too long for a terminal.
+    """Refuses rows whose text is too long to be shown.
 
     Raises:
         InputError: names the first such row and its size.
     """
     for one in rows:
-        texts = [one.row.prompt, *(completion.content for completion in one.row.completions)]
-        size = sum(_characters(text) for text in texts)
-        if size > LONGEST_SHOWN:
+        if (size := _size(one)) > LONGEST_SHOWN:
             raise InputError(
                 f"row {one.row.index} has {size:,} characters, and at most {LONGEST_SHOWN:,} are shown: choose other "
                 "rows with --row or --sample, or read it with datasets.load_dataset"
             )
+
+
+def _size(one: AnnotatedRow) -> int:
+    """Characters of prompt and responses."""
+    return sum(map(_characters, [one.row.prompt, *(completion.content for completion in one.row.completions)]))
 
 
 def _characters(text: Text) -> int:
@@ -73,6 +78,24 @@ def sampled_rows(annotated: AnnotatedDirectory, count: int, seed: int) -> list[A
     total = annotated.manifest.counts.annotated
     draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
     return _at_positions(annotated, draw)
+
+
+def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tuple[list[AnnotatedRow], int]:
+    """As :func:`sampled_rows`, without rows that are too long to be shown, and the number of these."""
+    left = MOST_SAMPLED
+
+    def fits(one: AnnotatedRow) -> bool:
+        nonlocal left
+        size = _size(one)
+        if size > min(left, LONGEST_SHOWN):
+            return False
+        left -= size
+        return True
+
+    total = annotated.manifest.counts.annotated
+    draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
+    found = _at_positions(annotated, draw, fits)
+    return found, len(draw) - len(found)
 
 
 def rows_by_index(annotated: AnnotatedDirectory, indices: Sequence[int]) -> list[AnnotatedRow]:
@@ -103,8 +126,10 @@ def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
     return f"there is no row {index}: the input has rows 0 to {annotated.manifest.counts.rows - 1}"
 
 
-def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> list[AnnotatedRow]:
-    """Rows at these positions in ``data/``, in file order; only these become Python objects."""
+def _at_positions(
+    annotated: AnnotatedDirectory, positions: Collection[int], wanted: Callable[[AnnotatedRow], bool] = lambda _: True
+) -> list[AnnotatedRow]:
+    """Rows at these positions in ``data/``, in file order, that are wanted; only these become Python objects."""
     require_segments(annotated)
     layout, index = annotated.manifest.plan.layout, f"{annotated.manifest.prefix}asr_row"
     found: list[AnnotatedRow] = []
@@ -114,6 +139,7 @@ def _at_positions(annotated: AnnotatedDirectory, positions: Collection[int]) -> 
             break
         for position in sorted(place for place in positions if 0 <= place - first < batch.num_rows):
             columns = ArrowRecord(batch, position - first)
-            found.append(AnnotatedRow(position, normalise(columns[index], columns, layout), columns))
+            one = AnnotatedRow(position, normalise(columns[index], columns, layout), columns)
+            found += [one] if wanted(one) else []
         first += batch.num_rows
     return found

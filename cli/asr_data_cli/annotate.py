@@ -48,6 +48,8 @@ RUN_EXAMPLES = (
     "--tokenizer POLICY_DIR",
     "asr-annotate run pairs.parquet -o annotated --columns prompt=question,chosen=good,rejected=bad",
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
+    "asr-annotate run pairs.jsonl -o annotated --preset hindsight --model CHAT_MODEL",
+    "asr-annotate run pairs.jsonl -o annotated --preset feedback --context column:critique --model CHAT_MODEL",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
@@ -142,7 +144,7 @@ def annotate(
     named = None if tokenizer is None else models.named_tokenizer(tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
-    with models.opened(model_options, scoring, source_options.location, ray, rows) as found:
+    with models.opened(model_options, scoring, source_options.location, ray, rows, source.schema) as found:
         policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
@@ -205,7 +207,7 @@ def score(
         overwrite=end.overwrite,
     )
     seen = pipeline.first_rows(rows, layout)
-    with models.opened(model, scoring_settings, source.location, cluster, seen) as found:
+    with models.opened(model, scoring_settings, source.location, cluster, seen, rows.schema) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(

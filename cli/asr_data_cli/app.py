@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from asr_data.errors import AsrDataError, ConfigError
 from asr_data_cli import (
     annotate,
+    critique,
     demo,
     evaluate,
     export,
@@ -46,6 +47,7 @@ _RESUMED = (
 _HINTS = {
     **dict.fromkeys(("run", "score", "mask", "merge"), _RESUMED),
     "judge": "Every verdict so far is kept: the same command continues from there.",
+    "critique": "Every critique so far is kept: the same command continues from there.",
 }
 
 
@@ -135,6 +137,9 @@ def build_app() -> typer.Typer:
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(with_options(judge.judge))
+    app.command("critique", epilog=_examples(critique.CRITIQUE_EXAMPLES), rich_help_panel=made)(
+        with_options(critique.critique)
+    )
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -85,6 +86,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         "rows": f"{summary.rows:,} = {summary.annotated:,} annotated + {summary.rejected:,} rejected",
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
+        **_unknown(summary),
         "time": _speed(summary.seconds, summary.tokens),
         "output": str(summary.path),
     }
@@ -111,6 +113,16 @@ def print_positions(console: Console, found: Mapping[str, KeptByPosition]) -> No
         print_warning(warning)
 
 
+def _unknown(summary: Summary) -> dict[str, str]:
+    """A line on responses of which no reward is known, and how they train."""
+    sides = {name: side for name, side in summary.sides.items() if side.unknown_responses}
+    if not sides:
+        return {}
+    counts = ", ".join(f"{side.unknown_responses:,} of {side.responses:,} {name}" for name, side in sides.items())
+    trained = "trained on whole" if summary.unknown == "keep" else "not trained on"
+    return {"unknown": f"{counts}: no reward is known, {trained} (--unknown {summary.unknown})"}
+
+
 def side_table(sides: Mapping[str, SideSummary]) -> Table:
     """Responses, tokens and segments of each side; shares of what is kept."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -126,7 +138,7 @@ def side_table(sides: Mapping[str, SideSummary]) -> Table:
             f"{figures.segments:,}",
             f"{figures.segments / figures.responses:.1f}" if figures.responses else "–",
             _share(figures.kept_segments, figures.segments),
-            f"{figures.mean_reward:.3f}",
+            f"{figures.mean_reward:.3f}" if math.isfinite(figures.mean_reward) else "–",
         )
     return table
 

@@ -173,7 +173,7 @@ def _table(*columns: str) -> Table:
 def _compared(one: Comparison) -> tuple[str, str, str]:
     """By how much, the interval, and what could have been shown."""
     low, high = one.ahead.low, one.ahead.high
-    interval = "–" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    interval = "–" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
     return _signed(one.ahead.value), interval, _number(one.least)
 
 
@@ -182,7 +182,8 @@ def _number(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+    # Plus 0: what rounds to nothing has no minus.
+    return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _interval(one: Estimate) -> str:

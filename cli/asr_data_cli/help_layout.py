@@ -12,6 +12,8 @@ PANELS: Final = (
     "Input",
     "Model",
     "Judges",
+    "Review",
+    "Critics",
     "Segments",
     "Masks",
     "Training",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+from asr_data.endpoints.config import EndpointModel, RequestSettings
 from asr_data.errors import ConfigError
-from asr_data.judging.config import Judge, RequestSettings, load_judges
+from asr_data.judging.config import Judge, load_judges
 from asr_data_cli.option_groups import field_options
 from asr_data_cli.setting_text import option
 from asr_data_cli.settings import Checks, from_options
@@ -19,13 +21,16 @@ from asr_data_cli.settings import Checks, from_options
 JUDGES = "Judges"
 
 
-def _judge(name: str, **more: Any) -> Any:
-    """The option of a field of ``Judge``; its default is None, so that what was typed can be told from it."""
-    field = Judge.model_fields[name]
+def model_option(kind: type[EndpointModel], panel: str, name: str, *spellings: str, **more: Any) -> Any:
+    """The option of a field of a model; its default is None, so that what was typed can be told from it."""
+    field = kind.model_fields[name]
     if not field.is_required() and field.default:
-        more["show_default"] = str(field.default)
+        more.setdefault("show_default", str(field.default))
     more.setdefault("help", field.description)
-    return typer.Option(option(name), rich_help_panel=JUDGES, **more)
+    return typer.Option(option(name), *spellings, rich_help_panel=panel, **more)
+
+
+_judge = partial(model_option, Judge, JUDGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class JudgeOptions:
 class RequestOptions:
     """An option for each field of ``RequestSettings``."""
 
+    panel: ClassVar[str] = JUDGES
+
     def __init__(self, typed: Mapping[str, Any]) -> None:
         self._typed = typed
 
@@ -85,4 +92,4 @@ class RequestOptions:
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
         """The options, made from the fields."""
-        return field_options(RequestSettings, RequestSettings.model_fields, lambda _: JUDGES)
+        return field_options(RequestSettings, RequestSettings.model_fields, lambda _: cls.panel)

@@ -17,6 +17,8 @@ from asr_data_cli.console import print_facts, print_warning, standard_error
 from asr_data_cli.option_groups import ModelOptions, RayOptions
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from asr_data.pipeline.logprobs import LogProbabilities
     from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
@@ -40,10 +42,15 @@ class Models:
 
 @contextmanager
 def opened(
-    options: ModelOptions, scoring: ScoringConfig, location: str, ray: RayOptions | None, first_rows: Sequence[Row]
+    options: ModelOptions,
+    scoring: ScoringConfig,
+    location: str,
+    ray: RayOptions | None,
+    first_rows: Sequence[Row],
+    schema: pa.Schema,
 ) -> Iterator[Models]:
-    """Load the models, here or on Ray's workers, which end with the block."""
-    scorer = _scorer_loader(options, scoring, location, first_rows)
+    """Load the models, here or on Ray's workers, which end with the block. ``schema``: the columns of the rows."""
+    scorer = _scorer_loader(options, scoring, location, first_rows, schema)
     reference = _reference_loader(options, scoring)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
@@ -77,7 +84,7 @@ def _print_loading(options: ModelOptions) -> None:
 
 
 def _scorer_loader(
-    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row]
+    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row], schema: pa.Schema
 ) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
@@ -94,6 +101,11 @@ def _scorer_loader(
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
         first_rows=first_rows,
+        schema=schema,
+        context=options.context,
+        against=options.against,
+        sides=options.sides,
+        answer=options.answer,
     )
 
 

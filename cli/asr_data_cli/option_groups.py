@@ -118,6 +118,10 @@ class ModelOptions:
     preset: opt.Preset = None
     scorer_config: opt.ScorerSettings = None
     reference: opt.Reference = None
+    context: opt.Context = None
+    against: opt.Against = None
+    sides: opt.Sides = None
+    answer: opt.Answer = None
     allow_pickle: opt.AllowPickle = False
     allow_hub: opt.AllowHub = False
     no_cache: opt.NoCache = False
@@ -177,7 +181,7 @@ class MaskOptions:
         ]
 
 
-_MASKS = ("baseline", "on_empty", "end_token")
+_MASKS = ("baseline", "on_empty", "end_token", "unknown")
 """Settings of the panel Masks; the others are those of Segments."""
 
 

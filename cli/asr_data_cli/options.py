@@ -65,13 +65,25 @@ Model: TypeAlias = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-KindName: TypeAlias = Literal["auto", "token_head", "seq_head", "lm_label_tokens", "implicit", "labels", "rule", "diff"]
+KindName: TypeAlias = Literal[
+    "auto",
+    "token_head",
+    "seq_head",
+    "lm_label_tokens",
+    "implicit",
+    "contrast",
+    "logp",
+    "answer_value",
+    "labels",
+    "rule",
+    "diff",
+]
 Kind: TypeAlias = Annotated[
     KindName,
     typer.Option(
         "--kind",
-        help="Kind of reward model; auto recognises it. No model: labels takes the data set's own labels, "
-        "diff the words that the other answer has.",
+        help="Kind of reward model; auto recognises it. contrast, logp, answer_value: any causal language model. No "
+        "model: labels takes the data set's own labels, diff the words that the other answer has.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -99,8 +111,48 @@ Reference: TypeAlias = Annotated[
     typer.Option(
         "--reference",
         metavar="MODEL",
-        help="Reference model of kind implicit: a directory or a Hub id.",
+        help="Reference model of kind implicit, second model of kind contrast: a directory or a Hub id.",
         rich_help_panel=MODEL,
+    ),
+]
+Context: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        help="What the model reads before a response: prompt, better-answer, other-row (another row's answer, a "
+        "control), good-instruction, bad-instruction, or column:COLUMN, where {side} stands for chosen or rejected.",
+        rich_help_panel=MODEL,
+        show_default="the prompt, or as the preset says",
+    ),
+]
+Against: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="NAME",
+        help="Kind contrast: the other context.",
+        rich_help_panel=MODEL,
+        show_default="the prompt, or as the preset says",
+    ),
+]
+Sides: TypeAlias = Annotated[
+    Literal["both", "chosen", "rejected"] | None,
+    typer.Option(
+        "--sides",
+        help="Which responses the model speaks of; --unknown says how the others train.",
+        rich_help_panel=MODEL,
+        show_default="both, or as the preset says",
+    ),
+]
+Answer: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--answer",
+        metavar="NAME",
+        help="Kind answer_value: the answer whose probability is read: better-answer, other-row or column:COLUMN.",
+        rich_help_panel=MODEL,
+        show_default="better-answer",
     ),
 ]
 AllowPickle: TypeAlias = Annotated[

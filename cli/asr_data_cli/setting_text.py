@@ -29,7 +29,10 @@ def mask_text(config: MaskConfig) -> str:
     words = [
         segmenter_text(config.segmenter),
         f"--baseline {baseline_text(config.baseline)}",
-        *(f"{option(name)} {value_text(config, name)}" for name in (*shown[2:], *rest)),
+        *(
+            option(name) if getattr(config, name) is True else f"{option(name)} {value_text(config, name)}"
+            for name in (*shown[2:], *rest)
+        ),
     ]
     return " ".join(words)
 

@@ -57,7 +57,8 @@ def _baselines() -> Iterator[tuple[str, ...]]:
 def _others() -> Iterator[tuple[str, ...]]:
     for name, field in MaskConfig.model_fields.items():
         if name not in ("segmenter", "baseline"):
-            yield f"`{option(name)} {metavar(MaskConfig, name)}`", str(field.description), f"`{field.default}`"
+            shape, default = metavar(MaskConfig, name), "off" if field.default is False else field.default
+            yield f"`{f'{option(name)} {shape}'.rstrip()}`", str(field.description), f"`{default}`"
 
 
 def _is_default(model: type[BaseModel]) -> bool:

@@ -30,11 +30,13 @@ SUMMARY = SimpleNamespace(
             segments=50,
             kept_segments=40,
             mean_reward=0.5,
+            unknown_responses=0,
             by_position=None,
         )
     },
     seconds=20.0,
     tokens=4_000,
+    unknown="keep",
 )
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,6 +86,26 @@ def test_run_with_options(library: Any) -> None:
     assert library.calls["load_tokenizer"][0] == ("policy",)
 
 
+@pytest.mark.parametrize("command", ["run", "score"])
+def test_hub_cache_and_date(command: str, library: Any) -> None:
+    assert call(command, "data", "-o", "out").exit_code == 0
+    options = library.calls["load_scorer"][1]
+    assert (options["allow_hub"], options["cache"]) == (False, True)
+    assert library.calls[command][1]["template_date"] is None
+    result = call(command, "data", "-o", "out", "--allow-hub", "--no-cache", "--template-date", "2025-01-02")
+    assert result.exit_code == 0, result.output
+    options = library.calls["load_scorer"][1]
+    assert (options["allow_hub"], options["cache"]) == (True, False)
+    assert library.calls[command][1]["template_date"] == date(2025, 1, 2)
+
+
+@pytest.mark.parametrize("words", ["run data", "score data", "mask scored"])
+def test_a_date_that_is_none(words: str, library: Any) -> None:
+    result = call(*words.split(), "-o", "out", "--template-date", "2025-02-30")
+    assert (result.exit_code, "2025-02-30" in result.output) == (2, True)
+    assert not library.calls
+
+
 def test_score_and_mask(library: Any) -> None:
     assert call("score", "pairs.jsonl", "-o", "scored", "--overwrite").exit_code == 0
     assert library.calls["score"][1]["overwrite"] is True
@@ -92,6 +114,17 @@ def test_score_and_mask(library: Any) -> None:
     args, options = library.calls["mask"]
     assert args == (Path("scored"), Path("out"), None)
     assert options["mask"].segmenter.kind == "token"
+
+
+@pytest.mark.parametrize(("unknown", "said"), [("keep", "trained on whole"), ("drop", "not trained on")])
+def test_responses_of_which_nothing_is_known(library: Any, unknown: str, said: str) -> None:
+    side = SimpleNamespace(
+        **{**vars(library.summary.sides["chosen"]), "unknown_responses": 10, "mean_reward": math.nan}
+    )
+    library.summary = SimpleNamespace(**{**vars(library.summary), "sides": {"chosen": side}, "unknown": unknown})
+    shown = " ".join(call("run", "x", "-o", "y").stdout.split())
+    assert f"10 of 10 chosen: no reward is known, {said} (--unknown {unknown})" in shown
+    assert "nan" not in shown
 
 
 def test_rejected_rows_are_exit_code_3_only_when_strict(library: Any) -> None:

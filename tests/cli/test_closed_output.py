@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from asr_data.text import Tokenizer
 from asr_data_cli.app import build_app
+from tests.export.conftest import PAIRS, Workshop
 
 PROGRAM = (sys.executable, "-c", "from asr_data_cli.app import main; main()")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -61,3 +63,21 @@ def test_a_run_in_which_every_row_was_rejected_fails(
     assert done.exit_code == 1, done.output
     assert "error: none of the 3 rows could be annotated: identical_sides 3; see out/rejects" in done.output
     assert "Next" not in done.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("words", [("inspect", "annotated"), ("mask", "annotated", "-o", "masked")])
+def test_a_command_that_writes_to_a_full_disk(
+    words: tuple[str, ...], tmp_path: Path, make_tokenizer: Callable[..., Any]
+) -> None:
+    make_tokenizer().hf.save_pretrained(tmp_path / "policy")
+    Workshop(tmp_path, Tokenizer(make_tokenizer().hf, str(tmp_path / "policy"))).annotate(PAIRS)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: output cannot be written: No space left on device"
+    if words[0] == "mask":  # what was made is made, and checked when it is asked for again
+        again = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
+        assert (again.returncode, "nothing to do" in again.stderr) == (0, True)

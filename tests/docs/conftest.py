@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import asr_data
 import asr_data.sample
 from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
 from tests.docs.props import FILES, copied, save_pairs, save_policy
-from tests.judging.server import JudgeServer
+from tests.judging.server import Asked, JudgeServer, by_goodness
 
 JUDGE_URL = "http://localhost:8000/v1"
 
@@ -61,9 +62,18 @@ def small_builtin(model: Path) -> Callable[..., Any]:
     return load_scorer
 
 
+def judge_or_critic(asked: Asked) -> str:
+    """A verdict, or what is wrong in the rejected responses of the pages' pairs."""
+    response = asked.part("RESPONSE")
+    if response is None:
+        return by_goodness(asked)
+    wrong = [word for word in ("five", "Seven", "En Italie") if word in response]
+    return json.dumps({"faults": [{"quote": word, "kind": "fact", "severity": "major"} for word in wrong]})
+
+
 @pytest.fixture
 def judge_server() -> Iterator[JudgeServer]:
-    with JudgeServer() as running:
+    with JudgeServer(judge_or_critic) as running:
         yield running
 
 
@@ -79,7 +89,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, P
 
     def furnish(text: str) -> Path:
         for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():
-            if f"-o {name}" not in text and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
+            word = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+            if re.search(word, text) and not re.search(f"-o {word}", text):
                 make(tmp_path / name)
         return tmp_path
 

@@ -17,7 +17,17 @@ from packaging.utils import canonicalize_name
 from asr_data.config import MaskConfig
 from asr_data.judging import Judge
 from asr_data.judging.output import FILES, PAIRS_SCHEMA, VERDICTS_SCHEMA
-from asr_data.scoring.config import HeadConfig, PromptConfig, ScorerKind, StepLayoutConfig, TokenHeadConfig
+from asr_data.scoring.config import (
+    AnswerValueConfig,
+    ContrastConfig,
+    HeadConfig,
+    PromptConfig,
+    ScorerKind,
+    StepLayoutConfig,
+    TokenHeadConfig,
+    parse_config,
+)
+from asr_data.scoring.context_config import NAMES, columns_of
 from asr_data.scoring.presets import all_presets
 from asr_data_schemas import REJECT_CODES
 from asr_data_schemas.docs import contract_page
@@ -66,6 +76,25 @@ def test_the_example_scorers_are_valid() -> None:
     assert isinstance(written_out, TokenHeadConfig)
     assert (separator.head, separator.steps) == (written_out.head, written_out.steps)
     assert by_step == presets["trl-prm"].config
+
+
+def test_the_example_signals_are_valid() -> None:
+    contrast, answer = (parse_config(json.loads(block)) for block in blocks("signals.md", "json"))
+    assert isinstance(contrast, ContrastConfig)
+    assert columns_of([contrast.context], ["rejected"]) == ["rubric", "feedback"]
+    assert isinstance(answer, AnswerValueConfig)
+    assert (answer.answer, answer.boundary) == ("column:gold", "line")
+
+
+def test_every_context_and_preset_is_explained() -> None:
+    text = (DOCS / "signals.md").read_text(encoding="utf-8")
+    names = [*NAMES, *(name for name, preset in all_presets().items() if preset.config.kind == "contrast")]
+    assert [name for name in names if f"`{name}`" not in text] == []
+    # What the page says of each preset's contexts and side.
+    for name, preset in all_presets().items():
+        if isinstance(preset.config, ContrastConfig):
+            shown = f"| `{name}` | `{preset.config.context}` | `{preset.config.against}` | {preset.config.sides} |"
+            assert shown in text
 
 
 def test_every_scorer_setting_and_family_is_explained() -> None:

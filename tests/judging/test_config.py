@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from asr_data.endpoints.client import Client
 from asr_data.errors import ConfigError, MissingDependencyError
 from asr_data.judging import Judge, RequestSettings, load_judges
-from asr_data.judging.client import Client
+from asr_data.judging.config import JUDGE
 
 
 @pytest.mark.parametrize(
@@ -58,4 +59,4 @@ def test_a_wrong_file_says_where_and_repeats_no_value(text: str, problem: str, t
 def test_a_missing_client_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(MissingDependencyError, match=r"'openai'.*pip install 'asr-data\[judge\]'"):
-        Client(Judge(model="m", endpoint="http://h/v1"), RequestSettings())
+        Client(Judge(model="m", endpoint="http://h/v1"), RequestSettings(), JUDGE)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from asr_data.endpoints.session import FAILURES_IN_A_ROW
 from asr_data.errors import JudgeError
 from asr_data.judging import RequestSettings
 from asr_data.judging.journal import read_verdicts
-from asr_data.judging.session import FAILURES_IN_A_ROW
 from tests.judging.conftest import KEY, QUIET, ROWS, Ask
 from tests.judging.server import DROP, HANG, TOKENS_IN, Fault, JudgeServer, Raw, Reply, Status, saying
 

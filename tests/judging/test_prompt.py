@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from asr_data.judging.prompt import as_text, messages, reminded
+from asr_data.endpoints.replies import as_text, reminded
+from asr_data.judging.prompt import messages
 
 
 def fence(asked: list[dict[str, str]]) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from asr_data.endpoints.journal import Journal, read_plan
 from asr_data.errors import CorruptFileError, OutputExistsError
-from asr_data.judging.journal import Journal, Verdict, read_plan, read_verdicts
+from asr_data.judging.journal import Verdict, read_verdicts
 from asr_data.judging.output import prepare
 from tests.judging.conftest import ROWS, Ask
 from tests.judging.server import JudgeServer
@@ -81,8 +82,8 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     journal = Journal(path, PLAN)
     assert read_plan(path) == PLAN
     assert read_verdicts(path) == {}
-    journal.append(FIRST)
-    journal.append(SECOND)
+    journal.append(FIRST.line())
+    journal.append(SECOND.line())
     journal.close()
     assert read_verdicts(path) == {FIRST.key: FIRST, SECOND.key: SECOND}
 
@@ -91,15 +92,15 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_whatever_of_the_last_line_is_there_it_is_cut_off(kept: int, tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     journal = Journal(path, PLAN)
-    journal.append(FIRST)
+    journal.append(FIRST.line())
     whole = path.read_bytes()
-    journal.append(SECOND)
+    journal.append(SECOND.line())
     journal.close()
     path.write_bytes(path.read_bytes()[: len(whole) + kept])
     assert read_verdicts(path) == {FIRST.key: FIRST}
     again = Journal(path, PLAN)
     assert path.read_bytes() == whole
-    again.append(SECOND)
+    again.append(SECOND.line())
     again.close()
     assert list(read_verdicts(path).values()) == [FIRST, SECOND]
 
@@ -115,8 +116,8 @@ def test_a_torn_first_line_is_a_new_journal(tmp_path: Path) -> None:
 def test_a_changed_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     journal = Journal(path, PLAN)
-    journal.append(FIRST)
-    journal.append(FIRST)
+    journal.append(FIRST.line())
+    journal.append(FIRST.line())
     journal.close()
     with pytest.raises(CorruptFileError, match="line 3: a second verdict on"):
         read_verdicts(path)
@@ -124,14 +125,14 @@ def test_a_changed_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="line 2: not a verdict"):
         read_verdicts(path)
     path.write_bytes(b'{"row": 1}\n')
-    with pytest.raises(CorruptFileError, match="line 1: not the first line of a verdict journal"):
+    with pytest.raises(CorruptFileError, match="line 1: not the first line of a journal of answers"):
         read_plan(path)
 
 
 def test_two_runs_do_not_write_to_one_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "verdicts.jsonl", PLAN)
     code = (
-        "import sys; from pathlib import Path; from asr_data.judging.journal import Journal\n"
+        "import sys; from pathlib import Path; from asr_data.endpoints.journal import Journal\n"
         f"Journal(Path({str(tmp_path / 'verdicts.jsonl')!r}), {{}})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
+from asr_data.endpoints.client import Client
 from asr_data.errors import ConfigError, JudgeError
 from asr_data.judging import Judge, RequestSettings, load_judges
-from asr_data.judging.client import Client
+from asr_data.judging.config import JUDGE
 from tests.judging.conftest import KEY, QUIET, ROWS, Ask
 from tests.judging.server import Fault, JudgeServer, Raw, Reply, Status, saying
 
@@ -133,7 +134,7 @@ def test_a_key_that_no_header_can_hold(key: str, monkeypatch: pytest.MonkeyPatch
     else:
         monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY: the key contains characters that an HTTP header") as caught:
-        Client(Judge(model="m", endpoint="http://h/v1"), RequestSettings())
+        Client(Judge(model="m", endpoint="http://h/v1"), RequestSettings(), JUDGE)
     assert "Dum" not in str(caught.value)
 
 

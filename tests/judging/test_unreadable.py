@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from asr_data.endpoints.client import UNREADABLE_REPLIES
 from asr_data.errors import JudgeError
 from asr_data.judging import RequestSettings
-from asr_data.judging.client import UNREADABLE_REPLIES
 from asr_data.judging.journal import read_verdicts
 from tests.judging.conftest import KEY, Ask
 from tests.judging.server import JudgeServer, Raw, Reply

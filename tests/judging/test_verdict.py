@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from asr_data.judging.verdict import MalformedReplyError, Opinion, Order, read_reply
+from asr_data.endpoints.replies import MalformedReplyError
+from asr_data.judging.verdict import Opinion, Order, read_reply
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -202,3 +202,26 @@ def test_wrong_settings(changed: dict[str, Any], message: str) -> None:
     rewards, valid, preferred = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool), torch.tensor([True])
     with pytest.raises(ConfigError, match=message):
         adaptive_mask(rewards, valid, preferred, **changed)
+
+
+@pytest.mark.parametrize("segmenter", [Schmitt(delta=0.3), Optimal(penalty=0.05, boundary=None), Token()], ids=repr)
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.kind)
+def test_a_trend_is_taken_away_as_off_line(segmenter: SegmenterConfig, baseline: BaselineConfig) -> None:
+    trend = np.linspace(1.5, -0.75, 20) ** 3
+    for seed in range(6):
+        batch, padded = random_batch(seed)
+        how: Literal["mean", "last"] = ("mean", "last")[seed % 2]  # type: ignore[assignment] # one of the two
+        config = MaskConfig(segmenter=segmenter, baseline=baseline, sequence_reward=how, detrend=True)
+        expected, _ = segment_and_mask(batch, config, RewardStatistics(trend=trend))
+        options: dict[str, Any] = {"segmenter": segmenter, "baseline": baseline, "sequence_reward": how}
+        mask = adaptive_mask(**padded, **options, detrend=torch.from_numpy(trend))
+        assert np.array_equal(mask[padded["valid"]].numpy(), expected.mask), seed
+        plain = adaptive_mask(**padded, **options)
+        assert not torch.equal(mask, plain), seed
+
+
+@pytest.mark.parametrize("trend", [torch.zeros(1), torch.zeros(2, 2), torch.tensor([0.0, float("nan")])])
+def test_trends_that_cannot_be(trend: torch.Tensor) -> None:
+    _, padded = random_batch(0)
+    with pytest.raises(ValueError, match="must be at least two finite numbers"):
+        adaptive_mask(**padded, segmenter="token", detrend=trend)

@@ -383,3 +383,18 @@ def test_masks_do_not_depend_on_the_scale(row, exponent, shift):
     moved = replace(plain, values=(plain.values + np.float32(shift)) * np.float32(scale))
     relative = config({"kind": "schmitt"}, {"kind": "sequence"}, noise="response", sequence_reward="last")
     assert np.array_equal(segment_and_mask(plain, relative)[0].mask, segment_and_mask(moved, relative)[0].mask)
+
+
+def test_a_trend_is_to_be_known_first():
+    for statistics in (None, RewardStatistics()):
+        with pytest.raises(ConfigError, match="needs the mean reward by position over the whole data set first"):
+            segment_and_mask(PAIR, config(detrend=True), statistics)
+    assert needs_statistics(config(detrend=True))
+
+
+def test_without_a_trend_the_noise_is_that_of_the_rewards_as_given():
+    """Three tokens of one reward are said once: a trend that falls along them makes no change of it."""
+    statistics = RewardStatistics(trend=np.linspace(1, 0, 20))
+    flat = batch_of([2, 2, 2, 2], preferred=[True])
+    masked, _ = segment_and_mask(flat, config("schmitt", noise="response", detrend=True), statistics)
+    assert masked.token_reward.tolist() != [2, 2, 2, 2]

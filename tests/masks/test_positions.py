@@ -7,9 +7,9 @@ from asr_data.masks.positions import (
     KeptByPosition,
     kept_by_position,
     position_warnings,
-    relative_position,
     tokens_by_fifth,
 )
+from asr_data.segments.positions import relative_position
 
 # Two responses: seven tokens of which the last ends the turn, and two tokens.
 OFFSETS = np.array([0, 7, 9], dtype=np.int64)

@@ -32,7 +32,9 @@ BESIDE: dict[str, set[str]] = {
     "losses": set(),
     "trl": {"rows", "text", "scoring", "losses", "storage", "statistics", "judging"},
     # Have inputs and outputs of their own.
-    "judging": {"rows", "storage", "statistics"},
+    "endpoints": {"storage"},
+    "judging": {"rows", "storage", "statistics", "endpoints"},
+    "critique": {"rows", "storage", "statistics", "endpoints"},
     "training": {"rows", "text", "scoring", "statistics"},
     # Need nothing of ours.
     "statistics": set(),

@@ -92,6 +92,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "on_empty": "keep-best",
     },
     "steps, drop": {"segmenter": {"kind": "step"}, "baseline": {"kind": "sequence"}, "on_empty": "drop"},
+    "steps, unknown drop": {"segmenter": {"kind": "step"}, "baseline": {"kind": "running"}, "unknown": "drop"},
     "token": {"segmenter": {"kind": "token"}, "segment_reward": "last", "sequence_reward": "last"},
 }
 
@@ -120,7 +121,7 @@ def test_labels_by_hand(bench: Any, scorers: dict[str, Any]) -> None:
     )
     summary = bench.run(ROWS, mask=config)
     assert summary.rejects == {"no_labels": 1}
-    assert summary.notes == {"empty_mask_chosen": 1, "empty_mask_rejected": 2}
+    assert summary.notes == {"unknown_chosen": 1, "empty_mask_rejected": 2}
     assert (summary.sides["chosen"].unknown_responses, summary.sides["rejected"].unknown_responses) == (1, 0)
     first, second, last = bench.table("out").to_pylist()
     # Two labels that fill the text: the end token takes the last value.
@@ -132,7 +133,7 @@ def test_labels_by_hand(bench: Any, scorers: dict[str, Any]) -> None:
     assert first["rejected_seg_reward"] == [None, -1.0]
     assert first["rejected_seg_keep"] == [False, True]
     assert first["rejected_reward"] == -1.0
-    # Nothing known: one segment, kept because --on-empty says so.
+    # Nothing known: one segment, kept because --unknown says so.
     assert set(second["chosen_token_reward"]) == {None}
     assert (second["chosen_seg_reward"], second["chosen_seg_keep"], second["chosen_reward"]) == ([None], [True], None)
     assert all(second["chosen_mask"])

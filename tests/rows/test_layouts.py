@@ -319,8 +319,8 @@ def test_tools_beside_the_messages_of_openai() -> None:
 
 
 def test_a_format_with_labels_comes_first_and_is_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def format_with(name: str, column: str) -> labelled.Format:
-        return labelled.Format(
+    def format_with(name: str, column: str) -> labelled.LabelledFormat:
+        return labelled.LabelledFormat(
             name=name,
             title=f"made-up {name}",
             source="this test",

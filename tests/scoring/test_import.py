@@ -40,4 +40,4 @@ def test_modules_form_no_circle() -> None:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"an import circle: {' -> '.join(reversed(error.args[1]))}")
-    assert order.index("decoder") < order.index("implicit") < order.index("load")
+    assert order.index("decoder") < order.index("contrast") < order.index("load")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,21 @@ def test_what_is_known_before_a_model_is_loaded(
 def test_texts_need_no_template(make_tokenizer: Callable[..., Tokenizer]) -> None:
     with with_template(make_tokenizer("byte_level", "chatml"), None) as tokenizer:
         check_template(tokenizer, [Row(0, {}, "a", (Completion("completion", "b", preferred=True),))])
+
+
+GROWING = (
+    "{% set ns = namespace(all=[]) %}"
+    "{% for i in range(99999) %}{% set ns.all = ns.all + ['x' * 1000000 ~ i] %}{% endfor %}"
+)
+"""Some 100 GB, if it were left to run."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell how much memory is taken")
+def test_a_template_that_takes_all_memory_is_ended(
+    make_tokenizer: Callable[..., Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr_data.text.clock.MEMORY", 2**27)
+    tokenizer = make_tokenizer("byte_level", "chatml")
+    with with_template(tokenizer, GROWING), pytest.raises(ConfigError, match="bytes of memory for one row"):
+        apply_template(tokenizer, ASK, {}, generate=False)
+    assert apply_template(tokenizer, ASK, {}, generate=False).startswith("<|im_start|>user")

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from asr_data.errors import InputError
-from asr_data.view.reading import first_rows, require_showable, rows_by_index, sampled_rows
+from asr_data.view.reading import (
+    AnnotatedRow,
+    first_rows,
+    require_showable,
+    rows_by_index,
+    sampled_rows,
+    showable_sample,
+)
 
 
 @pytest.fixture
@@ -48,3 +55,24 @@ def test_a_row_that_is_too_long_for_a_terminal(annotated: Any, monkeypatch: pyte
     monkeypatch.setattr("asr_data.view.reading.LONGEST_SHOWN", 20)
     with pytest.raises(InputError, match=r"row 0 has [0-9]+ characters, and at most 20 are shown"):
         require_showable(rows)
+
+
+def test_a_sample_leaves_out_what_is_too_long_and_counts_it(annotated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything, none = showable_sample(annotated, 99, seed=1)
+    assert ([one.row.index for one in everything], none) == ([0, 1, 2, 4], 0)
+    sizes = [size(one) for one in everything]
+    monkeypatch.setattr("asr_data.view.reading.LONGEST_SHOWN", max(sizes) - 1)
+    found, left_out = showable_sample(annotated, 99, seed=1)
+    assert [size(one) for one in found] == [n for n in sizes if n < max(sizes)]
+    assert left_out == sizes.count(max(sizes))
+    monkeypatch.setattr("asr_data.view.reading.LONGEST_SHOWN", max(sizes))
+    monkeypatch.setattr("asr_data.view.reading.MOST_SAMPLED", sum(sizes[:2]))
+    found, left_out = showable_sample(annotated, 99, seed=1)
+    assert [one.row.index for one in found][:2] == [0, 1]
+    assert (sum(map(size, found)) <= sum(sizes[:2]), len(found) + left_out) == (True, 4)
+
+
+def size(one: AnnotatedRow) -> int:
+    """Characters of the texts of messages."""
+    texts: list[Any] = [one.row.prompt, *(completion.content for completion in one.row.completions)]
+    return sum(len(message["content"]) for messages in texts for message in messages)

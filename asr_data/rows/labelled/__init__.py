@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.labelled.error_spans import FAULT_PAIRS, FINEGRAINED_FEEDBACK, FINEGRAINED_PAIRS, RAGTRUTH
-from asr_data.rows.labelled.format import Format, ReadRow, Record
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, ReadRow
 from asr_data.rows.labelled.math_aps import MATH_APS, MATH_APS_TREE
 from asr_data.rows.labelled.plus_minus import MATH_SHEPHERD, RLHFLOW
 from asr_data.rows.labelled.prm800k import PRM800K
@@ -21,9 +21,9 @@ from asr_data.rows.labelled.prmbench import PRMBENCH, PRMBENCH_PAIRS
 from asr_data.rows.labelled.scores import COMPLETION_SCORES, CRITERIA_PAIRS, HELPSTEER, SENTENCE_SCORES
 from asr_data.rows.labelled.steps import BIG_BENCH_MISTAKE, FIRST_ERROR, PROCESS_BENCH, TRL_STEPWISE
 
-__all__ = ["FORMATS", "Format", "match", "read"]
+__all__ = ["FORMATS", "LabelledFormat", "match", "read"]
 
-FORMATS: Final[Mapping[str, Format]] = {
+FORMATS: Final[Mapping[str, LabelledFormat]] = {
     "prm800k": PRM800K,
     "math_shepherd": MATH_SHEPHERD,
     "rlhflow": RLHFLOW,
@@ -47,12 +47,12 @@ FORMATS: Final[Mapping[str, Format]] = {
 """Every format by its name, in the order in which the documentation shows them."""
 
 
-def match(schema: pa.Schema, records: Sequence[Record]) -> list[str]:
+def match(schema: pa.Schema, records: Sequence[InputRecord]) -> list[str]:
     """Names of the formats that a data set has: none, one, or several that the user must choose between."""
     return [name for name, format_ in FORMATS.items() if format_.matches(schema, records)]
 
 
-def read(name: str, record: Record) -> ReadRow:
+def read(name: str, record: InputRecord) -> ReadRow:
     """A record's prompt, and ``(chosen, rejected)`` or ``(completion,)`` with labels.
 
     Args:

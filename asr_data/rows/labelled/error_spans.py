@@ -9,27 +9,27 @@ import pyarrow as pa
 
 from asr_data.errors import RowRejected
 from asr_data.response import response_text
-from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single, user
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, ReadRow, has, single, user
 from asr_data.rows.labelled.spans import WRONG, LabelledSpan, mark_spans
 from asr_data.rows.labelled.values import conversation, integer, mismatch, objects, text, value
 from asr_data.types import Completion, Label, Message
 
 
-def _labels(record: Record, path: tuple[str, ...], content: str | list[Message], kind: str) -> tuple[Label, ...]:
+def _labels(record: InputRecord, path: tuple[str, ...], content: str | list[Message], kind: str) -> tuple[Label, ...]:
     """0 in the spans of a list of objects with ``start`` and ``end``, whose key ``kind`` names them; 1 elsewhere."""
     return mark_spans(response_text(content), [_error(span, kind) for span in objects(record, *path)])
 
 
-def _error(span: Record, kind: str) -> LabelledSpan:
+def _error(span: InputRecord, kind: str) -> LabelledSpan:
     start, end = (integer(value(span, edge), f"a span's {edge!r}") for edge in ("start", "end"))
     return start, end, 0.0, WRONG if span.get(kind) is None else text(span, kind)
 
 
-def _is_span_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_span_pairs(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "chosen", "rejected", "labelled_side", "error_spans")
 
 
-def read_span_pairs(record: Record) -> ReadRow:
+def read_span_pairs(record: InputRecord) -> ReadRow:
     """Read pairs of which people marked one side: ``labelled_side`` and its ``error_spans`` (start, end, type).
 
     Spans are 0, the rest of that side is 1, since its readers marked every error that they saw; the other side is
@@ -42,7 +42,7 @@ def read_span_pairs(record: Record) -> ReadRow:
     return _pair(record, {side: labels})
 
 
-def _pair(record: Record, labels: Mapping[str, tuple[Label, ...]]) -> ReadRow:
+def _pair(record: InputRecord, labels: Mapping[str, tuple[Label, ...]]) -> ReadRow:
     """The columns ``prompt``, ``chosen`` and ``rejected`` as they are, since TRL reads them too."""
     prompt, chosen, rejected = (conversation(record, column) for column in ("prompt", "chosen", "rejected"))
     if isinstance(chosen, str) != isinstance(rejected, str):
@@ -53,11 +53,11 @@ def _pair(record: Record, labels: Mapping[str, tuple[Label, ...]]) -> ReadRow:
     )
 
 
-def _is_feedback(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_feedback(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "question", "prediction 1", "feedback.errors")
 
 
-def read_feedback(record: Record) -> ReadRow:
+def read_feedback(record: InputRecord) -> ReadRow:
     """Read FineGrainedRLHF as published: the errors of ``prediction 1``, the one that people looked at.
 
     Spans of ``feedback.errors`` are 0, the rest of the prediction is 1. The passages are not part of the prompt.
@@ -66,11 +66,11 @@ def read_feedback(record: Record) -> ReadRow:
     return single(text(record, "question"), (response, _labels(record, ("feedback", "errors"), response, "error type")))
 
 
-def _is_fault_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_fault_pairs(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "chosen", "rejected", "fault_spans")
 
 
-def read_fault_pairs(record: Record) -> ReadRow:
+def read_fault_pairs(record: InputRecord) -> ReadRow:
     """Read our own sample: ``fault_spans`` (start, end, kind) of the rejected side, whose rest is as good as chosen.
 
     Spans are 0, all else of both sides is 1.
@@ -82,11 +82,11 @@ def read_fault_pairs(record: Record) -> ReadRow:
     )
 
 
-def _is_ragtruth(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_ragtruth(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "response", "labels.start", "labels.end", "labels.label_type")
 
 
-def read_ragtruth(record: Record) -> ReadRow:
+def read_ragtruth(record: InputRecord) -> ReadRow:
     """Read RAGTruth: ``prompt``, ``response`` and ``labels``, spans of what the sources do not bear out.
 
     Spans are 0 and the rest is 1; a span with ``implicit_true`` (true, but not in the sources) is unknown. Refusals
@@ -108,7 +108,7 @@ def read_ragtruth(record: Record) -> ReadRow:
     return single(text(record, "prompt"), (response, mark_spans(response, spans)))
 
 
-FINEGRAINED_PAIRS: Final = Format(
+FINEGRAINED_PAIRS: Final = LabelledFormat(
     "finegrained_pairs",
     "pairs with error spans of one side",
     "https://github.com/allenai/FineGrainedRLHF",
@@ -116,7 +116,7 @@ FINEGRAINED_PAIRS: Final = Format(
     _is_span_pairs,
     read_span_pairs,
 )
-FINEGRAINED_FEEDBACK: Final = Format(
+FINEGRAINED_FEEDBACK: Final = LabelledFormat(
     "finegrained_feedback",
     "FineGrainedRLHF as published: error spans of the first prediction",
     "https://github.com/allenai/FineGrainedRLHF/tree/main/tasks/qa_feedback/data",
@@ -124,7 +124,7 @@ FINEGRAINED_FEEDBACK: Final = Format(
     _is_feedback,
     read_feedback,
 )
-FAULT_PAIRS: Final = Format(
+FAULT_PAIRS: Final = LabelledFormat(
     "fault_pairs",
     "pairs with fault spans of the rejected side, like our own sample",
     "asr_data/sample/pairs.jsonl",
@@ -132,7 +132,7 @@ FAULT_PAIRS: Final = Format(
     _is_fault_pairs,
     read_fault_pairs,
 )
-RAGTRUTH: Final = Format(
+RAGTRUTH: Final = LabelledFormat(
     "ragtruth",
     "RAGTruth: spans of hallucination",
     "https://github.com/ParticleMedia/RAGTruth",

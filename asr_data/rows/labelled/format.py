@@ -11,14 +11,14 @@ import pyarrow as pa
 from asr_data.rows.columns import column_type, is_number, item_type
 from asr_data.types import Completion, Label, Message, Side, Text
 
-Record: TypeAlias = Mapping[str, Any]
+InputRecord: TypeAlias = Mapping[str, Any]
 ReadRow: TypeAlias = tuple[Text, tuple[Completion, ...]]
 LabelledText: TypeAlias = tuple[str, tuple[Label, ...]]
 """A response text and its labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class LabelledFormat:
     """One layout of data that carries labels.
 
     Attributes:
@@ -34,8 +34,8 @@ class Format:
     title: str
     source: str
     sides: tuple[Side, ...]
-    matches: Callable[[pa.Schema, Sequence[Record]], bool]
-    read: Callable[[Record], ReadRow]
+    matches: Callable[[pa.Schema, Sequence[InputRecord]], bool]
+    read: Callable[[InputRecord], ReadRow]
 
 
 def single(prompt: str | list[Message], response: LabelledText) -> ReadRow:

@@ -8,16 +8,16 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.format import Format, LabelledText, ReadRow, Record, has, single
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, LabelledText, ReadRow, has, single
 from asr_data.rows.labelled.spans import LabelledSpan, LabelledStep, byte_labels, join_steps
 from asr_data.rows.labelled.values import fraction, mapping, mismatch, objects, text, value
 
 
-def _has_prefixes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_prefixes(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "question", "reasoning_steps.solution_prefix", "reasoning_steps.mc_value")
 
 
-def read_prefixes(record: Record) -> ReadRow:
+def read_prefixes(record: InputRecord) -> ReadRow:
     """Read flat MATH-APS: ``reasoning_steps`` lists ``solution_prefix`` and ``mc_value``, many solutions in one row.
 
     The response is the longest chain of prefixes, each the beginning of the next; of equally long ones, the chain
@@ -58,19 +58,19 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _has_tree(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_tree(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "question", "reasoning_steps.text", "reasoning_steps.mc_value", "reasoning_steps.children")
 
 
-def read_tree(record: Record) -> ReadRow:
+def read_tree(record: InputRecord) -> ReadRow:
     """Read the MATH-APS tree: ``reasoning_steps`` is the question's node, of ``text``, ``mc_value`` and ``children``.
 
     The response is the longest path below the question; of equally long ones, the first in the tree. A step's reward
     is its node's value, from 0 to 1. The steps are joined by a blank line, which is what stood there before the
     solutions were cut.
     """
-    longest: list[Record] = []
-    paths: list[list[Record]] = [[child] for child in reversed(_children(mapping(record, "reasoning_steps")))]
+    longest: list[InputRecord] = []
+    paths: list[list[InputRecord]] = [[child] for child in reversed(_children(mapping(record, "reasoning_steps")))]
     while paths:
         path = paths.pop()
         if len(path) > len(longest):
@@ -83,11 +83,11 @@ def read_tree(record: Record) -> ReadRow:
     return single(text(record, "question"), join_steps(steps, "\n\n"))
 
 
-def _children(node: Record) -> list[Record]:
+def _children(node: InputRecord) -> list[InputRecord]:
     return objects(node, "children") if node.get("children") else []
 
 
-MATH_APS: Final = Format(
+MATH_APS: Final = LabelledFormat(
     "math_aps",
     "MATH-APS: values of solution prefixes",
     "https://huggingface.co/datasets/openreasoner/MATH-APS",
@@ -95,7 +95,7 @@ MATH_APS: Final = Format(
     _has_prefixes,
     read_prefixes,
 )
-MATH_APS_TREE: Final = Format(
+MATH_APS_TREE: Final = LabelledFormat(
     "math_aps_tree",
     "MATH-APS: the tree of solutions, with a value at each node",
     "https://github.com/openreasoner/openr",

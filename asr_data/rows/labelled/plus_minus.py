@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.columns import column_type, is_text
-from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, ReadRow, has, single
 from asr_data.rows.labelled.spans import LabelledStep, join_steps
 from asr_data.rows.labelled.values import mismatch, objects, text
 
@@ -18,7 +18,7 @@ _MARK: Final = re.compile(r"(?<=\s)ки(?=\s|$)")
 _FIRST_STEP: Final = "Step 1:"
 
 
-def _has_marks(schema: pa.Schema, records: Sequence[Record]) -> bool:
+def _has_marks(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:
     types = [column_type(schema, column) for column in ("input", "label")]
     inputs = [record.get("input") for record in records]
     return all(kind is not None and is_text(kind) for kind in types) and any(
@@ -26,7 +26,7 @@ def _has_marks(schema: pa.Schema, records: Sequence[Record]) -> bool:
     )
 
 
-def read_math_shepherd(record: Record) -> ReadRow:
+def read_math_shepherd(record: InputRecord) -> ReadRow:
     """Read Math-Shepherd: in ``input`` each step ends with ``ки``, and in ``label`` with ``+`` or ``-`` instead.
 
     ``+`` is 1, ``-`` is 0. The response begins at the last ``Step 1:`` before the first mark. Steps lose the mark and
@@ -53,7 +53,7 @@ def read_math_shepherd(record: Record) -> ReadRow:
     return single(marked[:start].strip(), join_steps(steps, "\n"))
 
 
-def _has_signed_turns(schema: pa.Schema, records: Sequence[Record]) -> bool:
+def _has_signed_turns(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:
     if not has(schema, "conversations.role", "conversations.content"):
         return False
     turns = [turn for record in records for turn in record.get("conversations") or [] if turn]
@@ -61,7 +61,7 @@ def _has_signed_turns(schema: pa.Schema, records: Sequence[Record]) -> bool:
     return bool(answers) and all(isinstance(answer, str) and answer.strip() in _REWARDS for answer in answers)
 
 
-def read_rlhflow(record: Record) -> ReadRow:
+def read_rlhflow(record: InputRecord) -> ReadRow:
     """Read RLHFlow's ``conversations``: the user's turns hold the steps, the assistant's ``+`` (1) or ``-`` (0).
 
     The first turn holds question and first step with only a space between them. The step begins where ``prompt`` or
@@ -83,7 +83,7 @@ def read_rlhflow(record: Record) -> ReadRow:
     return single(question, join_steps(labelled, separator))
 
 
-def _first_step(record: Record, turn: str) -> tuple[str, str]:
+def _first_step(record: InputRecord, turn: str) -> tuple[str, str]:
     """Question and first step of the first turn."""
     for column in ("prompt", "question"):
         question = record.get(column)
@@ -100,7 +100,7 @@ def _first_step(record: Record, turn: str) -> tuple[str, str]:
     return turn[:start].strip(), turn[start:].strip()
 
 
-MATH_SHEPHERD: Final = Format(
+MATH_SHEPHERD: Final = LabelledFormat(
     "math_shepherd",
     "Math-Shepherd: steps marked with ки, labels + and -",
     "https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
@@ -108,7 +108,7 @@ MATH_SHEPHERD: Final = Format(
     _has_marks,
     read_math_shepherd,
 )
-RLHFLOW: Final = Format(
+RLHFLOW: Final = LabelledFormat(
     "rlhflow",
     "RLHFlow PRM data: a user turn for each step, answered + or -",
     "https://huggingface.co/datasets/RLHFlow/Mistral-PRM-Data",

@@ -7,18 +7,18 @@ from typing import Final
 
 import pyarrow as pa
 
-from asr_data.rows.labelled.format import Format, ReadRow, Record, has, single
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, ReadRow, has, single
 from asr_data.rows.labelled.spans import LabelledStep, join_steps
 from asr_data.rows.labelled.values import integer, mapping, mismatch, objects, text, texts
 
 _REWARDS: Final = {1: 1.0, 0: 0.5, -1: 0.0}
 
 
-def _matches(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _matches(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "question.problem", "label.steps.completions")
 
 
-def read_prm800k(record: Record) -> ReadRow:
+def read_prm800k(record: InputRecord) -> ReadRow:
     """Read PRM800K: the path through the steps that the labeller took.
 
     At each step that is the chosen completion, or the person's own; where neither is given the path ends with the
@@ -36,7 +36,7 @@ def read_prm800k(record: Record) -> ReadRow:
     return single(text(record, "question", "problem"), join_steps(path, "\n"))
 
 
-def _path(steps: Sequence[Record]) -> list[LabelledStep]:
+def _path(steps: Sequence[InputRecord]) -> list[LabelledStep]:
     path: list[LabelledStep] = []
     for number, step in enumerate(steps, 1):
         completions = objects(step, "completions") if step.get("completions") else []
@@ -55,7 +55,7 @@ def _path(steps: Sequence[Record]) -> list[LabelledStep]:
     return path
 
 
-def _rated(completion: Record, number: int) -> LabelledStep:
+def _rated(completion: InputRecord, number: int) -> LabelledStep:
     rating = completion.get("rating")
     if rating is None or completion.get("flagged"):
         return text(completion, "text"), None, ""
@@ -65,7 +65,7 @@ def _rated(completion: Record, number: int) -> LabelledStep:
     return text(completion, "text"), _REWARDS[rating], str(rating)
 
 
-PRM800K: Final = Format(
+PRM800K: Final = LabelledFormat(
     "prm800k",
     "PRM800K: rated steps and alternatives",
     "https://github.com/openai/prm800k",

@@ -8,17 +8,17 @@ from typing import Any, Final
 import pyarrow as pa
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.format import Format, ReadRow, Record, assistant, has, user
+from asr_data.rows.labelled.format import InputRecord, LabelledFormat, ReadRow, assistant, has, user
 from asr_data.rows.labelled.spans import CORRECT, WRONG, join_steps
 from asr_data.rows.labelled.values import integer, items, mismatch, text, texts
 from asr_data.types import Completion
 
 
-def _is_original(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_original(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "original_question", "modified_question", "original_process", "modified_process", "error_steps")
 
 
-def read_prmbench(record: Record) -> ReadRow:
+def read_prmbench(record: InputRecord) -> ReadRow:
     """Read PRMBench as published: ``original_process`` is chosen, ``modified_process`` rejected.
 
     ``error_steps`` counts from 1: these steps of the rejected side are 0, all others of both sides are 1. The prompt
@@ -32,11 +32,11 @@ def read_prmbench(record: Record) -> ReadRow:
     return _pair(question, chosen, rejected, items(record, "error_steps"))
 
 
-def _is_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _is_pairs(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "chosen", "rejected", "rejected_error_steps")
 
 
-def read_pairs(record: Record) -> ReadRow:
+def read_pairs(record: InputRecord) -> ReadRow:
     """Read lists of steps ``chosen`` and ``rejected`` with ``rejected_error_steps``; see :func:`read_prmbench`."""
     chosen, rejected = texts(record, "chosen"), texts(record, "rejected")
     return _pair(text(record, "prompt"), chosen, rejected, items(record, "rejected_error_steps"))
@@ -59,7 +59,7 @@ def _pair(prompt: str, chosen: list[str], rejected: list[str], wrong: Sequence[A
     )
 
 
-PRMBENCH: Final = Format(
+PRMBENCH: Final = LabelledFormat(
     "prmbench",
     "PRMBench: a solution and its faulty version",
     "https://huggingface.co/datasets/hitsmy/PRMBench_Preview",
@@ -67,7 +67,7 @@ PRMBENCH: Final = Format(
     _is_original,
     read_prmbench,
 )
-PRMBENCH_PAIRS: Final = Format(
+PRMBENCH_PAIRS: Final = LabelledFormat(
     "prmbench_pairs",
     "pairs of solutions as lists of steps, with the numbers of the rejected one's faulty steps",
     "https://github.com/ssmisya/PRMBench",

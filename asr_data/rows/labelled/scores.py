@@ -14,9 +14,9 @@ from asr_data.rows.best_and_worst import finite_number
 from asr_data.rows.columns import column_type, is_number, item_type
 from asr_data.rows.labelled.criteria import HIGHEST, QUALITY, labels_with_scores, sentence_labels
 from asr_data.rows.labelled.format import (
-    Format,
+    InputRecord,
+    LabelledFormat,
     ReadRow,
-    Record,
     assistant,
     has,
     has_number_lists,
@@ -34,11 +34,11 @@ _PAIRS: Final = (("chosen", "rejected"), ("Chosen", "Rejected"))
 _SCORES: Final = ("{} scores", "{}_scores")
 
 
-def _has_attributes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_attributes(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "response") and has_numbers(schema, *CRITERIA)
 
 
-def read_attributes(record: Record) -> ReadRow:
+def read_attributes(record: InputRecord) -> ReadRow:
     """Read HelpSteer and HelpSteer2: one label over the whole response.
 
     Its reward is the mean of helpfulness, correctness and coherence, divided by 4; complexity and verbosity describe a
@@ -67,11 +67,11 @@ def _turns(prompt: str) -> str | list[Message]:
     return [{"role": role, "content": content} for role, content in turns]
 
 
-def _has_sentence_scores(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_sentence_scores(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "response") and has_number_lists(schema, *CRITERIA)
 
 
-def read_sentence_scores(record: Record) -> ReadRow:
+def read_sentence_scores(record: InputRecord) -> ReadRow:
     """Read a list of scores per criterion, one score per sentence.
 
     A sentence's reward is the mean of helpfulness, correctness and coherence, divided by 4; with a null among its
@@ -95,7 +95,7 @@ def _pair_columns(there: Sequence[str]) -> tuple[str, str, str, str, str] | None
     return None
 
 
-def _has_criteria_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_criteria_pairs(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     columns = _pair_columns(schema.names)
     if columns is None:
         return False
@@ -103,7 +103,7 @@ def _has_criteria_pairs(schema: pa.Schema, records: Sequence[Record]) -> bool:  
     return all(kind is not None and is_number(kind) for kind in inner)
 
 
-def read_criteria_pairs(record: Record) -> ReadRow:
+def read_criteria_pairs(record: InputRecord) -> ReadRow:
     """Read the paper's own data (appendix A.2): two responses, and for each a matrix of criteria × sentences.
 
     Columns are ``Instruction``, ``instruction`` or ``prompt``, ``chosen`` and ``rejected`` (also with a capital
@@ -126,14 +126,14 @@ def read_criteria_pairs(record: Record) -> ReadRow:
     return user(_turns(text(record, prompt))), tuple(completions)
 
 
-def _has_completion_scores(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature
+def _has_completion_scores(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature
     kind = column_type(schema, "scores")
     item = None if kind is None else item_type(kind)
     number = item if item is None else item_type(item) or item
     return has(schema, "prompt", "completion") and number is not None and is_number(number)
 
 
-def read_completion_scores(record: Record) -> ReadRow:
+def read_completion_scores(record: InputRecord) -> ReadRow:
     """Read ``prompt``, ``completion`` and ``scores``: one score per sentence, or a list of them per criterion.
 
     Scores are from 0 to 4, or from ``score_min`` to ``score_max`` where the row has these. A sentence's reward is its
@@ -154,7 +154,7 @@ def read_completion_scores(record: Record) -> ReadRow:
     return user(conversation(record, "prompt")), (Completion("completion", messages, True, labels),)
 
 
-HELPSTEER: Final = Format(
+HELPSTEER: Final = LabelledFormat(
     "helpsteer",
     "HelpSteer and HelpSteer2: scores of the whole response",
     "https://huggingface.co/datasets/nvidia/HelpSteer2",
@@ -162,7 +162,7 @@ HELPSTEER: Final = Format(
     _has_attributes,
     read_attributes,
 )
-SENTENCE_SCORES: Final = Format(
+SENTENCE_SCORES: Final = LabelledFormat(
     "sentence_scores",
     "five criteria, each with a score per sentence",
     "https://arxiv.org/abs/2411.00809",
@@ -170,7 +170,7 @@ SENTENCE_SCORES: Final = Format(
     _has_sentence_scores,
     read_sentence_scores,
 )
-CRITERIA_PAIRS: Final = Format(
+CRITERIA_PAIRS: Final = LabelledFormat(
     "criteria_pairs",
     "pairs with scores by five criteria for each sentence of both sides",
     "https://arxiv.org/abs/2411.00809",
@@ -178,7 +178,7 @@ CRITERIA_PAIRS: Final = Format(
     _has_criteria_pairs,
     read_criteria_pairs,
 )
-COMPLETION_SCORES: Final = Format(
+COMPLETION_SCORES: Final = LabelledFormat(
     "completion_scores",
     "a score per sentence, or several by as many criteria",
     "https://arxiv.org/abs/2411.00809",

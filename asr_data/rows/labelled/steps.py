@@ -9,10 +9,10 @@ from typing import Final
 import pyarrow as pa
 
 from asr_data.rows.labelled.format import (
-    Format,
+    InputRecord,
+    LabelledFormat,
     LabelledText,
     ReadRow,
-    Record,
     has,
     has_number_lists,
     has_numbers,
@@ -22,11 +22,11 @@ from asr_data.rows.labelled.spans import CORRECT, WRONG, LabelledStep, join_step
 from asr_data.rows.labelled.values import fraction, integer, items, mismatch, text, texts, value
 
 
-def _has_stepwise(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_stepwise(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "completions") and has_number_lists(schema, "labels")
 
 
-def read_stepwise(record: Record) -> ReadRow:
+def read_stepwise(record: InputRecord) -> ReadRow:
     """Read TRL's stepwise supervision: ``prompt``, ``completions`` (the steps) and ``labels``.
 
     True is 1, false is 0, a number from 0 to 1 is taken as it is, null is unknown. The steps are joined by a newline,
@@ -59,11 +59,11 @@ def first_error(steps: Sequence[str], wrong: int | None, separator: str) -> Labe
     return join_steps(labelled, separator)
 
 
-def _has_first_error(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_first_error(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "prompt", "completions") and has_numbers(schema, "first_error_step")
 
 
-def read_first_error(record: Record) -> ReadRow:
+def read_first_error(record: InputRecord) -> ReadRow:
     """Read ``prompt``, ``completions`` (the steps) and ``first_error_step``, from 1, or 0 where there is none.
 
     Steps before it are 1, it is 0, what follows is unknown; with 0 all are 1. The steps are joined by a newline.
@@ -73,11 +73,11 @@ def read_first_error(record: Record) -> ReadRow:
     return single(text(record, "prompt"), first_error(texts(record, "completions"), wrong, "\n"))
 
 
-def _has_process_bench(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_process_bench(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "problem", "steps") and has_numbers(schema, "label")
 
 
-def read_process_bench(record: Record) -> ReadRow:
+def read_process_bench(record: InputRecord) -> ReadRow:
     """Read ProcessBench: ``problem``, ``steps`` and ``label``, the index of the first wrong step or −1.
 
     Steps before it are 1, it is 0, what follows is unknown; with −1 all are 1. The steps are paragraphs, joined by a
@@ -88,11 +88,11 @@ def read_process_bench(record: Record) -> ReadRow:
     return single(text(record, "problem"), first_error(texts(record, "steps"), wrong, "\n\n"))
 
 
-def _has_mistakes(schema: pa.Schema, records: Sequence[Record]) -> bool:  # noqa: ARG001 - one signature for all
+def _has_mistakes(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # noqa: ARG001 - one signature for all
     return has(schema, "input", "steps", "mistake_index")
 
 
-def read_mistakes(record: Record) -> ReadRow:
+def read_mistakes(record: InputRecord) -> ReadRow:
     """Read BIG-Bench Mistake: ``input``, ``steps`` and ``mistake_index``, from 0, or null where there is none.
 
     Steps before the mistake are 1, it is 0, what follows is unknown; without one all are 1. The steps are joined by a
@@ -105,7 +105,7 @@ def read_mistakes(record: Record) -> ReadRow:
     return single(text(record, "input"), first_error(texts(record, "steps"), wrong, "\n"))
 
 
-TRL_STEPWISE: Final = Format(
+TRL_STEPWISE: Final = LabelledFormat(
     "trl_stepwise",
     "TRL stepwise supervision: a label for each step",
     "https://huggingface.co/docs/trl/v0.17.0/dataset_formats",
@@ -113,7 +113,7 @@ TRL_STEPWISE: Final = Format(
     _has_stepwise,
     read_stepwise,
 )
-FIRST_ERROR: Final = Format(
+FIRST_ERROR: Final = LabelledFormat(
     "first_error",
     "steps, and the number of the first wrong one",
     "https://huggingface.co/docs/trl/v0.17.0/dataset_formats",
@@ -121,7 +121,7 @@ FIRST_ERROR: Final = Format(
     _has_first_error,
     read_first_error,
 )
-PROCESS_BENCH: Final = Format(
+PROCESS_BENCH: Final = LabelledFormat(
     "processbench",
     "ProcessBench: the first wrong step",
     "https://huggingface.co/datasets/Qwen/ProcessBench",
@@ -129,7 +129,7 @@ PROCESS_BENCH: Final = Format(
     _has_process_bench,
     read_process_bench,
 )
-BIG_BENCH_MISTAKE: Final = Format(
+BIG_BENCH_MISTAKE: Final = LabelledFormat(
     "big_bench_mistake",
     "BIG-Bench Mistake: the first mistaken step",
     "https://github.com/WHGTyen/BIG-Bench-Mistake",

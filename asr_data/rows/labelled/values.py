@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from asr_data.errors import RowRejected
-from asr_data.rows.labelled.format import Record
+from asr_data.rows.labelled.format import InputRecord
 from asr_data.types import Message
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
@@ -17,7 +17,7 @@ def mismatch(message: str) -> NoReturn:
     raise RowRejected("label_mismatch", message)
 
 
-def value(record: Record, *path: str) -> Any:
+def value(record: InputRecord, *path: str) -> Any:
     """What stands at a path of keys.
 
     Raises:
@@ -33,7 +33,7 @@ def value(record: Record, *path: str) -> Any:
     return found
 
 
-def text(record: Record, *path: str) -> str:
+def text(record: InputRecord, *path: str) -> str:
     """A text that has a UTF-8 form.
 
     Raises:
@@ -42,7 +42,7 @@ def text(record: Record, *path: str) -> str:
     return _text(value(record, *path), ".".join(path))
 
 
-def items(record: Record, *path: str) -> Sequence[Any]:
+def items(record: InputRecord, *path: str) -> Sequence[Any]:
     """A list.
 
     Raises:
@@ -54,12 +54,12 @@ def items(record: Record, *path: str) -> Sequence[Any]:
     return found
 
 
-def texts(record: Record, *path: str) -> list[str]:
+def texts(record: InputRecord, *path: str) -> list[str]:
     """A list of texts; see :func:`text`."""
     return [_text(item, f"{'.'.join(path)}[{number}]") for number, item in enumerate(items(record, *path))]
 
 
-def mapping(record: Record, *path: str) -> Record:
+def mapping(record: InputRecord, *path: str) -> InputRecord:
     """An object.
 
     Raises:
@@ -71,7 +71,7 @@ def mapping(record: Record, *path: str) -> Record:
     return found
 
 
-def objects(record: Record, *path: str) -> list[Record]:
+def objects(record: InputRecord, *path: str) -> list[InputRecord]:
     """A list of objects.
 
     Raises:
@@ -84,7 +84,7 @@ def objects(record: Record, *path: str) -> list[Record]:
     return list(found)
 
 
-def conversation(record: Record, *path: str) -> str | list[Message]:
+def conversation(record: InputRecord, *path: str) -> str | list[Message]:
     """A text, or messages without the keys that are null.
 
     Raises:

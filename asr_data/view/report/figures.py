@@ -79,16 +79,16 @@ class Errors:
 
 
 @dataclass
-class Figures:
+class ReportFigures:
     """What one pass over a directory gives."""
 
     sides: dict[Side, SideFigures]
     errors: Errors = field(default_factory=Errors)
 
 
-def figures_of(annotated: AnnotatedDirectory) -> Figures:
+def figures_of(annotated: AnnotatedDirectory) -> ReportFigures:
     """One pass over the annotation columns of every row."""
-    figures = Figures({side: SideFigures() for side in annotated.manifest.sides})
+    figures = ReportFigures({side: SideFigures() for side in annotated.manifest.sides})
     sigmas = _sigmas(annotated)
     for batch in _batches(annotated):
         of_batch = next(sigmas)

@@ -22,9 +22,9 @@ from asr_data.types import Side
 from asr_data.view.escape import visible
 from asr_data.view.gold import gold_reader
 from asr_data.view.model import row_views
-from asr_data.view.reading import AnnotatedRow, require_segments, rows_by_index, sampled_rows
+from asr_data.view.reading import AnnotatedRow, require_segments, require_showable, rows_by_index, showable_sample
 from asr_data.view.report.charts import chart_library, curve_chart, distribution_chart
-from asr_data.view.report.figures import Figures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
+from asr_data.view.report.figures import ReportFigures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
 from asr_data.view.report.rows import colour_spread, page_rows
 from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
@@ -68,7 +68,7 @@ def write_report(
     Raises:
         ConfigError: the tokenizer is not that of the masks, or ``gold`` cannot be right.
         MissingDependencyError: the extra ``report`` is not installed.
-        InputError: there are no segments yet, or no such row.
+        InputError: there are no segments yet, or no such row, or one that was asked for is too long to be shown.
         OutputExistsError: the file is there.
         StorageError: it cannot be written.
     """
@@ -82,7 +82,12 @@ def write_report(
         raise OutputExistsError(f"{path} is there already; --overwrite replaces a file")
     library = chart_library()
     reader = gold_reader(annotated, gold)
-    chosen = sampled_rows(annotated, sample, seed) if rows is None else rows_by_index(annotated, rows)
+    left_out = 0
+    if rows is None:
+        chosen, left_out = showable_sample(annotated, sample, seed)
+    else:
+        chosen = rows_by_index(annotated, rows)
+        require_showable(chosen)
     views = row_views(annotated, chosen, reader)
     prefix = annotated.manifest.prefix
     data = {
@@ -93,6 +98,7 @@ def write_report(
         "rows": page_rows(views, chosen, tokenizer, prefix),
     }
     how = "chosen by their number" if rows is not None else f"drawn at random (seed {seed})"
+    how += f", without {left_out:,} that are too long to be shown" if left_out else ""
     figures = figures_of(annotated)
     content = _render(annotated, figures, data, _how_many(len(chosen), annotated.manifest, how), library)
     try:
@@ -120,7 +126,9 @@ def _how_many(shown: int, manifest: Manifest, how: str) -> str:
 # --- the page --------------------------------------------------------------------------------------------
 
 
-def _render(annotated: AnnotatedDirectory, figures: Figures, data: Mapping[str, Any], shown: str, library: str) -> str:
+def _render(
+    annotated: AnnotatedDirectory, figures: ReportFigures, data: Mapping[str, Any], shown: str, library: str
+) -> str:
     from markupsafe import Markup
 
     manifest = annotated.manifest
@@ -197,7 +205,7 @@ def _own(name: str) -> str:
 # --- what the overview says ------------------------------------------------------------------------------
 
 
-def _headline(manifest: Manifest, figures: Figures) -> list[tuple[str, str, str]]:
+def _headline(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str, str]]:
     counts = manifest.counts
     sides = figures.sides.items()
     return [
@@ -209,7 +217,7 @@ def _headline(manifest: Manifest, figures: Figures) -> list[tuple[str, str, str]
     ]
 
 
-def _side_rows(manifest: Manifest, figures: Figures) -> list[dict[str, str]]:
+def _side_rows(manifest: Manifest, figures: ReportFigures) -> list[dict[str, str]]:
     return [_side_row(side, one, manifest) for side, one in figures.sides.items()]
 
 
@@ -228,7 +236,7 @@ def _side_row(side: Side, one: SideFigures, manifest: Manifest) -> dict[str, str
     }
 
 
-def _charts(figures: Figures) -> list[dict[str, Any]]:
+def _charts(figures: ReportFigures) -> list[dict[str, Any]]:
     sides = figures.sides
     token = reward_bins({side: one.token_rewards for side, one in sides.items()})
     segment = reward_bins({side: one.segment_rewards for side, one in sides.items()})

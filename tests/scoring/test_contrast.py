@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.config import ImplicitConfig
-from asr_data.scoring.engine import Request
-from asr_data.scoring.implicit import ImplicitEncoder, LogProbabilityReadout, LogRatioRunner
+from asr_data.scoring.contexts import Contexts
+from asr_data.scoring.contrast import ContrastEncoder
 from asr_data.scoring.load import load_scorer, load_scorer_tokenizer
 from asr_data.scoring.model_scorer import Reading
 from asr_data.text import align, check_rewards, project
@@ -37,60 +36,22 @@ class Doubling:
     """Log-ratios by hand: the first token asked for has 1, the next 2, then 4, 8 …"""
 
     def __init__(self, tokenizer: Any, **settings: Any) -> None:
-        self.encoder = ImplicitEncoder(tokenizer, ImplicitConfig(**settings))
+        contexts = Contexts(("prompt",), "both", conversations=True)
+        self.encoder = ContrastEncoder(tokenizer, ImplicitConfig(**settings), contexts, (0, 1))
         self.tokenizer = tokenizer
         self.asked: list[str] = []
 
     def __call__(self, asked: Row) -> ByteRewards:
         (reading,) = self.encoder.encode(asked)
-        (request,) = reading.requests
+        request, second = reading.requests
+        assert (request.ids, request.read, request.target) == (second.ids, second.read, second.target)
+        assert (request.model, second.model) == (0, 1)
         assert request.target is not None
         assert [request.ids[t + 1] for t in request.read] == request.target
         self.asked = self.tokenizer.hf.convert_ids_to_tokens(request.target)
-        return self.encoder.rewards(reading, (2.0 ** np.arange(len(request.read))).astype(np.float32))
-
-
-# --- the two models --------------------------------------------------------------------------------------
-
-
-class LogsAsGiven(torch.nn.Module):
-    """A head whose logits are the hidden states' logarithms."""
-
-    rows = 2
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        assert len(hidden) <= self.rows
-        return hidden.log()
-
-
-def test_log_probabilities_by_hand() -> None:
-    readout = LogProbabilityReadout(LogsAsGiven())  # type: ignore[arg-type] # a stand-in
-    hidden = torch.tensor([[4.0, 3.0, 3.0], [1.0, 1.0, 2.0], [0.5, 0.2, 0.3]])  # sums 10, 4 and 1
-    out = readout(hidden, torch.tensor([0, 2, 1]))
-    assert out.tolist() == pytest.approx([math.log(0.4), math.log(0.5), math.log(0.2)])
-    assert readout(hidden[:0], torch.zeros(0, dtype=torch.int64)).tolist() == []
-    with pytest.raises(ScorerError, match="this request has none"):
-        readout(hidden, None)
-
-
-class Given:
-    def __init__(self, *readings: list[float] | None) -> None:
-        self.readings = readings
-
-    def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Any]:
-        if on_tokens is not None:
-            on_tokens(len(requests))
-        return [None if r is None else np.array(r, np.float32) for r in self.readings]
-
-
-def test_log_ratios_by_hand() -> None:
-    policy, reference = Given([-1.0, -2.0], None, [-3.0]), Given([-2.0, -1.5], [-1.0], None)
-    counts: list[int] = []
-    first, *others = LogRatioRunner(policy, reference, 0.5).run([Request([1], [0])] * 3, counts.append)
-    assert first is not None
-    assert first.tolist() == [0.5, -0.25]
-    assert others == [None, None]
-    assert sum(counts) == 3  # tokens are counted once, not for both models
+        policy = 2.0 ** np.arange(len(request.read)) + 1
+        reference = np.ones(len(request.read))
+        return self.encoder.rewards(reading, np.concatenate([policy, reference]).astype(np.float32))
 
 
 # --- increments ------------------------------------------------------------------------------------------
@@ -243,8 +204,8 @@ def test_a_prompt_without_tokens(make_tokenizer: Callable[..., Any]) -> None:
 
 
 def test_a_reading_of_another_kind(make_tokenizer: Callable[..., Any]) -> None:
-    encoder = ImplicitEncoder(make_tokenizer(), ImplicitConfig())
-    with pytest.raises(TypeError, match="ImplicitEncoder"):
+    encoder = Doubling(make_tokenizer()).encoder
+    with pytest.raises(TypeError, match="ContrastEncoder"):
         encoder.rewards(Reading((), np.zeros(0, np.int32), np.zeros(0, np.int32)), np.zeros(0, np.float32))
 
 

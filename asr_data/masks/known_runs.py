@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_data.types import Float32, Int64
+from asr_data.types import Bool, Float32, Int64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,3 +40,10 @@ def known_runs(rewards: Float32, row_offsets: Int64) -> KnownRuns:
         row=np.searchsorted(row_offsets, start[known[start]], side="right") - 1,
         unknown_start=start[~known[start]],
     )
+
+
+def unknown_responses(rewards: Float32, row_offsets: Int64) -> Bool:
+    """Return bool ``[R]``, true where no token of a response has a known reward; arguments as above."""
+    known = np.concatenate(([0], np.cumsum(~np.isnan(rewards))))
+    unknown: Bool = known[row_offsets[1:]] == known[row_offsets[:-1]]
+    return unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asr_data.config import MaskConfig
-from asr_data.errors import InputError
+from asr_data.errors import ConfigError, InputError
 from asr_data.masks import Responses, TokenBatch, keep_segments, segment_and_mask, span_rewards
-from asr_data.masks.unknown import known_runs
+from asr_data.masks.known_runs import known_runs
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma_per_row
 from asr_data.segments.statistics import RewardStatistics
@@ -87,22 +88,46 @@ def test_end_tokens_of_unknown_reward():
     assert masked.mask.tolist() == bits("1100100" + "100000")
 
 
+@pytest.mark.parametrize("unknown", ["keep", "drop"])
 @pytest.mark.parametrize(
     ("on_empty", "keep", "mask"),
     [
-        ("keep-all", "1" + "111", "11" + "1111"),
-        ("keep-best", "1" + "001", "11" + "0011"),  # nothing known: the whole; else the best known one
-        ("drop", "0" + "000", "01" + "0001"),  # the pipeline takes the row out
+        ("keep-all", "111", "1111"),
+        ("keep-best", "001", "0011"),  # the best known one
+        ("drop", "000", "0001"),  # the pipeline takes the row out
     ],
 )
-def test_nothing_known_or_nothing_good(on_empty, keep, mask):
+def test_nothing_known_or_nothing_good(on_empty, keep, mask, unknown):
+    """Of the first response nothing is known, which --unknown decides; of the second nothing is good."""
     batch = batch_of([NAN, NAN], [NAN, -2, -1, -1], preferred=[True, True])
-    masked, _ = segment_and_mask(batch, config({"kind": "pivot", "tau": 0.5}, on_empty=on_empty))
+    masked, _ = segment_and_mask(batch, config({"kind": "pivot", "tau": 0.5}, on_empty=on_empty, unknown=unknown))
+    whole = "1" if unknown == "keep" else "0"
     assert masked.segment_start.tolist() == [0, 0, 1, 2]
-    assert masked.segment_keep.tolist() == bits(keep)
-    assert masked.mask.tolist() == bits(mask)
+    assert masked.segment_keep.tolist() == bits(whole + keep)
+    assert masked.mask.tolist() == bits(2 * whole + mask)  # not even its end token, where it is dropped
     np.testing.assert_array_equal(masked.reward, np.array([NAN, -4 / 3], dtype=np.float32))
-    assert masked.empty.tolist() == [True, True]
+    assert masked.empty.tolist() == [False, True]
+    assert masked.unknown.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("end_token", "mask"), [("keep", "11" + "01"), ("mask", "10" + "00"), ("segment", "11" + "00")]
+)
+def test_end_tokens_of_a_response_that_trains_whole(end_token, mask):
+    batch = batch_of([NAN, NAN], [-2.0, -1.0], preferred=[True, True])
+    chosen = config({"kind": "token"}, {"kind": "fixed", "value": 0.0}, on_empty="keep-best", end_token=end_token)
+    masked, _ = segment_and_mask(batch, chosen.model_copy(update={"on_empty": "drop"}))
+    assert masked.mask.tolist() == bits(mask)
+
+
+def test_the_scorer_s_own_sequence_score_of_a_response_of_which_nothing_is_known():
+    rows = batch_of([NAN, NAN], [1.0, 2.0], preferred=[True, True])
+    batch = replace(rows, scorer_reward=np.array([NAN, 5.0], dtype=np.float32))
+    masked, _ = segment_and_mask(batch, config({"kind": "token"}, sequence_reward="scorer"))
+    np.testing.assert_array_equal(masked.reward, np.array([NAN, 5.0], dtype=np.float32))
+    known = replace(batch, scorer_reward=np.array([NAN, NAN], dtype=np.float32))
+    with pytest.raises(ConfigError, match="own sequence score"):
+        segment_and_mask(known, config({"kind": "token"}, sequence_reward="scorer"))
 
 
 def test_the_best_is_never_an_unknown_segment():

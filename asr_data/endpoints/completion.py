@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -35,6 +36,7 @@ class _Part(BaseModel):
 
 class _Message(BaseModel):
     content: _Text | list[_Part] | None = None
+    refusal: Annotated[_Text | None, WrapValidator(_none_if_invalid)] = None
 
     @property
     def text(self) -> str:
@@ -58,17 +60,38 @@ class _Completion(BaseModel):
     usage: Annotated[_Usage | None, WrapValidator(_none_if_invalid)] = None
 
 
-def read_completion(body: bytes) -> tuple[str, int, int, str | None]:
-    """Reply, tokens sent, tokens received, and why the reply is unusable, if that is already known.
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a server answered.
 
-    Args:
-        body: of the HTTP answer. Counts of tokens that are missing or impossible are 0.
+    Attributes:
+        reply: the model's text.
+        tokens_in, tokens_out: tokens sent and received; 0 where the count is missing or impossible.
+        problem: why the reply is unusable, if that is already known.
+        is_refused: the problem is that the model, or a filter before it, declined.
     """
+
+    reply: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    problem: str | None = None
+    is_refused: bool = False
+
+
+def read_completion(body: bytes) -> Completed:
+    """The answer in the body of an HTTP answer."""
     try:
         completion = _Completion.model_validate(json.loads(body))
     except (ValueError, RecursionError):  # ValidationError is a ValueError
-        return "", 0, 0, NO_COMPLETION
+        return Completed(problem=NO_COMPLETION)
     usage = completion.usage or _Usage()
     choice = completion.choices[0]
-    cut = "it was cut off by the limit of tokens" if choice.finish_reason == "length" else None
-    return choice.message.text, usage.prompt_tokens or 0, usage.completion_tokens or 0, cut
+    text, refusal = choice.message.text, choice.message.refusal
+    problem = {
+        "length": "it was cut off by the limit of tokens",
+        "content_filter": "it was withheld by a filter of contents",
+    }.get(choice.finish_reason or "")
+    if refusal and not text.strip():
+        text, problem = refusal, "the model refused to answer"
+    refused = problem is not None and choice.finish_reason != "length"
+    return Completed(text, usage.prompt_tokens or 0, usage.completion_tokens or 0, problem, refused)

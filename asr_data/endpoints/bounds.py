@@ -1,4 +1,4 @@
-"""How long a judge's server may take for an answer, and how large it may be: a server can send anything, for ever."""
+"""How long a server may take for an answer, and how large it may be: a server can send anything, for ever."""
 
 from __future__ import annotations
 

@@ -7,12 +7,14 @@ import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
 
+from asr_data.endpoints.client import Client, ReplyForm, RequestFailedError
 from asr_data.judging import Judge, RequestSettings
-from asr_data.judging.client import Client, RequestFailedError
+from asr_data.judging.config import JUDGE
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -44,14 +46,15 @@ def serving(answer: Callable[[socket.socket, threading.Event], None]) -> Iterato
 
 def failure(url: str, timeout: float) -> str:
     async def ask() -> None:
-        client = Client(Judge(model="m", endpoint=url), RequestSettings(retries=0, timeout=timeout))
+        client = Client(Judge(model="m", endpoint=url), RequestSettings(retries=0, timeout=timeout), JUDGE)
         try:
-            await client.ask([{"role": "user", "content": "?"}], "as_given")
+            await client.ask([{"role": "user", "content": "?"}], ReplyForm("any", {}, lambda reply, redacted: reply))
         finally:
             await client.close()
 
-    with pytest.raises(RequestFailedError) as raised:
-        asyncio.run(ask())
+    # A thread of its own: a browser of other tests leaves an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RequestFailedError) as raised:
+        pool.submit(asyncio.run, ask()).result()
     return str(raised.value)
 
 

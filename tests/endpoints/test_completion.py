@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asr_data.judging.completion import NO_COMPLETION, read_completion
+from asr_data.endpoints.completion import NO_COMPLETION, Completed, read_completion
 
 
 def body(message: Any = None, usage: Any = None, **choice: Any) -> bytes:
@@ -20,14 +20,13 @@ def body(message: Any = None, usage: Any = None, **choice: Any) -> bytes:
     [
         ({"content": "Hi."}, "Hi."),
         ({"content": ""}, ""),
-        ({"content": None, "refusal": "No."}, ""),
         ({}, ""),
         ({"content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i."}]}, "Hi."),
         ({"content": "Hi.", "reasoning_content": "Hm."}, "Hi."),
     ],
 )
 def test_the_reply(message: Any, text: str) -> None:
-    assert read_completion(body(message)) == (text, 0, 0, None)
+    assert read_completion(body(message)) == Completed(text)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +43,12 @@ def test_the_reply(message: Any, text: str) -> None:
     ],
 )
 def test_a_reply_is_not_lost_for_its_token_counts(usage: Any, counts: tuple[int, int]) -> None:
-    assert read_completion(body(usage=usage)) == ("Hi.", *counts, None)
+    assert read_completion(body(usage=usage)) == Completed("Hi.", *counts)
 
 
 @pytest.mark.parametrize(("reason", "problem"), [("length", "it was cut off"), ("stop", None), (None, None), (7, None)])
 def test_why_it_ended(reason: Any, problem: str | None) -> None:
-    found = read_completion(body(finish_reason=reason))[3]
+    found = read_completion(body(finish_reason=reason)).problem
     assert found is None if problem is None else problem in str(found)
 
 
@@ -75,4 +74,21 @@ def test_why_it_ended(reason: Any, problem: str | None) -> None:
     ids=lambda answer: answer[:40],
 )
 def test_what_is_no_completion(answer: bytes) -> None:
-    assert read_completion(answer) == ("", 0, 0, NO_COMPLETION)
+    assert read_completion(answer) == Completed(problem=NO_COMPLETION)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "problem", "reply"),
+    [
+        ({"content": None, "refusal": "I cannot."}, "stop", "the model refused to answer", "I cannot."),
+        ({"content": "", "refusal": "I cannot."}, None, "the model refused to answer", "I cannot."),
+        ({"content": ""}, "content_filter", "it was withheld by a filter of contents", ""),
+    ],
+)
+def test_a_refusal_is_known_as_such(message: Any, reason: str | None, problem: str, reply: str) -> None:
+    assert read_completion(body(message, finish_reason=reason)) == Completed(reply, problem=problem, is_refused=True)
+
+
+@pytest.mark.parametrize("refusal", [None, "", 7, ["no"]])
+def test_a_refusal_that_is_none(refusal: Any) -> None:
+    assert read_completion(body({"content": "Hi.", "refusal": refusal})) == Completed("Hi.")

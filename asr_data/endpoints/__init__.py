@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible endpoints: requests, and a journal of what they answered."""
