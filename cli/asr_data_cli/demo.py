@@ -116,7 +116,7 @@ def _annotate(source: Source, layout: Layout, output: Path, *, overwrite: bool) 
     rows = pipeline.first_rows(source, layout)
     # A bar while it works and nothing afterwards; where there is no terminal, nothing at all.
     with (
-        models.opened(ModelOptions(), ScoringConfig(), source.description, None, rows) as found,
+        models.opened(ModelOptions(), ScoringConfig(), source.description, None, rows, source.schema) as found,
         progress(transient=True) as reporter,
     ):
         pipeline.run(
