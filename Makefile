@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 DEMO_DIR ?= demo-out
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 FAULTS_ARGS ?=
 
 VENV := .venv
@@ -47,7 +47,8 @@ demo: install
 	@echo '  # first, once per shell, to have these commands at hand'
 	@echo '  . $(BIN)/activate'
 
-# One thread per process: the models in the tests are too small to gain from more.
+# One thread per process: the models in the tests are too small to gain from more. Two processes: two cores are
+# what a small machine has.
 test: export OMP_NUM_THREADS := 1
 test: export TOKENIZERS_PARALLELISM := false
 test: install

@@ -96,13 +96,15 @@ class MaskConfig(Settings):
     segment_reward: Annotated[Literal["mean", "last"], Field(description="A segment's reward, from its tokens.")] = (
         "mean"
     )
-    noise: Annotated[Literal["dataset", "response"], Field(description="Over what the noise σ is estimated.")] = (
-        "dataset"
-    )
+    noise: Annotated[
+        Literal["dataset", "response"],
+        Field(description="Whether the noise σ is estimated over the data set or over each response."),
+    ] = "dataset"
     detrend: Annotated[
         bool,
         Field(
-            description="Take the data set's mean reward at the same relative position from every token reward first.",
+            description="First subtract the data set's mean reward at the same relative position from every token "
+            "reward.",
             exclude_if=lambda value: not value,
         ),
     ] = False
@@ -117,7 +119,7 @@ class MaskConfig(Settings):
     unknown: Annotated[
         Literal["keep", "drop"],
         Field(
-            description="A response of which no reward is known: train on all of it, or on nothing of it.",
+            description="A response with no known reward: train on all of it or on none of it.",
             exclude_if=_is_keep,
         ),
     ] = "keep"
@@ -148,7 +150,7 @@ class OutputConfig(Settings):
 
     shard_rows: Annotated[int, Field(ge=1)] = 10_000
     prefix: str = ""
-    """Put before every added column, where an input column has the same name."""
+    """Prefix of every added column, where an input column has the same name."""
     split: Annotated[str, Field(pattern=r"^\w+(\.\w+)*$")] = "train"
     """Part of the file names."""
 
@@ -157,9 +159,9 @@ class Part(Settings):
     """One of several jobs that share a data set: its share of the shards is the same wherever it is computed."""
 
     num_shards: Annotated[int, Field(ge=1)]
-    """How many jobs."""
+    """Number of jobs."""
     shard_index: Annotated[int, Field(ge=0)]
-    """Which of them, from 0."""
+    """Index of this job, from 0."""
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Part:

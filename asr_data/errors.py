@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
     AsrDataError                 base: catch this to catch them all
-    ├── ConfigError              a setting or an option that cannot be right       (exit code 2)
+    ├── ConfigError              an invalid setting or option                (exit code 2)
     │   └── MissingDependencyError   an extra that is not installed; names the command
     ├── InputError               a data set that cannot be read or understood     (exit code 1)
     ├── ScorerError              a reward model that cannot be loaded or run      (exit code 1)
@@ -24,7 +24,7 @@ class AsrDataError(Exception):
 
 
 class ConfigError(AsrDataError):
-    """A setting or an option that cannot be right."""
+    """An invalid setting or option."""
 
 
 class MissingDependencyError(ConfigError):

@@ -63,9 +63,9 @@ def find_entry(key: str) -> Path | None:
     except (FileNotFoundError, NotADirectoryError):
         if not folder.is_dir():
             return None
-        logger.warning("%s: the cached model is incomplete; it is made anew", folder)
+        logger.warning("%s: the cached model is incomplete; it is rebuilt", folder)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        logger.warning("%s: the cached model is damaged (%s); it is made anew", folder, error)
+        logger.warning("%s: the cached model is damaged (%s); it is rebuilt", folder, error)
     else:
         return folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -110,9 +110,9 @@ def _problem(settings: type[BaseModel], found: ErrorDetails) -> tuple[tuple[str,
     if found["type"] == "missing":
         return tuple(names), f"is missing: expected {_or(forms(annotation))}"
     if found["type"] == "value_error":
-        return tuple(names), f"cannot be right: {found['msg'].removeprefix('Value error, ')}"
+        return tuple(names), f"is invalid: {found['msg'].removeprefix('Value error, ')}"
     if settings.model_config.get("hide_input_in_errors"):
-        return tuple(names), f"cannot be right: expected {_or(forms(annotation))}"
+        return tuple(names), f"is invalid: expected {_or(forms(annotation))}"
     return tuple(names), f"is {_short(found['input'])}: expected {_or(forms(annotation))}"
 
 

@@ -39,7 +39,7 @@ def test_damage_is_noticed_and_cleared(root: Path, name: str, damage: str, caplo
         path.write_bytes(content[:-1] + (b"" if damage == "cut" else bytes([content[-1] ^ 1])))
     with caplog.at_level(logging.WARNING):
         assert find_entry("key") is None
-    assert "it is made anew" in caplog.text
+    assert "it is rebuilt" in caplog.text
     assert not (root / "key").exists()
     keep_entry("key", write)
     assert find_entry("key") is not None

@@ -30,7 +30,7 @@ from asr_data.storage.manifest import Manifest
         (lambda: MaskConfig(sigma=1), "MaskConfig.sigma is not a setting; allowed are segmenter, baseline"),
         (lambda: ScoringConfig(batch_tokens=0), 'ScoringConfig.batch_tokens is 0: expected a whole number >= 1'),
         (lambda: OutputConfig(shard_rows=1.5), "OutputConfig.shard_rows is 1.5: expected a whole number >= 1"),
-        (lambda: Part(num_shards=2, shard_index=2), "Part cannot be right: shard_index is 2, but of 2 jobs"),
+        (lambda: Part(num_shards=2, shard_index=2), "Part is invalid: shard_index is 2, but of 2 jobs"),
         (lambda: MaskConfig.model_validate({"noise": "all"}), "MaskConfig.noise is 'all'"),
         (lambda: MaskConfig.model_validate([]), "MaskConfig is []: expected MaskConfig"),
     ],
@@ -52,9 +52,9 @@ def test_a_class_that_may_hold_secrets_keeps_values_out_of_messages() -> None:
     with pytest.raises(ConfigError) as raised:
         Login(user="", variable="s3cret", tries="s3cret")
     assert str(raised.value).splitlines()[1:] == [
-        "  Login.user cannot be right: expected text that is not empty",
-        "  Login.variable cannot be right: expected text of the form ^[A-Z]+$",
-        "  Login.tries cannot be right: expected a whole number",
+        "  Login.user is invalid: expected text that is not empty",
+        "  Login.variable is invalid: expected text of the form ^[A-Z]+$",
+        "  Login.tries is invalid: expected a whole number",
     ]
 
 

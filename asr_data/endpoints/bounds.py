@@ -59,7 +59,7 @@ class _Limited(AsyncByteStream):
         async for part in self._stream:
             size += len(part)
             if size > MOST_BYTES:
-                raise ReadError(f"the answer is larger than {MOST_BYTES:,} bytes, and its rest is not read")
+                raise ReadError(f"the answer is larger than {MOST_BYTES:,} bytes; the rest is not read")
             yield part
 
     async def aclose(self) -> None:

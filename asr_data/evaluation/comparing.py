@@ -119,7 +119,7 @@ def compare(
 
 
 def _require_same_input(first: Manifest, other: Manifest, first_path: Path, path: Path) -> None:
-    """Refuse a directory whose rows are others, or read in another way; only the name of the input may differ."""
+    """Refuse a directory with other rows, or with rows read in another way; only the input's name may differ."""
     decisive = {"fingerprint", "rows", "columns", "column_types"}
     records: list[dict[str, JsonValue]] = [
         {

@@ -1,4 +1,4 @@
-"""What every figure is to be read beside: the same figure for rewards that took no model to make.
+"""Controls to read every figure beside: the same figure for rewards made without a model.
 
 Each control is rewards over the same tokens, cut and masked by the directory's own segmenter, baseline and other
 settings; σ and baselines are estimated anew from the control's rewards. So that numbers in settings (a threshold, a
@@ -88,7 +88,7 @@ def _shuffled(batch: TokenBatch, rewards: Float32, movable: Bool, generator: np.
 
 def _measured(labelled: Labelled, rewards: Float32, config: MaskConfig, tolerance: int) -> dict[str, Measure]:
     """Cut and mask these rewards as the scorer's would be, and measure what they find."""
-    # They are what the settings make of a scorer's answer, increments or without a trend: nothing is to be done again.
+    # They are what the settings make of a scorer's answer, increments or without a trend: neither must be done again.
     how = "mean" if config.sequence_reward == "scorer" else config.sequence_reward
     own = config.model_copy(update={"reward": "value", "sequence_reward": how, "detrend": False})
     batch = replace(labelled.batch, values=rewards, span_reward=None, span_offsets=None)

@@ -64,8 +64,8 @@ class Sweep:
         evaluated: what was.
         own: the directory's own setting; the default one where it has no masks.
         settings: every setting that was tried.
-        held_out: the best setting of one half of the prompts judged on the other, the mean of both ways: what the
-            best of so many is to be expected to bring elsewhere.
+        held_out: the best setting of one half of the prompts judged on the other, the mean of both ways: what the best
+            of so many can be expected to give elsewhere.
         own_held_out: the own setting, on the same halves.
     """
 
@@ -112,7 +112,7 @@ def evaluate(
 
     Raises:
         InputError: no masks, no row that can be judged, or other tokens than the directory's.
-        ConfigError: gold or group cannot be right.
+        ConfigError: gold or group is invalid.
     """
     judged = judge(directory, tokenizer, options)
     loaded = judged.loaded

@@ -61,7 +61,7 @@ class Evaluated:
 
     Attributes:
         rows: annotated rows that were.
-        without_gold: rows left out since gold has nothing to say of them.
+        without_gold: rows left out since they have no gold labels.
         unreadable: rows left out by the reason why their gold labels cannot be read.
         groups: prompts, or what ``group`` named.
         gold: what was gold; None where nothing was.
@@ -96,11 +96,11 @@ class LabelledRows:
 
 
 def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, options: GoldOptions) -> LabelledRows:
-    """The rows that gold has something to say of, or all rows where there is no gold.
+    """The rows that have gold labels, or all rows where there is no gold.
 
     Raises:
         InputError: no such row, or the tokenizer makes other tokens than the directory has.
-        ConfigError: gold, group or tokenizer cannot be right.
+        ConfigError: gold, group or tokenizer is invalid.
     """
     layout = annotated.manifest.plan.layout
     if options.group is not None and column_type(annotated.schema(), options.group) is None:

@@ -20,7 +20,7 @@ _SEGMENT: Final = pa.struct([("label", pa.bool_()), ("text", pa.string())])
 
 def sft() -> ExportFormat:
     """Tokenised rows: axolotl takes them as they are where the data set has no ``type``."""
-    explanation = "axolotl takes rows with exactly these three columns for tokenised. Do not give them a `type`."
+    explanation = "axolotl takes rows with exactly these three columns as tokenised. Do not give them a `type`."
     return ExportFormat(
         "data/train.parquet",
         pa.schema(LABELLED),
@@ -36,8 +36,8 @@ def segments(tokenizer: Tokenizer) -> ExportFormat:
         tokenizer: the policy's; rows whose texts it would not tokenise back to their tokens are left out.
     """
     explanation = (
-        "axolotl tokenises each text by itself, without special tokens, and puts the tokens together. Every text here "
-        "was seen to give its tokens again. Where `axolotl-sft` will do, take that: it leaves no row out."
+        "axolotl tokenises each text by itself, without special tokens, and joins the tokens. Every text here was "
+        "checked to give its tokens again. Where `axolotl-sft` will do, prefer it: it leaves no row out."
     )
     settings = "    ds_type: json\n    type: input_output\n"
     return ExportFormat(

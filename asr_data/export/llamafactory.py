@@ -96,14 +96,13 @@ model_name_or_path: {json.dumps(facts.model)}
 stage: {stage}
 do_train: true
 finetuning_type: lora
-dataset: asr-data  # any name: it must be there, and is not read
+dataset: asr-data  # required, but not read: any name
 tokenized_path: {json.dumps(str(facts.path))}
 {settings}output_dir: saves/asr-{stage}
 """
     name = f"llamafactory-{stage}.yaml"
     explanation = (
-        "With `tokenized_path`, LLaMA-Factory reads the tokens as they stand here and looks neither at `template` nor "
-        "at `cutoff_len`."
+        "With `tokenized_path`, LLaMA-Factory uses the tokens as they are here and ignores `template` and `cutoff_len`."
     )
     if stage == "dpo":
         explanation += (

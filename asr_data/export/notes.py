@@ -15,9 +15,9 @@ NOTE_CODES: Final = {
 LEFT_OUT_CODES: Final = {
     "nothing_to_train_on": "no token is left to train on, after cutting to the longest length",
     "text_differs": "a stretch of text does not give the same tokens again",
-    "not_preferred": "a response with a negative verdict, which this format has no use for",
+    "not_preferred": "a response with a negative verdict, which this format cannot use",
 }
-"""Codes of responses that were left out; a pair goes with either of its sides."""
+"""Codes of responses that were left out; where one side of a pair is, the pair is."""
 
 
 class Notes:

@@ -48,7 +48,7 @@ def _check(path: Path, *, overwrite: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST_NAME).is_file():
-        raise OutputExistsError(f"{path}: is there, and is no export; the output must be a new directory")
+        raise OutputExistsError(f"{path}: exists and is not an export; the output must be a new directory")
     if not overwrite:
         raise OutputExistsError(f"{path}: holds an export already; pass --overwrite to replace it")
     ours = {MANIFEST_NAME, *json.loads((path / MANIFEST_NAME).read_bytes())["files"]}

@@ -33,7 +33,7 @@ max_length: {facts.longest}
 output_dir: asr-sft
 """
     explanation = (
-        "`SFTTrainer` takes rows with `input_ids` for tokenised and uses `labels` as they stand; it needs neither "
+        "`SFTTrainer` takes rows with `input_ids` as tokenised and uses `labels` as they are; it needs neither "
         "`completion_only_loss` nor `assistant_only_loss`. Its `max_length` is 1024 by default and would cut "
         "longer rows, so it is set to the longest sequence here. Other versions than TRL 1.16 may rebuild the labels: "
         "look at one batch first."

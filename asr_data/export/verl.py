@@ -44,7 +44,7 @@ def _setup(facts: Facts) -> Setup:
     explanation = (
         "verl's own SFT data set reads messages, tokenises them itself and trains on whole assistant turns; it has no "
         f"column for a token mask. `{_CLASS_FILE}` in this directory is a data set class for `data.custom_cls` that "
-        "reads tokens and mask as they stand. It needs torch and datasets, nothing else."
+        "reads tokens and mask as they are. It needs torch and datasets, nothing else."
     )
     source = Path(__file__).with_name(_CLASS_FILE).read_text(encoding="utf-8")
     return Setup(

@@ -148,7 +148,7 @@ def _check_access(api: HfApi) -> None:
     """What huggingface_hub would only find when it sends the first request, with errors that quote the token."""
     token = api.token if isinstance(api.token, str) else get_token()
     if token and not (token.isascii() and token.isprintable()):
-        raise HubError("the Hub's token contains characters that an HTTP header cannot hold; set HF_TOKEN anew")
+        raise HubError("the Hub's token contains characters that an HTTP header cannot hold; set HF_TOKEN again")
     try:
         parts = urlsplit(api.endpoint)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -31,10 +31,10 @@ def collate(
     Args:
         rows: rows of the data set (lists, arrays or tensors), or a slice of it, which holds a list for each column.
         side: one response column, or several, whose responses then stand one after the other: the batch of a pair is
-            all chosen responses, then all rejected ones, and ``tensor.chunk(2)`` parts them.
+            all chosen responses, then all rejected ones, and ``tensor.chunk(2)`` separates them.
         pad_id: id that fills ``input_ids``; it is attended to nowhere and trained on nowhere.
         prefix: what ``--prefix`` was.
-        max_length: longer rows (prompt and response) are cut behind so many tokens; default: no row is cut.
+        max_length: longer rows (prompt and response) are cut after this many tokens; default: no row is cut.
         pad_to_multiple_of: the batch's time is rounded up to a multiple of this.
 
     Returns:
@@ -87,7 +87,7 @@ def token_logps(logits: Tensor, input_ids: Tensor) -> Tensor:
         ValueError: shapes that do not fit.
     """
     if logits.dim() != 3 or logits.shape[:2] != input_ids.shape:
-        raise ValueError(f"logits {list(logits.shape)} and input_ids {list(input_ids.shape)} do not fit")
+        raise ValueError(f"logits {list(logits.shape)} and input_ids {list(input_ids.shape)} do not match")
     predicting = logits[:, :-1] if logits.dtype == torch.float64 else logits[:, :-1].float()
     logps = predicting.gather(2, input_ids[:, 1:, None])[..., 0] - predicting.logsumexp(dim=2)
     return torch.cat([logps.new_zeros(len(logps), 1), logps], dim=1)
@@ -104,7 +104,7 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
     ids = _column(row, f"{prefix}{side}_ids", where)
     for name, values in (("prompt_ids", prompt), (f"{side}_ids", ids)):
         if len(values) and (values.is_floating_point() or values.dtype == torch.bool or int(values.min()) < 0):
-            raise ValueError(f"{where}: {prefix}{name} must hold token ids, whole numbers from 0 on")
+            raise ValueError(f"{where}: {prefix}{name} must hold token ids, whole numbers >= 0")
     mask = _column(row, f"{prefix}{side}_mask", where)
     if len(mask) and mask.dtype != torch.bool:
         raise ValueError(f"{where}: {prefix}{side}_mask is {mask.dtype}; a mask is bool, true: train on this token")
@@ -125,12 +125,12 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
 
 def _column(row: Mapping[str, Any], name: str, where: str) -> Tensor:
     if row.get(name) is None:
-        state = "is null" if name in row else f"is not there; there are {', '.join(map(str, row))}"
+        state = "is null" if name in row else f"is missing; there are {', '.join(map(str, row))}"
         raise ValueError(f"{where}: column {name} {state}")
     try:
         values = torch.as_tensor(row[name]).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{where}: column {name} is no list of numbers: {error}") from error
+        raise ValueError(f"{where}: column {name} is not a list of numbers: {error}") from error
     if values.dim() != 1:
         raise ValueError(f"{where}: column {name} has shape {list(values.shape)}; it must be one list")
     return values

@@ -1,4 +1,4 @@
-"""The rule of the offline columns as a batched torch function, for rewards that are made while training."""
+"""The rule of the offline columns as a batched torch function, for rewards computed during training."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def adaptive_mask(
         baseline: a baseline, its name, a number or float ``[batch]``. ``PairBaseline`` is the mean r_s of the responses
             of one ``group``; in place of ``DatasetBaseline`` and ``RunningBaseline`` give their value.
         sigma: the noise σ, a number or float ``[batch]``, at least 0, for segmenters at ``auto``, ``paper`` or ``bic``.
-        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is taken from every
-            reward at its relative position first (``--detrend``). Off line it is estimated over the data set:
-            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too little for that.
+        detrend: float ``[parts]``, at least 2: the mean reward in equal parts of a response, which is first subtracted
+            from every reward at its relative position (``--detrend``). Offline it is estimated over the data set:
+            ``asr_data.segments.trend.recorded_trend`` reads it from ``asr.json``. One batch is too small for that.
         group: int ``[batch]``, for ``pair``: equal numbers are answers to one prompt.
         step_start: bool ``[batch, time]``, for ``step``.
         boundary: integers ``[batch, time]`` of ``asr_data.boundaries.BoundaryKind``, for ``optimal``: what starts
@@ -83,7 +83,7 @@ def adaptive_mask(
 
     Raises:
         ValueError: shapes, types, numbers that are not finite, a response without tokens, or a missing argument.
-        ConfigError: a setting that cannot be right, with what is allowed.
+        ConfigError: an invalid setting, with what is allowed.
     """
     config = MaskConfig(
         segmenter=segmenter,  # type: ignore[arg-type] # a name is short for its defaults
@@ -152,15 +152,15 @@ def _check(
     if len(empty):
         raise ValueError(f"response {int(empty[0])} has no valid token")
     if config.sequence_reward == "scorer":
-        raise ValueError('sequence_reward is "scorer"; on line the allowed ones are mean, last, sum')
+        raise ValueError('sequence_reward is "scorer"; allowed here are mean, last, sum')
     if step_start is not None:
         check_mask(rewards, step_start=step_start)
     if boundary is None:
         return
     if boundary.is_floating_point() or boundary.dtype == torch.bool or boundary.shape != rewards.shape:
         raise ValueError(
-            f"boundary is {boundary.dtype} {list(boundary.shape)}; it must be integers {list(rewards.shape)}, what "
-            "starts at each token; what that costs is a setting of the segmenter"
+            f"boundary is {boundary.dtype} {list(boundary.shape)}; it must be integers {list(rewards.shape)}, the "
+            "kind of boundary at each token; its cost is a setting of the segmenter"
         )
     if bool(((boundary < 0) | (boundary > 4))[valid].any()):
         raise ValueError("boundary must be from 0 (inside a word) to 4 (a line)")
@@ -221,7 +221,9 @@ def _baseline(baseline: BaselineConfig | Tensor, sequence: Tensor, group: Tensor
             counts = torch.bincount(place)
             return (sequence.new_zeros(len(counts)).index_add_(0, place, sequence) / counts)[place]
         case DatasetBaseline() | RunningBaseline():
-            raise ValueError(f'baseline "{baseline.kind}" is over other responses; give its value: a number or [batch]')
+            raise ValueError(
+                f'baseline "{baseline.kind}" depends on other responses; give its value: a number or [batch]'
+            )
 
 
 def _per_row(name: str, setting: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The segmenters in torch, for rewards that are made while training: each twin cuts as its offline form does."""
+"""The segmenters in torch, for rewards computed during training: each twin cuts as its offline form does."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def adaptive_kto_loss(
         reduction, normalizer, validate: as in :func:`~asr_data.losses.adaptive_dpo_loss`, over responses.
 
     Returns:
-        The loss; 0 for a row with an empty mask, which has nothing to say.
+        The loss; 0 for a row with an empty mask.
 
     Raises:
         ValueError: shapes, types, or kept tokens that are not finite.

@@ -106,10 +106,10 @@ def span_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> tuple[
 
 
 def _without_trend(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> Float32:
-    """Return r_t as everything after it sees them, float32 ``[N]``.
+    """Return the r_t that all later steps use, float32 ``[N]``.
 
     Raises:
-        ConfigError: see :func:`token_rewards`, or the trend is to be taken away and not known.
+        ConfigError: see :func:`token_rewards`, or the trend to subtract is not known.
     """
     rewards = token_rewards(batch, config.reward)
     if not config.detrend:
@@ -120,7 +120,7 @@ def _without_trend(batch: TokenBatch, config: MaskConfig, statistics: RewardStat
 
 
 def data_set_statistics(batches: Callable[[], Iterable[TokenBatch]], config: MaskConfig) -> RewardStatistics:
-    """What masks need to know of the whole data set, in one pass over it, or two where a trend is taken away.
+    """What masks need to know of the whole data set, in one pass over it, or two with a trend to subtract.
 
     Args:
         batches: gives all responses in row order, batch by batch, every time that it is called.
@@ -190,7 +190,7 @@ def _starts(
 def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None) -> float | Float64:
     """Return the noise σ, of the data set or of each response: that of the rewards with their trend.
 
-    A trend is smooth and no noise, and without it a reward that is said again for every token of a step would change.
+    A trend is smooth, not noise, and subtracting it would make a reward repeated over a step's tokens change.
 
     Raises:
         ConfigError: σ is 0, and there is something to cut.
@@ -207,8 +207,8 @@ def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics |
         sigma = statistics.sigma()
         if sigma == 0.0 and _might_be_cut(rewards, batch):
             raise ConfigError(
-                "the noise σ of the rewards is 0, for the scorer's own spans change within no response: "
-                f"{setting} cannot follow from it; {instead}"
+                "the noise σ of the rewards is 0, because the scorer's own spans change within no response: "
+                f"{setting} cannot be derived from it; {instead}"
             )
         return sigma
     own = estimate_sigma_per_row(*span_rewards(batch, config.reward))
@@ -219,8 +219,8 @@ def _sigma(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics |
             own[row] = 0.0 if statistics is None else statistics.sigma()
             if own[row] == 0.0:
                 raise ConfigError(
-                    f"input row {int(batch.group[row])}: the noise σ of this response is 0, for the scorer's rewards "
-                    f'do not change within it; {instead}, or noise "dataset"'
+                    f"input row {int(batch.group[row])}: the noise σ of this response is 0, because the scorer's "
+                    f'rewards do not change within it; {instead}, or noise "dataset"'
                 )
     return own
 

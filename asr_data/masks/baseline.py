@@ -39,7 +39,7 @@ class BaselineSettings(Settings):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether b takes a pass over the whole data set first."""
+        """Whether b needs a pass over the whole data set first."""
         return False
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
@@ -98,7 +98,7 @@ class DatasetBaseline(BaselineSettings):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether b takes a pass over the whole data set first."""
+        """Whether b needs a pass over the whole data set first."""
         return True
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
@@ -117,7 +117,7 @@ class RunningBaseline(BaselineSettings):
     """
 
     kind: Literal["running"] = "running"
-    decay: Annotated[float, Field(gt=0, lt=1, description="The average's own weight at each row.")] = 0.99
+    decay: Annotated[float, Field(gt=0, lt=1, description="Weight of the average so far, at each row.")] = 0.99
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
         """See the base class."""
@@ -134,7 +134,7 @@ class FixedBaseline(BaselineSettings):
     """
 
     kind: Literal["fixed"] = "fixed"
-    value: Annotated[float, Field(description="b itself.")]
+    value: Annotated[float, Field(description="The value of b.")]
 
     def values(self, responses: Responses) -> tuple[Float64, float | None]:
         """See the base class."""

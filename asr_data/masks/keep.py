@@ -11,7 +11,7 @@ def keep_segments(segment_reward: Float32, segment_row: Int64, baseline: Float64
     """Return bool ``[K]``, true where a segment is trained on.
 
     A preferred response keeps its segments with ``r_k > b``, any other those with ``r_k <= b``. A segment whose
-    reward is unknown (NaN) is neither: what is not known is not good, and not bad either.
+    reward is unknown (NaN) is neither: what is unknown is neither good nor bad.
 
     Args:
         segment_reward: float32 ``[K]``, r_k.

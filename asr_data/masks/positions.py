@@ -13,9 +13,9 @@ from asr_data.types import Bool, Float64, Int64
 
 FIFTHS: Final = 5
 SUSPECT: Final = 0.7
-"""From this AUROC on a mask is said to be nearly a function of position."""
+"""From this AUROC on, a mask is reported as nearly a function of position."""
 ENOUGH: Final = 20
-"""Responses of a side below which nothing is said: the segments of a few may well fall out like that."""
+"""Fewest responses of a side to report on: with few, such an AUROC is easily chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ def kept_by_position(mask: Bool, counted: Bool, row_offsets: Int64, chosen: Bool
 def position_warnings(found: Sequence[tuple[str, KeptByPosition]]) -> list[str]:
     """A sentence on each side, given by name, whose masks are nearly a function of position."""
     return [
-        f"{side}: whether a token is kept follows largely from where it stands: position alone tells kept tokens from "
-        f"dropped ones with an AUROC of {one.auroc:.2f} (0.5: not at all; said from {SUSPECT:.2f} on). The reward may "
-        "fall or rise along every response: see --detrend"
+        f"{side}: the mask is nearly a function of position, which alone tells kept tokens from dropped ones with an "
+        f"AUROC of {one.auroc:.2f} (chance: 0.5; this warning: from {SUSPECT:.2f} on). The reward may fall or rise "
+        "along every response: see --detrend"
         for side, one in found
         if one.is_suspect
     ]

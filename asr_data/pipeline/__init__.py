@@ -1,10 +1,10 @@
-"""The whole way, rows to files: the only place that knows every stage.
+"""From rows to files: the only place that knows every stage.
 
     rows ──score──▶ rows + rewards over bytes ──align──▶ policy tokens + token rewards ──mask──▶ data/ scores/ rejects/
 
 Each stage works shard by shard, a shard being ``shard_rows`` consecutive input rows, and commits a shard before it
 goes on. :func:`run` does all three, :func:`score` the first, :func:`mask` the last two on a finished directory. The
-first two need no look at other shards, so several machines can share them (``part=``); :func:`merge` joins their parts.
+first two do not look at other shards, so several machines can share them (``part=``); :func:`merge` joins their parts.
 Importing this does not import torch.
 """
 

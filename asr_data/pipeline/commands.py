@@ -63,7 +63,7 @@ def score(
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
     ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
-    default today, or the date with which the output was begun.
+    default today, or the date with which the output was started.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -167,7 +167,7 @@ def _masked(directory: OutputDirectory, mask: MaskConfig, job: ShardJob, progres
     except ConfigError as error:  # what a setting needs of the rewards is known only now
         raise ConfigError(
             f"{error}. All rows are scored, and their scores are kept in {directory.path}: the same command with that "
-            "setting goes on from there, and scores nothing again"
+            "setting continues from there, without scoring again"
         ) from error
 
 
@@ -212,7 +212,7 @@ def mask(
     told = manifest.plan.template_date
     day = settle_date((policy,), told or template_date or date_of_output(output, overwrite=overwrite))
     if told is not None and template_date not in (None, told):
-        progress.message(f"template_date: {scored} was scored with {told}, which is taken again")
+        progress.message(f"template_date: {scored} was scored with {told}, which is used again")
     plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(

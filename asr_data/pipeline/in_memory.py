@@ -1,4 +1,4 @@
-"""The same annotation without an output directory to keep."""
+"""Annotation in memory, without an output directory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def annotate(
         columns: role to column, where detection needs help.
         mask: segments and masks.
         prefix: put before every added column.
-        progress: told how far it is.
+        progress: receives the progress.
 
     Raises:
         InputError: no tokenizer, or no row could be annotated (the message counts the reasons).

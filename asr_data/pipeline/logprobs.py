@@ -103,5 +103,5 @@ class LogprobStage:
 
 
 def _not_above_zero(values: Float32) -> Float32:
-    """Rounding may leave a certain token a hair above 0."""
+    """Rounding may leave the log-probability of a certain token slightly above 0."""
     return np.minimum(values, np.float32(0))

@@ -76,7 +76,7 @@ def merge(
         output: another directory.
         resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
-        progress: told how far it is.
+        progress: receives the progress.
 
     Raises:
         StorageError: a part is missing, given twice, not finished, or of another run; the message says which.
@@ -106,7 +106,7 @@ def _open(path: Path) -> _OpenPart:
     work = WorkState(path)
     part, plan = work.part(), work.plan()
     if part is None or plan is None:
-        what = "a finished output" if (path / MANIFEST_NAME).is_file() else "nothing that run or score began"
+        what = "a finished output" if (path / MANIFEST_NAME).is_file() else "no output of run or score"
         raise StorageError(f"{path}: not a part of a data set (--num-shards): it holds {what}")
     return _OpenPart(path, part, plan, work)
 
@@ -134,7 +134,7 @@ def _check_parts(parts: Sequence[_OpenPart], output: Path) -> None:
         if left:
             raise StorageError(
                 f"{part.path}: part {part.part.shard_index} is not finished, {left} of {len(part.steps)} steps "
-                "are missing; repeat the command that began it to resume it"
+                "are missing; repeat the command that started it to resume it"
             )
     here = versions()
     if first.plan.versions != here:
@@ -156,7 +156,7 @@ def _record(part: _OpenPart, stage: str, index: int) -> ShardRecord:
     record = part.work.recorded(stage, index)
     if record is None:
         raise CorruptFileError(
-            f"{part.path}: shard {index} of stage {stage!r} is no longer what was written; repeat the command that "
-            f"made part {part.part.shard_index} to make it again"
+            f"{part.path}: shard {index} of stage {stage!r} was changed since it was written; repeat the command "
+            f"that made part {part.part.shard_index} to make it again"
         )
     return record

@@ -11,7 +11,7 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     """The policy tokenizer that a directory was made with, or its scorer's own.
 
     Raises:
-        ConfigError: there is none, or what is found by its name now is another one.
+        ConfigError: there is none, or its name now leads to a different one.
     """
     record = manifest.tokenizer
     if record is None:
@@ -24,6 +24,6 @@ def recorded_tokenizer(manifest: Manifest) -> Tokenizer:
     else:
         tokenizer = load_tokenizer(record.name, hub=False)
     if tokenizer.fingerprint != record.fingerprint:
-        raise ConfigError(f"tokenizer {record.name!r} is not the one that was used then; name one with --tokenizer")
+        raise ConfigError(f"tokenizer {record.name!r} is not the one used before; name that one with --tokenizer")
     tokenizer.date = manifest.plan.template_date
     return tokenizer

@@ -1,4 +1,4 @@
-"""What can be known before a model is loaded, and is refused then: not after everything was scored."""
+"""Checks that need no model, made before one is loaded and not after everything was scored."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def check_directories_apart(inputs: Sequence[Path], output: Path) -> None:
     Raises:
         StorageError: names both.
     """
-    out = output.resolve()
+    try:
+        out = output.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise StorageError(f"{output}: cannot be a directory: {error}") from error
     for path in inputs:
         if path.resolve() == out:
             raise StorageError(f"{output} is the input; name another directory with -o")

@@ -31,7 +31,7 @@ from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32, Row
 
 _ATTEMPTS: Final = 3
-"""Workers that may die over one shard before the run fails."""
+"""Workers that may die working on one shard before the run fails."""
 _PATIENCE: Final = 30.0
 """Seconds without any worker after which a run says what it is waiting for."""
 _OBJECT_STORE_BYTES: Final = 128 * 2**20
@@ -172,7 +172,7 @@ class RayPool:
         """See :class:`asr_data.pipeline.shard_jobs.ShardPool`. After an error the pool can only be closed.
 
         Raises:
-            StorageError: several workers died over one shard.
+            StorageError: several workers died working on one shard.
             ConfigError: a worker's models are not those of the first.
             AsrDataError: what a worker's shard raised.
         """
@@ -199,7 +199,7 @@ class RayPool:
                 missing.insert(0, shard)
                 lost[shard] += 1
                 if lost[shard] == _ATTEMPTS:
-                    raise StorageError(f"shard {shard}: {_ATTEMPTS} workers died over it: {error}") from error
+                    raise StorageError(f"shard {shard}: {_ATTEMPTS} workers died working on it: {error}") from error
                 continue
             if shard is None:
                 _require_same_models((self.scorer, self.reference), answer)

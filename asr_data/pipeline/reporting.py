@@ -28,8 +28,8 @@ class PartProgress:
 
 
 def report_state(directory: OutputDirectory, progress: Progress) -> None:
-    """Say so where an earlier run began the output, or finished it."""
+    """Report where an earlier run began the output, or finished it."""
     if directory.is_finished:
         progress.message(f"{directory.path} is already complete and unchanged: nothing to do")
     elif directory.is_continued:
-        progress.message(f"resuming the run that began {directory.path}; the shards it committed are kept")
+        progress.message(f"resuming the run started in {directory.path}; the shards it committed are kept")

@@ -56,5 +56,5 @@ def _score(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Told by name: this does not import torch."""
+    """Recognised by name, so that torch is not imported."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ STAGE = "score"
 _BATCH_ROWS = 1_000
 MAX_TEXT_BYTES: Final = 8 * 2**20
 """Text of one row: some two million tokens, for which a run takes up to 3 GB of memory."""
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 T = TypeVar("T")
 
 
@@ -178,9 +180,17 @@ def _text(content: Text) -> str:
 
 
 def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
-    """Rejected rows for a shard's record. JSON and Arrow hold no lone surrogates: a message shows them escaped."""
+    """Rejected rows for a shard's record.
+
+    JSON and Arrow hold no lone surrogates: a message shows them escaped. Addresses of Python's objects are left out, as
+    they differ from run to run, and files must not.
+    """
     return [
-        {"index": r.index, "code": r.code, "message": r.message.encode("utf-8", "backslashreplace").decode()}
+        {
+            "index": r.index,
+            "code": r.code,
+            "message": _ADDRESS.sub("", r.message).encode("utf-8", "backslashreplace").decode(),
+        }
         for r in rejected
     ]
 

@@ -1,4 +1,4 @@
-"""What is done to one shard without the others: scores, the reference's log-probabilities, policy tokens.
+"""What is done to each shard independently: scores, the reference's log-probabilities, policy tokens.
 
 Any number of processes can share the shards of a data set: a shard's files are the same whoever makes them.
 """

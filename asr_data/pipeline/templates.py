@@ -1,4 +1,4 @@
-"""Chat templates before a run: they take its first rows, and are told one date."""
+"""Chat templates before a run: they must accept its first rows, and are given one date."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def first_annotated(annotated: AnnotatedDirectory, layout: Layout) -> list[Row]:
 
 
 def check_templates(rows: list[Row], tokenizers: Iterable[Tokenizer | None]) -> None:
-    """Before anything is scored: what no row can be rendered with is one error, not a reject for every row.
+    """Before anything is scored: a template that can render no row is one error, not a reject for every row.
 
     Raises:
         ConfigError: see :func:`asr_data.text.probe.check_template`.

@@ -1,4 +1,4 @@
-"""Rows in: any ``INPUT`` to rows of one shape, each input row once and in order, or the reason why not."""
+"""Reading rows: any ``INPUT`` as rows of one shape, each input row once and in order, or the reason why not."""
 
 from __future__ import annotations
 

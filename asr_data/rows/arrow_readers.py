@@ -140,7 +140,7 @@ class DatasetReader:
 
 
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, after its offsets were checked: Arrow takes them as they stand in a file, and reads where they lead.
+    """The batch, after its offsets were checked: Arrow takes them as they are in a file, and reads wherever they point.
 
     Texts are checked later, as a text that is not UTF-8 costs its row and not the file.
 
@@ -159,7 +159,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
-        raise InputError(f"{path}: missing, damaged or of another format: {error}") from error
+        raise InputError(f"{path}: missing, damaged or in another format: {error}") from error
 
 
 def _checked_schema(schema: pa.Schema, place: Path | str) -> tuple[pa.Schema, list[str]]:
@@ -181,15 +181,31 @@ def _rows_of(
         low, high = max(start - first, 0), min(stop - first, batch.num_rows)
         for offset in range(low, high, _BATCH_ROWS):
             part = batch.slice(offset, min(_BATCH_ROWS, high - offset))
-            yield from _valid_rows(conform_batch(part, schema), first + offset)
+            yield from _stored_rows(part, schema, first + offset)
         first += batch.num_rows
+
+
+def _stored_rows(batch: pa.RecordBatch, schema: pa.Schema, first: int) -> Iterator[RawRow]:
+    """Rows as the types that they are stored under; one with a value that its type cannot hold is rejected."""
+    try:
+        stored = conform_batch(batch, schema)
+    except pa.ArrowInvalid as error:
+        if batch.num_rows == 1:
+            yield RejectedRow(first, "wrong_type", f"a value does not fit the type that it is stored under: {error}")
+            return
+        half = batch.num_rows // 2
+        yield from _stored_rows(batch.slice(0, half), schema, first)
+        yield from _stored_rows(batch.slice(half), schema, first + half)
+        return
+    yield from _valid_rows(stored, first)
 
 
 def _valid_rows(batch: pa.RecordBatch, first: int) -> Iterator[RawRow]:
     """Rows with their indices; those with a text that is not UTF-8, which Arrow does not check, are rejected."""
     whole = _invalid(batch) is None
     for row in range(batch.num_rows):
-        fault = None if whole else _invalid(batch.slice(row, 1))
+        # Taken, not sliced: a slice's lists and objects are validated with the values of all rows.
+        fault = None if whole else _invalid(batch.take(pa.array([row])))
         if fault is None:
             yield first + row, ArrowRecord(batch, row)
         else:

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asr_data.errors import InputError
 
@@ -135,10 +134,10 @@ def conform(array: Array, kind: pa.DataType) -> Array:
         if cast(pa.BaseExtensionType, array.type).extension_name == _UUID and pa.types.is_string(kind):
             return _uuid_texts(array.storage)
         return conform(array.storage, kind)
-    if isinstance(array, pa.DictionaryArray):
-        return conform(array.dictionary_decode(), kind)
+    if isinstance(array, pa.DictionaryArray):  # the values first: Arrow decodes no views, which polars writes
+        return pa.DictionaryArray.from_arrays(array.indices, conform(array.dictionary, kind)).dictionary_decode()
     if isinstance(array, pa.RunEndEncodedArray):
-        return conform(pc.call_function("run_end_decode", [array]), kind)
+        return _run_end_decoded(array, kind)
     if pa.types.is_null(array.type) or pa.types.is_null(kind):
         return _nulls(len(array), kind)
     if isinstance(kind, pa.BaseExtensionType):
@@ -153,6 +152,15 @@ def conform(array: Array, kind: pa.DataType) -> Array:
         made: Any = pa.FixedSizeListArray.from_arrays
         return cast(Array, made(values, type=kind, mask=_mask(array)))
     return array.cast(kind)
+
+
+def _run_end_decoded(array: Any, kind: pa.DataType) -> Array:
+    first, last = array.find_physical_offset(), array.find_physical_offset() + array.find_physical_length()
+    ends = array.run_ends.slice(first, last - first).to_numpy()
+    ends = np.minimum(ends.astype(np.int64) - array.offset, len(array))
+    runs = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    values = conform(array.values.slice(first, last - first), kind)
+    return values.take(pa.array(runs, pa.int64()))
 
 
 def _conform_struct(array: pa.StructArray, kind: pa.StructType) -> Array:

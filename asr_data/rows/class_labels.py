@@ -39,18 +39,18 @@ def verdicts(column: str | None, classes: Mapping[str, list[str]], given: Mappin
     """
     if column is None:
         if given:
-            raise InputError("--columns gives label_true or label_false, and no column is a label")
+            raise InputError("--columns gives label_true or label_false, but no column is a label")
         return {}
     names = classes.get(column.split(".")[0])
     if names is None:
         if given and set(given.values()) != {True, False}:
             raise InputError(
-                f"column {column!r} holds texts: --columns needs label_true=… and label_false=…, both, to read them"
+                f"column {column!r} holds texts: --columns needs both label_true=… and label_false=… to read them"
             )
         return dict(given)
     unknown = sorted(set(given) - set(names))
     if unknown:
-        raise InputError(f"--columns: {', '.join(unknown)} is no class of column {column!r}; {_listed(names)}")
+        raise InputError(f"--columns: {', '.join(unknown)} is not a class of column {column!r}; {_listed(names)}")
     if given and len(names) == 2 and len(given) == 1:
         ((name, verdict),) = given.items()
         return {one: verdict if one == name else not verdict for one in names}

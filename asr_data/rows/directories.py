@@ -1,4 +1,4 @@
-"""Which files of a directory are its data. Nothing is read in part without a word."""
+"""Which files of a directory are its data. Nothing is silently read in part."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
     """The files that ``datasets.load_dataset`` would read.
 
     Args:
-        directory: no saved dataset.
+        directory: not a saved dataset.
         split: which split; needed where there are several and none is ``train``.
         name: which configuration of its dataset card.
 
@@ -54,7 +54,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
 
     saved = [path.parent.relative_to(directory) for path in sorted(directory.glob("*/state.json"))]
     if saved:
-        raise InputError(f"{directory}: holds saved datasets, one a folder; give one of them: {_listed(saved)}")
+        raise InputError(f"{directory}: holds saved datasets, one per folder; give one of them: {_listed(saved)}")
     try:  # resolves splits and the configs of a dataset card, and reads no data
         builder = hf_datasets.load_dataset_builder(str(directory), name=name)
     except (hf_datasets.exceptions.DatasetsError, ValueError, OSError) as error:
@@ -69,6 +69,7 @@ def data_files(directory: Path, split: str | None, name: str | None) -> DataFile
             f"{directory}: it is not clear which files are meant: {_relative(paths, directory)} would be read, and "
             f"{_relative(left, directory)} would not; {_REMEDY}"
         )
+    _refuse_unreadable(directory)
     _refuse_copies(directory, paths)
     others = [path for key, files in by_split.items() if key != chosen for path in files]
     features = builder.info.features
@@ -98,11 +99,23 @@ def choose_split(available: Sequence[str], wanted: str | None, place: str) -> st
 
 
 def _data_in(directory: Path) -> Iterator[Path]:
-    """Every file that looks like data; hidden ones and those of hidden folders are not meant."""
+    """Every file that looks like data."""
+    return (path for path in _visible(directory) if path.is_file() and _is_data(path))
+
+
+def _visible(directory: Path) -> Iterator[Path]:
+    """What is there; hidden files and those of hidden folders are not meant."""
     for path in sorted(directory.rglob("*")):
-        parts = path.relative_to(directory).parts
-        if path.is_file() and not any(part.startswith((".", "__")) for part in parts) and _is_data(path):
+        if not any(part.startswith((".", "__")) for part in path.relative_to(directory).parts):
             yield path
+
+
+def _refuse_unreadable(directory: Path) -> None:
+    """``datasets`` passes over links to nowhere and pipes without a word."""
+    odd = [p for p in _visible(directory) if p.name.lower().endswith(_DATA_SUFFIXES) and not p.is_file() | p.is_dir()]
+    if odd and not _has_configs(directory):
+        names = _listed([path.relative_to(directory) for path in odd])
+        raise InputError(f"{directory}: {names} cannot be read: a link that leads nowhere, or no file; {_REMEDY}")
 
 
 def _is_data(path: Path) -> bool:
@@ -125,7 +138,7 @@ def _refuse_copies(directory: Path, paths: Sequence[Path]) -> None:
     copies = [path for path in paths if any(f"{path}{suffix}" in names for suffix in _COMPRESSED)]
     if copies:
         raise InputError(
-            f"{directory}: {_relative(copies, directory)} is there compressed, too, and its rows would be read twice; "
+            f"{directory}: {_relative(copies, directory)} is also there compressed, so its rows would be read twice; "
             f"{_REMEDY}"
         )
 

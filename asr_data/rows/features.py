@@ -67,7 +67,7 @@ def with_card_features(schema: pa.Schema, card: Mapping[str, Any], place: str) -
     features = features_of(schema)
     for name, feature in card.items():
         if features.get(name, feature) != feature and not _is_implied(feature):
-            raise InputError(f"{place}: the dataset card says something else of column {name!r} than the files do")
+            raise InputError(f"{place}: the dataset card disagrees with the files about column {name!r}")
     return with_features(schema, {**card, **features})
 
 
@@ -102,7 +102,7 @@ def class_names(schema: pa.Schema, column: str) -> list[str] | None:
 
 
 def read_as(schema: pa.Schema) -> pa.Schema:
-    """The types that records have: class labels are texts, which are their names, and so is JSON."""
+    """The types of values in records: class labels are texts (their names), and so is JSON."""
     return pa.schema(
         [
             pa.field(field.name, pa.string()) if _is_text(schema, field) else pa.field(field.name, field.type)
@@ -118,7 +118,7 @@ def _is_text(schema: pa.Schema, field: pa.Field[Any]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parsed(text: bytes) -> dict[str, Any]:
-    """Metadata that anyone can have written: what is not a table of features says nothing."""
+    """Anyone can write such metadata: what is not a table of features is ignored."""
     try:
         features = json.loads(text)["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):

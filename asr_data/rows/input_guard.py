@@ -1,4 +1,4 @@
-"""An input is read several times: counted, hashed, and row by row. That it changed meanwhile must not go unnoticed."""
+"""An input is read several times: counted, hashed, and row by row. A change in between must not go unnoticed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InputGuard:
             self._states = now  # touched, copied over with the same bytes, or seen from another host
 
     def watched(self, batches: Iterable[T]) -> Iterator[T]:
-        """What is read of the input, given on only where the input is still what it was.
+        """What is read of the input, passed on only while the input is unchanged.
 
         Raises:
             InputError: the input changed, or what reading it raises.

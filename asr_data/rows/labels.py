@@ -9,7 +9,7 @@ What a column's type says about its unit is decided once, for the whole data set
 * ``spans``: a list of objects with ``start``, ``end`` and a ``reward``, ``score`` or ``label``. What no span covers is
   unknown.
 * ``errors``: a list of objects with ``start`` and ``end`` and none of these keys: reward 0 inside, 1 elsewhere, and
-  unknown for white space between the two.
+  unknown for white space between the two. So is a list that is empty in every row, whose items have no type.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def label_unit(kind: pa.DataType, column: str) -> LabelUnit:
         return "criteria"
     if item is not None and pa.types.is_struct(item) and is_span(item):
         return "spans" if {field.name for field in item.fields}.intersection(_REWARD_KEYS) else "errors"
+    if item is not None and pa.types.is_null(item):
+        return "errors"
     raise InputError(
         f"column {column!r} is {kind}; labels are a list of numbers or booleans, lists of criteria × sentences, or "
         f"a list of objects with start and end in characters and, optionally, one of {', '.join(_REWARD_KEYS)}"
@@ -102,7 +104,7 @@ def _scored_units(values: Sequence[Any], text: str, column: str) -> list[tuple[i
     lines, sentences = line_spans(text), sentence_spans(text)
     fitting = [cut for cut in (lines, sentences) if len(cut) == len(values)]
     if not fitting or fitting[0] != fitting[-1]:
-        both = "both fit, with other borders" if fitting else "neither fits"
+        both = "both match, with different boundaries" if fitting else "neither matches"
         raise RowRejected(
             "label_mismatch",
             f"column {column!r}: {len(values)} labels, {len(lines)} lines, {len(sentences)} sentences: {both}",

@@ -36,7 +36,7 @@ def extract_prompt(sides: Sides) -> tuple[list[Message], Sides]:
         if role != "assistant":
             raise RowRejected(
                 "prompt_mismatch",
-                f"the conversations part at message {shared}, by {role} in {side} and not by the assistant",
+                f"the conversations diverge at message {shared}, which in {side} is by {role}, not by the assistant",
             )
     return chosen[:shared], left
 
@@ -101,7 +101,7 @@ def with_system(prompt: Text, sides: Sides, system: str) -> tuple[Text, Sides]:
     if messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
     elif messages[0]["content"] != system:
-        raise RowRejected("prompt_mismatch", "the conversation begins with another system message than the row has")
+        raise RowRejected("prompt_mismatch", "the conversation begins with a system message other than the row's")
     return messages, _by_assistant(sides)
 
 

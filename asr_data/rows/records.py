@@ -1,4 +1,4 @@
-"""One row of an Arrow table as a mapping. A cell becomes a Python object when it is asked for, and no sooner.
+"""One row of an Arrow table as a mapping. A cell becomes a Python object only when it is asked for.
 
 Arrow holds values that Python does not: dates after the year 9999, nanoseconds, unknown time zones. A column that plays
 no role in a layout is carried along as Arrow, and its values stay what they are.

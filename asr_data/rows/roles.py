@@ -1,4 +1,4 @@
-"""Which column plays which role: by known names, or as ``--columns`` says; an error where that leaves a choice."""
+"""Which column plays which role: by known names, or as ``--columns`` says; ambiguity is an error."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class SchemaBuilder:
         place: the file, for messages.
 
     Attributes:
-        widened: whether integers joined fractions, so that an integer may be none that a double holds.
+        widened: whether integers joined fractions, so that an integer may not be exact as a double.
     """
 
     def __init__(self, place: str) -> None:

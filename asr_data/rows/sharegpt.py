@@ -33,7 +33,7 @@ def parse_sharegpt(item: Mapping[str, Any], place: str) -> dict[str, Any]:
 
     Raises:
         RowRejected: ``wrong_type`` for an unknown speaker or a value that is not a text, ``invalid_json`` for a
-            function call that is none.
+            function call that cannot be parsed.
     """
     speaker, value = item.get("from"), item.get("value")
     if not isinstance(speaker, str) or speaker not in {*_ROLE_OF, _FUNCTION_CALL}:

@@ -98,7 +98,7 @@ class TextReader(ABC):
 
 
 class JsonLinesReader(TextReader):
-    """One JSON object per line. Blank lines are no rows."""
+    """One JSON object per line. Blank lines are skipped."""
 
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
         index = 0
@@ -114,8 +114,8 @@ class JsonLinesReader(TextReader):
 class JsonArrayReader(TextReader):
     """One JSON array of objects, decoded element by element.
 
-    A byte that is no UTF-8 rejects the element it is in; broken syntax has no next element to go on with,
-    so it is an InputError.
+    A byte that is not UTF-8 rejects the element it is in; after broken syntax no next element can be found, so it is an
+    InputError.
     """
 
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
@@ -194,7 +194,7 @@ def _readable(path: Path) -> Iterator[BinaryFile]:
 
 
 def _decoded(stream: BinaryFile) -> io.TextIOWrapper:
-    """The stream as text; bytes that are not UTF-8 become lone surrogates, which the row is rejected for."""
+    """The stream as text; bytes that are not UTF-8 become lone surrogates, for which the row is rejected."""
     return io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
 
 
@@ -213,7 +213,7 @@ def _parse_line(index: int, number: int, line: bytes) -> RawRow:
 
 
 def _decoder(faults: list[str], line: bytes = b"") -> json.JSONDecoder:
-    """Decodes JSON, and notes in ``faults`` what Python's own decoder changes in silence.
+    """Decodes JSON, and notes in ``faults`` what Python's own decoder changes silently.
 
     Of a key that an object has twice, it keeps the last value; a number beyond double precision becomes infinity.
     """
@@ -343,6 +343,6 @@ class _Buffer:
         return bool(chunk)
 
     def _is_final(self, error: json.JSONDecodeError) -> bool:
-        """Whether more text cannot mend the error: it is not at the end, nor an open string."""
+        """Whether more text cannot resolve the error: it is neither at the end nor in an open string."""
         near_end = error.pos >= len(self._text) - _LONGEST_LITERAL
         return self._ended or not (near_end or error.msg.startswith("Unterminated string"))

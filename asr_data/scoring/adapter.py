@@ -42,7 +42,7 @@ def adapter_file(directory: Path) -> Path:
 
 
 def adapter_head_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the head's tensors in an adapter, without PEFT's prefix; empty where it has no head."""
+    """Names and shapes of the head's tensors in an adapter, without PEFT's prefix; empty without a head."""
     names = file_shapes(adapter_file(directory))
     return {_bare(name): shape for name, shape in names.items() if _is_head(name)}
 
@@ -83,7 +83,7 @@ def _merged(target: nn.Module, directory: Path, tensors: dict[str, Tensor]) -> A
     settings = {key: value for key, value in read_json_object(directory / CONFIG).items() if key not in _NOT_DATA}
     kind = settings.get("peft_type")
     if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
-        raise ScorerError(f"{directory / CONFIG}: peft knows no adapter of type {kind!r}")
+        raise ScorerError(f"{directory / CONFIG}: peft has no adapter of type {kind!r}")
     config: Any = PEFT_TYPE_TO_CONFIG_MAPPING[kind].from_peft_type(**settings)
     config.inference_mode = True
     config.modules_to_save = [name for name in config.modules_to_save or () if name not in _HEADS] or None

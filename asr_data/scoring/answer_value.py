@@ -52,7 +52,7 @@ class AnswerValueEncoder:
     def rewards(self, reading: Reading, values: Float32) -> ByteRewards:
         """Means over the answer's tokens; the last one is the sequence score."""
         if not isinstance(reading, BranchReading):
-            raise TypeError(f"a reading of {type(self).__name__} is asked for, not {type(reading).__name__}")
+            raise TypeError(f"expected a reading of {type(self).__name__}, got {type(reading).__name__}")
         means = values.reshape(-1, reading.answer).astype(np.float64).mean(axis=1)
         return ByteRewards(reading.span_end, means.astype(np.float32), reading.step_end, float(means[-1]))
 

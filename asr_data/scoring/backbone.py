@@ -1,6 +1,6 @@
 """Decoders from disk.
 
-transformers drops a head without a word (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
+transformers silently drops a head (``AutoModel``) or invents one (``AutoModelForTokenClassification``), and
 remote code of process reward models loads wrong on transformers 5. So the backbone is loaded natively, from tensors
 that are read here (:mod:`asr_data.scoring.weights`), the head from the rest (:mod:`asr_data.scoring.head`), and every
 tensor must be accounted for.
@@ -70,7 +70,7 @@ def load_backbone(
     _name_unread(source, config, pickles=pickles)
     if is_quantised(model):
         if adapter is not None:
-            raise ScorerError(f"{source} is quantised, and an adapter is merged into full weights only")
+            raise ScorerError(f"{source} is quantised, and an adapter can only be merged into full weights")
         return model.eval(), extra
     if adapter is not None:
         model = merge_adapter(model, adapter)
@@ -101,7 +101,7 @@ def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bo
     if folder is not None:
         model, _ = _load_native(folder, _CPU, dtype, pickles=False, plain=dtype)
         return model.to(dtype), folder  # buffers, too
-    logger.info("%s: dequantising the backbone%s", path.name, ", for the first time; it is kept" if cache else "")
+    logger.info("%s: dequantising the backbone%s", path.name, ", once; the result is cached" if cache else "")
     model = load_gguf(path)
     if adapter is not None:
         model = merge_adapter(model, adapter)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from asr_data.errors import ScorerError
+from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.context_config import ContextConfig, Sides, is_both, is_prompt
-from asr_data.settings import Settings
+from asr_data.scoring.feature_config import FeatureConfig, is_absent
+from asr_data.settings import Settings, explain, models
 from asr_data.types import Criterion, WordUnit
 
 CONFIG_NAME = "asr_scorer.json"
 Boundary: TypeAlias = Literal["line", "sentence", "clause", "word"] | Annotated[int, Field(ge=1)]
-"""Where a response is cut: at boundaries of the text, or after every so many tokens."""
+"""Where a response is cut: at boundaries of the text, or after every N tokens."""
 
 
 class PackagedBackbone(Settings):
@@ -49,7 +51,7 @@ class _Backbone(Settings):
     context: Annotated[ContextConfig, Field(exclude_if=is_prompt)] = "prompt"
     """What it reads before a response."""
     sides: Annotated[Sides, Field(exclude_if=is_both)] = "both"
-    """Which responses it speaks of; the others are unknown."""
+    """Which responses it scores; the others are unknown."""
 
 
 class PromptConfig(Settings):
@@ -120,7 +122,8 @@ class TokenHeadConfig(_Backbone):
     ``softmax_idx`` softmax(z)[index], ``sum_idx`` the sum of softmax(z) over ``indices``, ``prob_diff``
     softmax(z)[indices[0]] − softmax(z)[indices[1]].
 
-    ``steps`` says where it was trained to be read; None: at every token.
+    ``steps`` says where it was trained to be read; None: at every token. ``features``: what a linear head reads of a
+    token beside its last hidden state, or in its place.
     """
 
     kind: Literal["token_head"] = "token_head"
@@ -130,6 +133,7 @@ class TokenHeadConfig(_Backbone):
     indices: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     prompt: PromptConfig = PromptConfig()
     steps: StepLayoutConfig | None = None
+    features: Annotated[FeatureConfig | None, Field(exclude_if=is_absent)] = None
 
     @model_validator(mode="after")
     def _fits(self) -> TokenHeadConfig:
@@ -140,6 +144,10 @@ class TokenHeadConfig(_Backbone):
             raise ValueError(f"transform {self.transform!r} takes {wanted or 'one or more'} indices")
         if self.prompt.template is not None and self.steps is None:
             raise ValueError("a prompt template is for models that read steps")
+        if self.features is not None and self.steps is not None:
+            raise ValueError("features are of every token: they go without steps")
+        if self.features is not None and self.head.kind != "linear":
+            raise ValueError(f"features are for a linear head, not for {self.head.kind!r}")
         return self
 
 
@@ -164,7 +172,7 @@ class SequenceHeadConfig(_Backbone):
     prompt: PromptConfig = PromptConfig()
     read: Literal["branch", "segment_end", "every"] = "branch"
     boundary: Boundary = "sentence"
-    """Where prefixes end: at boundaries of the text, or after every so many tokens; the end of the response always."""
+    """Where prefixes end: at boundaries of the text, or after every N tokens; always at the end of the response."""
     pooled: Literal["last", "before_eos"] = "last"
     """Which token of a finished conversation the head was trained at: the last one, or (where padding and EOS are
     one token, so that the pooling of transformers passes over it) the one before the EOS tokens at its end."""
@@ -224,7 +232,7 @@ class _LogRatio(_LanguageModel):
         if self.steps is not None and self.form != "value":
             raise ValueError("steps are read from sums: form 'value'")
         if self.steps is not None and self.steps != StepLayoutConfig(split=self.steps.split, empty=self.steps.empty):
-            raise ValueError("log-probabilities are of the text as it stands: of the steps only split and empty fit")
+            raise ValueError("log-probabilities are of the text as it is: of the steps only split and empty apply")
         return self
 
 
@@ -352,14 +360,34 @@ def read_config(path: Path) -> ScorerConfig:
     """Read ``asr_scorer.json``.
 
     Raises:
-        ScorerError: if it is missing, is not JSON, or holds a wrong setting.
+        ScorerError: it is missing, or is not JSON.
+        ConfigError: it holds a wrong setting.
     """
     try:
-        return parse_config(json.loads(path.read_text(encoding="utf-8")))
+        settings = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+        return parse_config(settings)
     except FileNotFoundError as error:
         raise ScorerError(f"no scorer settings at {path}") from error
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise ScorerError(f"{path}: {details}") from error
+        raise ConfigError(f"{path}: {_explained(settings, error)}") from error
     except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, nesting without end
         raise ScorerError(f"cannot read {path}: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's settings; JSON would let the last of two with one name pass in silence."""
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is set twice")
+    return dict(pairs)
+
+
+def _explained(settings: Any, error: ValidationError) -> str:
+    """What is wrong, in the words of the kind that is meant."""
+    if not isinstance(settings, dict):
+        return f"expected an object with settings, not {json.dumps(settings)[:40]}"
+    known = {model.model_fields["kind"].default: model for model in models(ScorerConfig)}
+    kind = settings.get("kind", "token_head")
+    if not isinstance(kind, str) or kind not in known:
+        return f"kind is {kind!r}: expected one of {', '.join(known)}"
+    return explain(known[kind], error)

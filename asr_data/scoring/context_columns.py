@@ -26,7 +26,7 @@ def check_columns(contexts: Sequence[ContextConfig], sides: Iterable[str], schem
         kind = column_type(schema, column)
         if kind is None:
             there = ", ".join(schema.names) or "none"
-            raise InputError(f"the scorer's context shows the column {column!r}, which is not there; there are {there}")
+            raise InputError(f"the scorer's context shows the column {column!r}, which is missing; there are {there}")
         if not _can_be_shown(kind):
             raise InputError(f"column {column!r} is {kind}; a context shows texts, numbers, or lists of them")
 

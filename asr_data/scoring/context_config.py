@@ -14,7 +14,7 @@ NAMES: Final = ("prompt", "better-answer", "other-row", "good-instruction", "bad
 """What a context may be called."""
 
 Sides: TypeAlias = Literal["both", "chosen", "rejected"]
-"""Which responses a scorer speaks of: all, the preferred ones, or the others. The rest is unknown."""
+"""Which responses a scorer scores: all, the preferred ones, or the others. The rest is unknown."""
 
 
 class ContextMessage(Settings):

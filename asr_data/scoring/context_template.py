@@ -1,7 +1,7 @@
 """Templates of contexts: Jinja in a sandbox, bounded in time and size.
 
-A scorer's settings may come with a model that somebody else made, so a template reaches nothing but the texts that it
-is given. It has conditions, loops and some filters; what could make a long text of a short one, step by step, is left
+A scorer's settings may come with a model that somebody else made, so a template can reach only the texts that it is
+given. It has conditions, loops and some filters; what could grow a long text from a short one, step by step, is left
 out: assignments, macros, joining texts with ``~`` or ``+``, most methods.
 """
 
@@ -59,7 +59,7 @@ def check_template_text(text: str) -> None:
     """Compile a template.
 
     Raises:
-        ValueError: it is none, or uses a filter that is not there.
+        ValueError: it is not a template, or uses an unknown filter.
     """
     from jinja2 import TemplateError, nodes
 

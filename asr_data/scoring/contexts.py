@@ -60,11 +60,16 @@ class Contexts:
         """
         completion = row.completions[place]
         if source == "better-answer":
-            return "" if completion.preferred else _other(row, place)
+            return "" if completion.preferred else other_answer(row, place)
         if source == "other-row":
             return "" if row.elsewhere is None else _best(row.elsewhere)
         column = column_of(source, completion.side)
         return "" if column is None else _column_text(row, column)
+
+    def beside(self, row: Row, place: int) -> Row | None:
+        """The row as the first context shows it, with one response alone, whatever its side; None where what the
+        context shows is not there."""
+        return self._view(row, place, self._contexts[0])
 
     def speaks_of(self, completion: Completion) -> bool:
         """Whether the response is of a side that is spoken of."""
@@ -106,16 +111,16 @@ class Contexts:
             **found,
             "row": found,
             "prompt": _question(prompt),
-            "other": _other(row, place),
+            "other": other_answer(row, place),
             "others": _others(row, place),
             "verdict": "chosen" if completion.preferred else "rejected",
         }
 
     def _why_none(self, row: Row) -> str:
         if not any(self.speaks_of(completion) for completion in row.completions):
-            return f"the scorer speaks of {self._sides} responses, and the row has none"
+            return f"the scorer reads {self._sides} responses, and the row has none"
         wanted = ", ".join(c if isinstance(c, str) else "the context's template" for c in self._contexts)
-        return f"what the context shows ({wanted}) is not there for any response of the row"
+        return f"what the context shows ({wanted}) is missing for every response of the row"
 
 
 class ContextEncoder:
@@ -135,7 +140,8 @@ class ContextEncoder:
         return self.encoder.rewards(reading, values)
 
 
-def _other(row: Row, place: int) -> str:
+def other_answer(row: Row, place: int) -> str:
+    """The text of the pair's other answer; empty where there is none but white space."""
     return next((_answer(c.content) for at, c in enumerate(row.completions) if at != place), "")
 
 

@@ -41,7 +41,7 @@ class TokenReading(Reading):
     """Readings are of tokens, once or twice.
 
     Attributes:
-        count: int64 ``[spans]``, a span's value is the sum of so many tokens' rewards.
+        count: int64 ``[spans]``, a span's value is the sum of this many tokens' rewards.
         closing: bool ``[tokens]``, what closes a turn.
     """
 
@@ -97,7 +97,7 @@ class ContrastEncoder:
     def rewards(self, reading: Reading, values: Float32) -> ByteRewards:
         """Sums of rewards, or what each span adds to them; see the module."""
         if not isinstance(reading, TokenReading):
-            raise TypeError(f"a reading of {type(self).__name__} is asked for, not {type(reading).__name__}")
+            raise TypeError(f"expected a reading of {type(self).__name__}, got {type(reading).__name__}")
         first, *second = np.split(values, len(self._models))
         rewards = (self._beta * (first - second[0]) if second else first).astype(np.float64)
         increment = self._form == "increment"
@@ -116,7 +116,7 @@ class ContrastEncoder:
         """``prompts`` and ``responses``: the same response in each context."""
         response = responses[0]
         if any(other.ids != response.ids for other in responses[1:]):
-            raise RowRejected("template_alters_text", "the response has other tokens in one context than in the other")
+            raise RowRejected("template_alters_text", "the response is tokenised differently in the two contexts")
         tokens = np.flatnonzero(response.written)
         start, end = response.start[tokens], response.end[tokens]
         if not np.any(end > start):

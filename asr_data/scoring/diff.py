@@ -19,7 +19,7 @@ class DiffScorer:
     """Gives each word 1 where the other answer has it and 0 elsewhere; see :mod:`asr_data.text.shared_words`.
 
     Of two answers to one prompt, what both say is as good in the one as in the other; the verdict is about the rest.
-    That says nothing of a word's worth by itself: it is the control that a scorer with a model has to beat.
+    That does not say what a word is worth by itself: it is the control that a scorer with a model has to beat.
 
     A row without a second answer is rejected (``no_other_answer``). A response of white space alone has no words, and
     is unknown.

@@ -1,4 +1,4 @@
-"""Hidden states of a decoder at the positions that are asked for. The engine does not know what a reward is."""
+"""Hidden states of a decoder at the positions that are asked for. The engine knows nothing of rewards."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ class Request:
 
 
 class Readout(Protocol):
-    """From hidden states to one number each."""
+    """From hidden states to one number each, or to several."""
 
     def __call__(self, hidden: Tensor, target: Tensor | None, /) -> Tensor:
-        """Hidden states ``[n, hidden]`` in the model's dtype, targets int64 ``[n]`` or None → float32 ``[n]``."""
+        """Hidden states ``[n, hidden]`` in the model's dtype, targets int64 ``[n]`` or None → float32 ``[n]``, or
+        ``[n, numbers]``."""
         ...
 
 
@@ -56,7 +57,8 @@ class Runner(Protocol):
     def attention(self) -> str: ...  # noqa: D102 - the class says it
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
-        """Readings float32 ``[len(read)]`` of each request, in order; None where it does not fit into memory."""
+        """Readings float32 ``[len(read)]``, or ``[len(read), numbers]``, of each request, in order; None where it does
+        not fit into memory."""
         ...
 
 
@@ -95,7 +97,7 @@ class Engine:
         self.attention = "tree" if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning(
-                "this decoder computes shared prefixes once per sequence, since it takes no trees: %s", reason
+                "shared prefixes are computed once per sequence, since this decoder does not support trees: %s", reason
             )
         self._shares = reason is None
         self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from asr_data.errors import ScorerError
 from asr_data.scoring.adapter import adapter_head
 from asr_data.scoring.config import HeadConfig
+from asr_data.scoring.feature_config import FeatureConfig
+from asr_data.scoring.feature_head import FeatureHead
 from asr_data.scoring.locate import inside
 from asr_data.scoring.weights import read_file, read_tensors
 
@@ -22,6 +24,7 @@ def load_head(
     checkpoint: Path | None = None,
     adapter: Path | None = None,
     pickles: bool = False,
+    features: FeatureConfig | None = None,
 ) -> nn.Module:
     """Build the head from the checkpoint's tensors.
 
@@ -34,9 +37,11 @@ def load_head(
         checkpoint: where the backbone's weights are, if not in ``directory``.
         adapter: a PEFT adapter; a head in its file is newer than the checkpoint's.
         pickles: whether weights may come from pickle files.
+        features: what it reads beside a hidden state; the head is then a
+            :class:`asr_data.scoring.feature_head.FeatureHead`.
 
     Raises:
-        ScorerError: a head tensor is missing, is left over, or has the wrong shape.
+        ScorerError: a head tensor is missing, is left over, or has the wrong shape, or features are divided by 0.
     """
     if config.file is not None:
         available = _own_file(inside(directory, config.file))
@@ -44,7 +49,8 @@ def load_head(
         available = {} if adapter is None else adapter_head(adapter)
         source = checkpoint or directory
         available = available or read_tensors(source, checkpoint_extra.__contains__, pickles=pickles)
-    head = _build_head(config, hidden, {name.removeprefix(config.prefix) for name in available})
+    names = {name.removeprefix(config.prefix) for name in available}
+    head = _build_head(config, hidden, names) if features is None else FeatureHead(hidden, config.labels, features)
     wanted = {config.prefix + name: tensor for name, tensor in head.state_dict().items()}
     missing, unexpected = sorted(wanted.keys() - available), sorted(available.keys() - wanted)
     if missing or unexpected:
@@ -59,6 +65,8 @@ def load_head(
                 f"wanted {list(tensor.shape)}"
             )
     head.load_state_dict({name.removeprefix(config.prefix): t.float() for name, t in available.items()})
+    if isinstance(head, FeatureHead) and not bool((head.get_buffer("std") > 0).all()):
+        raise ScorerError(f"head tensor {config.prefix + 'std'!r} in {directory} must be above 0")
     return head.eval()
 
 

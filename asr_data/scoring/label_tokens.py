@@ -80,7 +80,7 @@ def label_id(tokenizer: Tokenizer, text: str, given: int | None, vocabulary: int
     """The token id of a label.
 
     Raises:
-        ScorerError: the text is not one known token, or the id is none of the model's.
+        ScorerError: the text is not one known token, or the id is not one of the model's.
     """
     if given is None:
         try:

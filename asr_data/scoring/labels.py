@@ -77,7 +77,7 @@ class LabelScorer:
 
 
 def _contents_in_place(content: Text) -> bytes:
-    """The response text with spaces for all that is no content, and no labels are of."""
+    """The response text with spaces for everything but the contents, which alone have labels."""
     text = response_text(content).encode()
     if has_only_content(content):
         return text
@@ -88,7 +88,7 @@ def _contents_in_place(content: Text) -> bytes:
 
 
 def check_spans(spans: Sequence[RewardSpan], length: int, code: str) -> None:
-    """Refuse spans that are empty, reach out of ``[0, length)`` or overlap, and rewards that are no number.
+    """Refuse spans that are empty, reach out of ``[0, length)`` or overlap, and rewards that are not numbers.
 
     Raises:
         RowRejected: ``code`` or ``non_finite_reward``.

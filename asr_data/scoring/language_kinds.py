@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from asr_data.errors import ConfigError
+from collections.abc import Sequence
+from typing import Final
+
+from asr_data.errors import ConfigError, RowRejected
 from asr_data.scoring.answer_value import AnswerValueEncoder
 from asr_data.scoring.config import (
     AnswerValueConfig,
@@ -10,12 +13,14 @@ from asr_data.scoring.config import (
     ContrastConfig,
     LanguageModelConfig,
     LogProbabilityConfig,
+    TokenHeadConfig,
 )
 from asr_data.scoring.context_config import ContextConfig, context_messages
 from asr_data.scoring.contexts import Contexts
 from asr_data.scoring.contrast import ContrastEncoder
 from asr_data.scoring.model_scorer import Encoder
 from asr_data.text.tokenizer import Tokenizer
+from asr_data.types import Row
 
 
 def contexts_of(settings: BackboneConfig) -> tuple[ContextConfig, ...]:
@@ -25,13 +30,34 @@ def contexts_of(settings: BackboneConfig) -> tuple[ContextConfig, ...]:
 
 def shown_by(settings: BackboneConfig) -> tuple[ContextConfig, ...]:
     """All that is shown to the model beside the prompt and the response; empty where that is nothing."""
-    answer: tuple[ContextConfig, ...] = (settings.answer,) if isinstance(settings, AnswerValueConfig) else ()
-    return tuple(context for context in (*contexts_of(settings), *answer) if context != "prompt")
+    return tuple(context for context in (*_needed(settings), *_partner(settings)) if context != "prompt")
+
+
+def may_leave_unknown(settings: BackboneConfig) -> bool:
+    """Whether responses of some rows get no reward. A partner that is not there is done without."""
+    return settings.sides != "both" or any(context != "prompt" for context in _needed(settings))
+
+
+def partner_of_sides(partner: Contexts | None, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """For the manifest: whether responses of each side are read with a partner in view; empty without features.
+
+    Args:
+        partner: its context.
+        rows: the first ones of a data set.
+    """
+    found: dict[str, str] = {}
+    if partner is None:
+        return {}
+    for row in rows:
+        for place, completion in enumerate(row.completions):
+            if found.get(completion.side) != _IN_VIEW:
+                found[completion.side] = _IN_VIEW if _is_there(partner, row, place) else "none"
+    return {"partner": found} if found else {}
 
 
 def written_out(settings: BackboneConfig) -> dict[str, list[list[dict[str, str]]]]:
     """The messages of the contexts, for a fingerprint; empty where there is the prompt alone."""
-    contexts = contexts_of(settings)
+    contexts = (*contexts_of(settings), *_partner(settings))
     if all(context == "prompt" for context in contexts):
         return {}
     return {"messages": [[message.model_dump() for message in context_messages(context)] for context in contexts]}
@@ -41,6 +67,34 @@ def shows(settings: BackboneConfig, tokenizer: Tokenizer) -> Contexts:
     """The contexts of a scorer as its tokenizer can render them."""
     conversations = bool(tokenizer.hf.chat_template) and settings.prompt.template is None
     return Contexts(contexts_of(settings), settings.sides, conversations=conversations)
+
+
+def partner_shown(settings: BackboneConfig, tokenizer: Tokenizer) -> Contexts | None:
+    """The context of the second reading of a token head with features."""
+    found = _partner(settings)
+    conversations = bool(tokenizer.hf.chat_template) and settings.prompt.template is None
+    return Contexts(found, "both", conversations=conversations) if found else None
+
+
+_IN_VIEW: Final = "in view, where the row has one"
+
+
+def _is_there(partner: Contexts, row: Row, place: int) -> bool:
+    try:
+        return partner.beside(row, place) is not None
+    except RowRejected:
+        return False
+
+
+def _needed(settings: BackboneConfig) -> tuple[ContextConfig, ...]:
+    """What is shown, and without which a response is unknown."""
+    answer: tuple[ContextConfig, ...] = (settings.answer,) if isinstance(settings, AnswerValueConfig) else ()
+    return (*contexts_of(settings), *answer)
+
+
+def _partner(settings: BackboneConfig) -> tuple[ContextConfig, ...]:
+    features = settings.features if isinstance(settings, TokenHeadConfig) else None
+    return () if features is None or features.partner is None else (features.partner,)
 
 
 def language_encoder(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import torch
@@ -40,11 +40,23 @@ from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_dev
 from asr_data.scoring.diff import DiffScorer
 from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Engine, Readout, Runner
+from asr_data.scoring.feature_config import FeatureConfig
+from asr_data.scoring.feature_head import FeatureEncoder, FeatureHead, FeatureReadout
 from asr_data.scoring.fingerprint import decisive_files, fingerprint, model_files
 from asr_data.scoring.head import load_head
 from asr_data.scoring.label_tokens import LabelTokenEncoder, label_token_readout
 from asr_data.scoring.labels import LabelScorer
-from asr_data.scoring.language_kinds import language_encoder, shown_by, shows, written_out
+from asr_data.scoring.language_head import load_language_head
+from asr_data.scoring.language_kinds import (
+    language_encoder,
+    may_leave_unknown,
+    partner_of_sides,
+    partner_shown,
+    shown_by,
+    shows,
+    written_out,
+)
+from asr_data.scoring.layer_states import WithLayer
 from asr_data.scoring.locate import backbone_directory, is_hub_id, model_directory, packaged_file
 from asr_data.scoring.log_probabilities import language_runner
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
@@ -84,7 +96,7 @@ def load_scorer(
     Args:
         model: ``builtin``, a directory, or a hub id; for kind ``rule`` an import path
             ``package.module:function`` or a file, ``./rules.py:function``; not used for kinds ``labels`` and ``diff``.
-        kind: how to read it. ``auto`` takes what its ``asr_scorer.json`` says, or recognises the checkpoint.
+        kind: how to read it. ``auto`` follows its ``asr_scorer.json``, or recognises the checkpoint.
         preset: the name of a known family (``asr-annotate scorers`` lists them) whose settings are used.
         config: settings that stand in for ``asr_scorer.json``.
         reference: the reference model of kind ``implicit``, or the second model of kind ``contrast``.
@@ -95,15 +107,15 @@ def load_scorer(
         allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
             it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
-        first_rows: rows that are going to be scored; whether the model's chat template takes them is seen before its
-            weights are loaded.
+        first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
+            its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
         context, against, sides, answer: in place of the settings of these names; see
             :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
 
     Raises:
         ScorerError: the checkpoint cannot be read as a reward model.
-        ConfigError: an option cannot be right.
+        ConfigError: an option is invalid.
     """
     if config is not None and preset is not None:
         raise ConfigError("give either a preset or settings, not both")
@@ -186,11 +198,16 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
         encoder = language_encoder(settings, tokenizer, contexts, reference=reference is not None)
         runner, vocabulary = language_runner(decoder, reference, batch_tokens=batch_tokens)
         files += [] if reference is None else decisive_files(reference.directory, pickles=asked.pickles)
+    elif isinstance(settings, TokenHeadConfig) and settings.features is not None:
+        encoder, runner, vocabulary = _with_features(settings, decoder, tokenizer, contexts, batch_tokens)
     else:
         encoder, readout = _kind(settings, decoder, tokenizer)
         encoder = encoder if contexts.are_default else ContextEncoder(encoder, contexts)
         runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
-    info = _info(settings, asked, runner.attention, files, dtype=dtype, device=device, batch_tokens=batch_tokens)
+    beside = partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows))
+    info = _info(
+        settings, asked, runner.attention, files, beside, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
     return ModelScorer(
         encoder,
         runner,
@@ -207,6 +224,7 @@ def _info(
     asked: _Asked,
     attention: str,
     files: list[Path],
+    partner: Mapping[str, Any],
     *,
     dtype: torch.dtype,
     device: torch.device,
@@ -219,6 +237,7 @@ def _info(
         "device": device.type,
         "batch_tokens": batch_tokens,
         "attention": attention,
+        **partner,
     }
     return ScorerInfo(
         name=asked.name,
@@ -226,7 +245,7 @@ def _info(
         form=settings.form,
         fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}),
         settings=facts,
-        partial=bool(shown_by(settings)) or settings.sides != "both",
+        partial=may_leave_unknown(settings),
         contexts=shown_by(settings),
     )
 
@@ -272,7 +291,21 @@ def _kind(
             return LabelTokenEncoder(tokenizer, settings), label_token_readout(settings, decoder, tokenizer)
 
 
-def _head(config: HeadConfig, decoder: Decoder) -> nn.Module:
+def _with_features(
+    settings: TokenHeadConfig, decoder: Decoder, tokenizer: Tokenizer, contexts: Contexts, batch_tokens: int
+) -> tuple[Encoder, Runner, int]:
+    """How a token head with features asks, what answers, and how many token ids are known."""
+    features = FeatureConfig() if settings.features is None else settings.features
+    head = cast(FeatureHead, _head(settings.head, decoder, features))
+    language = load_language_head(decoder) if features.scalars else None
+    vocabulary = decoder.vocabulary if language is None else min(decoder.vocabulary, language.vocabulary)
+    readout = FeatureReadout(head, language, decoder.hidden, features)
+    backbone = decoder.model if features.layer is None else WithLayer(decoder.model, features.layer)
+    runner = Engine(backbone, readout, batch_tokens=batch_tokens, entry=decoder.entry)
+    return FeatureEncoder(tokenizer, settings, contexts, partner_shown(settings, tokenizer), head), runner, vocabulary
+
+
+def _head(config: HeadConfig, decoder: Decoder, features: FeatureConfig | None = None) -> nn.Module:
     head = load_head(
         config,
         decoder.directory,
@@ -281,6 +314,7 @@ def _head(config: HeadConfig, decoder: Decoder) -> nn.Module:
         checkpoint=decoder.checkpoint,
         adapter=decoder.adapter,
         pickles=decoder.pickles,
+        features=features,
     )
     return head.to(decoder.device)
 

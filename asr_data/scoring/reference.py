@@ -93,8 +93,8 @@ def load_reference(
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
 
     Raises:
-        ScorerError: the model cannot be loaded, or is no language model.
-        ConfigError: an option cannot be right.
+        ScorerError: the model cannot be loaded, or is not a language model.
+        ConfigError: an option is invalid.
     """
     name = str(model)
     device = pick_device(scoring.device)

@@ -1,4 +1,4 @@
-"""How to read a checkpoint: as the user says, as its own settings say, or by the family it is recognised as."""
+"""How to read a checkpoint: as the user says, as its own settings say, or as the family it is recognised as."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def with_asked(
     """The settings with what the user asked for in their place; None leaves them.
 
     Raises:
-        ConfigError: a setting that this kind does not have, or a value that is none.
+        ConfigError: a setting that this kind does not have, or an invalid value.
     """
     asked = {"context": context, "against": against, "sides": sides, "answer": answer}
     update = {name: value for name, value in asked.items() if value is not None}

@@ -92,8 +92,8 @@ def _together(row: Row, content: Text, tokenizer: Tokenizer, prompt: PromptConfi
     if len(read) != len(marked.separator) or not all(found):
         raise RowRejected(
             "separator_in_text",
-            f"{len(marked.separator)} steps, but {len(read)} separators {steps.separator!r}, or not where they were "
-            "put; the text must not hold it",
+            f"{len(marked.separator)} steps, but {len(read)} separators {steps.separator!r}, or some are not "
+            "where they were put; the text must not hold it",
         )
     return _Asked(ids, [t - (steps.read == "before_separator") for t in read], marked.step_end)
 

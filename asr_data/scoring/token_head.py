@@ -76,7 +76,7 @@ def encode_tokens(row: Row, tokenizer: Tokenizer) -> list[Reading]:
         if not response.covers.any() and response.missing:
             out.append(NOTHING_READ)
             continue
-        tokens, span_end = _covering(response)
+        tokens, span_end = covering(response)
         read = [first + int(t) for t in tokens]
         if first > 0:
             read, span_end = [first - 1, *read], np.concatenate([np.zeros(1, np.int32), span_end])
@@ -98,8 +98,12 @@ def transform(logits: Tensor, config: TokenHeadConfig) -> Tensor:
     return probabilities[..., list(config.indices)].sum(dim=-1)
 
 
-def _covering(response: AlignedResponse) -> tuple[Int32, Int32]:
-    """Tokens that cover text, and consecutive byte ends for them that reach the end of the text."""
+def covering(response: AlignedResponse) -> tuple[Int32, Int32]:
+    """Tokens that cover text, and consecutive byte ends for them that reach the end of the text; int32 each.
+
+    Raises:
+        RowRejected: no token does.
+    """
     tokens = np.flatnonzero(response.end > response.start)
     if not len(tokens):
         raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")

@@ -26,7 +26,7 @@ def scorer_tokenizer(
 
     Raises:
         ConfigError: it cannot be loaded.
-        ScorerError: the config.json beside it cannot be right.
+        ScorerError: the config.json beside it is invalid.
     """
     if isinstance(settings.backbone, PackagedBackbone):
         with quiet_transformers():

@@ -14,7 +14,7 @@ Two answers to one prompt, the second of them read at two places where a turn co
 A token attends to its ancestors and itself, and nothing else. In depth-first order, node j is an ancestor of i, or i
 itself, exactly where ``j <= i < end[j]``. The rule holds for several trees side by side in one row, too.
 
-This module knows token ids and nothing of scorers or models.
+This module knows only token ids, not scorers or models.
 """
 
 from __future__ import annotations

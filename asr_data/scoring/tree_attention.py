@@ -1,4 +1,4 @@
-"""Ancestor-only attention in a transformers decoder, and the check that a decoder takes it."""
+"""Ancestor-only attention in a transformers decoder, and the check that a decoder supports it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tree_mask(depth: Tensor, end: Tensor, dtype: torch.dtype, window: int | None
     Args:
         depth, end: int64 ``[rows, width]``.
         dtype: of the model.
-        window: a token sees those ancestors only that are less than so many positions above it.
+        window: a token sees only those ancestors that are fewer than this many positions above it.
 
     Returns:
         ``[rows, 1, width, width]``.
@@ -134,7 +134,7 @@ _CHECK = 1
 
 
 def why_not_tree_remembered(backbone: nn.Module, entry: Path | None) -> str | None:
-    """As :func:`why_not_tree`; a decoder of the user's cache that was found to take trees is not tried again.
+    """As :func:`why_not_tree`; a decoder of the user's cache that was found to support trees is not tried again.
 
     Its folder ``entry`` stands for its weights, the number format and the versions of the libraries.
     """
@@ -163,7 +163,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def why_not_tree(backbone: nn.Module) -> str | None:
-    """Why a decoder cannot take trees, or None where it can.
+    """Why a decoder does not support trees, or None where it does.
 
     First by its settings, then by trying: a small forest and the same sequences one by one must give the same hidden
     states. Absolute positions that are counted inside the model, state that runs over the row, or attention to later
@@ -179,7 +179,7 @@ def why_not_tree(backbone: nn.Module) -> str | None:
     try:
         difference, allowed = _difference(backbone, windows)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        return f"it does not take a mask for trees: {str(error).splitlines()[0]}"
+        return f"it does not accept a mask for trees: {str(error).splitlines()[0]}"
     if not difference <= allowed:
         return f"trees and single sequences differ by {difference:.2g} of the hidden states' size (allowed {allowed:g})"
     return None

@@ -111,8 +111,8 @@ class RewardSegmenter(SegmenterSettings):
     smooth: Annotated[
         Positive | None,
         Field(
-            description="Cut the rewards as a Kalman smoother sees them (local-level model): X is how much the level "
-            "changes from token to token, as a variance over that of the noise, and smaller is smoother.",
+            description="Place cuts on the rewards after a Kalman smoother (local-level model): X is the variance of "
+            "the level's change from token to token, relative to that of the noise; smaller is smoother.",
             exclude_if=lambda value: value is None,
         ),
         SweepValues(None, 0.1),
@@ -180,7 +180,7 @@ class Schmitt(RewardSegmenter):
     down: Annotated[
         NotNegative,
         Field(
-            description="Hysteresis with another threshold down than up: bad is r_t < b − X δ.",
+            description="Hysteresis with a different lower threshold: bad is r_t < b − X δ.",
             exclude_if=lambda value: value == 1.0,
         ),
         SweepValues(1.0, 2.0),
@@ -237,8 +237,8 @@ class Optimal(RewardSegmenter):
     boundary: Annotated[
         BoundaryWeights | None,
         Field(
-            description="The cost of a cut is multiplied by what starts there, of inside-word, word, clause, sentence "
-            "and line; what is not named costs 1."
+            description="Factor on the cost of a cut, by what starts there: inside-word, word, clause, sentence or "
+            "line; 1 where none is given."
         ),
         SweepValues(BoundaryWeights(), _GRADED, _AT_SENTENCES),
     ] = _AT_SENTENCES

@@ -45,7 +45,7 @@ def split(
 
     Raises:
         InputError: wrong shape or type, offsets that do not ascend from 0 to N, or a reward that is not finite.
-        ConfigError: something in the context that cannot be right or does not fit the arrays.
+        ConfigError: something in the context that is invalid or does not fit the arrays.
     """
     flat_values, offsets = check_rows(values, row_offsets)
     return segmenter.starts(flat_values, offsets, context)

@@ -58,7 +58,7 @@ class TrendEstimate:
         """
         if not self._with_two:
             raise ConfigError(
-                "detrend: no response has two tokens with a known reward, so that there is no mean reward by position"
+                "detrend: no response has two tokens with a known reward, so there is no mean reward by position"
             )
         part = np.arange(BINS)
         known = self._weights > 0

@@ -224,7 +224,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def flush_directory(directory: Path) -> None:
-    """Puts renames and removals in ``directory`` on disk."""
+    """Flushes renames and removals in ``directory`` to disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
 """One writer per directory.
 
 A lock of the operating system, which ends with its process however that ends. Where a file system has none, the file
-``owner`` beside it stands in: it names process and host, so a dead owner on this host is recognised. Of another host
-nothing can be known, and the message says what to remove.
+``owner`` beside it stands in: it names process and host, so a dead owner on this host is recognised. An owner on
+another host cannot be checked, and the message says what to remove.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _take_without_locks(folder: Path, me: dict[str, Any]) -> Callable[[], None]:
             if not _is_dead(owner, me):
                 raise OutputExistsError(
                     f"{folder.parent}: another run is writing to it{_who(owner)}, or was killed there; this "
-                    f"file system has no locks, so this cannot be decided from here. If the run is gone, remove {path}"
+                    "file system has no locks, so which one cannot be determined from here. If the run is gone, remove "
+                    f"{path}"
                 ) from None
             _move_away(path, me)
             continue

@@ -110,7 +110,7 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.stage == "masked" and self.mask is None:
-            raise ValueError("stage is masked, and mask says nothing of how")
+            raise ValueError("stage is masked, but mask does not say how")
         of_layout = self.plan.layout.sides
         if self.sides != of_layout:
             raise ValueError(f"sides are {', '.join(self.sides)}, but those of plan.layout {', '.join(of_layout)}")

@@ -138,9 +138,10 @@ class OutputDirectory:
         if before is None:
             return
         recorded = _with_part(before, None if found == "finished" else work.part())
-        scorer: Any = known.get("scorer", {})
+        scorer: Any = known.get("scorer") or {}
         comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
-        comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        if scorer:  # a settings file names none
+            comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
         asked = {name: value for name, value in known.items() if value is not None}
         if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
             comparable["mask"] = asked["mask"]
@@ -319,7 +320,7 @@ def _with_part(plan: Plan, part: Part | None) -> dict[str, JsonValue]:
 
 
 def _is_masked_anew(work: WorkState, before: Plan, plan: Plan, part: Part | None) -> bool:
-    """Whether a plan differs from the one before in settings that have decided nothing yet."""
+    """Whether a plan differs from the one before in settings that have had no effect yet."""
     if plan.mask is None or not _takes_other_masks(work, before, part):
         return False
     return before.model_copy(update={"mask": plan.mask}) == plan

@@ -85,10 +85,6 @@ class AnnotatedDirectory:
         """The rewards over bytes in input order; see :meth:`data_batches`."""
         yield from self._batches("scores", batch_rows, None)
 
-    def logprob_batches(self, batch_rows: int = 1_000) -> Iterator[pa.RecordBatch]:
-        """The reference's log-probabilities in input order, if there are any; see :meth:`data_batches`."""
-        yield from self._batches("logprobs", batch_rows, None)
-
     def rejects(self) -> Iterator[RejectedRow]:
         """The rows that could not be annotated, in input order; see :meth:`data_batches`."""
         for batch in self._batches("rejects", 1_000, None):

@@ -45,7 +45,7 @@ def parse_json(path: Path, data: bytes) -> Any:
     """``data`` as JSON.
 
     Raises:
-        CorruptFileError: it is none; names ``path``.
+        CorruptFileError: it is not JSON; names ``path``.
     """
     try:
         return json.loads(data)

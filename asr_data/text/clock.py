@@ -1,8 +1,8 @@
-"""What a chat template is told of the time, and how long it may take.
+"""The date that chat templates are given, and how long they may run.
 
 Templates that print today's date call ``strftime_now``, a function that transformers gives them. A run must give the
 same ids on another day, so :class:`Rendering` answers with one fixed date. Templates are programs that come with a
-model, and may run for ever, so it ends them, too.
+model, and may never end, so it also stops them.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class TemplateMemoryError(Exception):
 class Rendering:
     """A context in which templates are told ``day`` and end after ``seconds``, or when they take too much memory.
 
-    Memory is looked at from time to time, where the system tells it (Linux): a template that doubles a text again and
-    again is ended some gigabytes later, before the machine is.
+    Memory is sampled where the system reports it (Linux): a template that doubles a text again and again is stopped
+    some gigabytes later, before the machine runs out.
 
     Raises:
         TemplateTimeoutError, TemplateMemoryError: from within the block, in a template's own code.
@@ -159,7 +159,7 @@ class _Watch:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew; a forked process has none of its parent's threads, and its locks as they happened to be."""
+        """Start over: a forked process has none of its parent's threads, and its locks in any state."""
         self._lock = threading.Lock()
         self._until: dict[int, float] = {}
         self._size: dict[int, tuple[float, int]] = {}  # until when, as above; bytes at the first look

@@ -49,7 +49,7 @@ def gguf_tokenizer(path: Path, *, cache: bool = True) -> Any:
     def write(folder: Path) -> None:
         made.save_pretrained(folder)
         if _decisive(_load(folder)) != _decisive(made):
-            raise OSError("this tokenizer does not survive being saved")
+            raise OSError("this tokenizer changes when it is saved")
 
     if cache:
         keep_entry(key, write)
@@ -66,7 +66,7 @@ def _load(folder: Path, **options: Any) -> Any:
 
 
 def _decisive(hf: Any) -> tuple[Any, ...]:
-    """All of a tokenizer that decides ids, texts and offsets."""
+    """Everything of a tokenizer that decides ids, texts and offsets."""
     special = [str(hf.special_tokens_map.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")]
     return type(hf), hf.backend_tokenizer.to_str(), hf.chat_template, special, hf.all_special_ids, len(hf)
 

@@ -1,4 +1,4 @@
-"""What can be known of a chat template before a model is loaded: it is there, renders, ends, and repeats itself."""
+"""Checks of a chat template before a model is loaded: it is there, renders, ends, and is deterministic."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_template(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
         rows: the first rows of the data.
 
     Raises:
-        ConfigError: there is no chat template, or it is no valid template; it takes too long, gives another text each
-            time, or refuses all of these rows.
+        ConfigError: there is no chat template, or it is not valid; it takes too long, gives a different text each time,
+            or refuses all of these rows.
     """
     conversations = [row for row in rows if not isinstance(row.prompt, str)]
     if not conversations:
@@ -38,8 +38,8 @@ def check_template(tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
             continue
         if texts[0] != texts[1]:
             raise ConfigError(
-                f"the chat template of tokenizer {tokenizer.name!r} gives another text each time, so no ids can be "
-                "kept; it must not use random"
+                f"the chat template of tokenizer {tokenizer.name!r} gives a different text each time, so ids "
+                "cannot be stored; it must not use random"
             )
         return
     raise ConfigError(

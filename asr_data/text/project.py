@@ -40,8 +40,8 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm, ta
     overlap-weighted share of their sums. A token that covers no text (the template's own) takes the value of the
     token before it, at the start of the one after it, and the increment 0.
 
-    Of spans whose reward is unknown, nothing is taken: the mean and the sum are over the known bytes that a token
-    covers. A token that covers none is unknown, and so is one without text that would take its value.
+    Spans whose reward is unknown contribute nothing: the mean and the sum are over the known bytes that a token covers.
+    A token that covers none is unknown, and so is one without text that would take its value.
 
     Args:
         rewards: what the scorer said.

@@ -1,11 +1,11 @@
-"""Which words of a response the other answer has, too: a diff that knows of moves and not of case.
+"""Which words of a response the other answer has, too: a diff that recognises moves and ignores case.
 
 A **word** is a run of letters and digits, with apostrophes between letters and points or commas between digits inside
 it (``don't``, ``3.14``); every other character that is not white space is a word of its own. In scripts that are
 written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each character is one. Combining marks belong to
 the character before them. In code, which is what stands between fences (```` ``` ````), words are tokens: names,
 numbers, operators and single other characters. The unit ``character`` makes every character a word, the unit ``code``
-takes all of the text for code.
+treats all of the text as code.
 
 Two words are equal when their characters are, in Unicode's composed form (NFC) and, outside code, whatever their case.
 A word is **shared** when

@@ -1,4 +1,4 @@
-"""Where what the assistant wrote stands inside the rendered chat template.
+"""Where the assistant's text is inside the rendered chat template.
 
 Templates add headers and end-of-turn tokens around a message, and some trim it. The completion is rendered
 twice: as it is, and with each message's content replaced by a sentinel. What stands around the sentinels is the

@@ -202,7 +202,7 @@ class Tokenizer:
         if normal != text and normal.replace("▁", " ").strip() != text.strip():
             raise RowRejected(
                 "tokenizer_alters_text",
-                f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for another one",
+                f"the normaliser of tokenizer {self.name!r} changes this text, so its tokens stand for other text",
             )
 
     def _check_known(
@@ -270,8 +270,8 @@ def load_tokenizer(
         said = next(iter(str(error).strip().splitlines()), "no reason given")
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise ConfigError(
-            f"cannot load a tokenizer from {str(location)!r}: {kind}{said}; needed are the files of a fast tokenizer, "
-            "tokenizer.json and tokenizer_config.json, whole and as transformers writes them"
+            f"cannot load a tokenizer from {str(location)!r}: {kind}{said}; a fast tokenizer needs the files "
+            "tokenizer.json and tokenizer_config.json, complete and as transformers writes them"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """Assistant messages with more than a content in the rendered template: reasoning, tool calls, whatever else it prints.
 
 Reasoning and contents are found by sentinels, as in :mod:`asr_data.text.template`. A call is not replaced: templates
-look into it. It is searched for in its own message, whose borders come from renderings of the conversation up to there.
-What is not found where it should be has no tokens of its own; what stands there has then no bytes and no reward.
+read its parts. It is searched for in its own message, whose boundaries come from renderings of the conversation up to
+there. What is not found where it should be has no tokens of its own; what stands there has then no bytes and no reward.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _ascending(pieces: Sequence[Piece]) -> Iterator[Piece]:
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Length of the common prefix of two texts, in characters."""
     length = min(len(one), len(other))
     if one[:length] == other[:length]:
         return length

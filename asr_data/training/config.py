@@ -13,6 +13,7 @@ from asr_data.settings import Settings
 from asr_data.types import CRITERIA, Criterion
 
 Learn: TypeAlias = Literal["all", "preferences", "labels"]
+Method: TypeAlias = Literal["adapter", "features"]
 SourcePart: TypeAlias = Literal["all", "train", "test"]
 
 _READING: Final = ("split", "name", "revision", "group", "scale", "criteria")
@@ -138,6 +139,12 @@ def _weights(criteria: Mapping[Criterion, float]) -> str:
     return "".join(f"{signs[name]}{factors[name]}{name}" for name in criteria).removeprefix("+")
 
 
+_ADAPTER_ONLY: Final = (
+    *("lora_rank", "lora_layers", "epochs", "batch_tokens", "micro_batch_tokens", "learning_rate", "warmup"),
+    *("rank_weight", "checkpoint_steps"),
+)
+
+
 class TrainingConfig(Settings):
     """What to train on and how. Every field is in the report, and all but ``sources`` are options by the same name.
 
@@ -152,6 +159,17 @@ class TrainingConfig(Settings):
         Field(description="What to train and measure on; strings are read as on the command line."),
     ]
     base: Annotated[str, Field(description="Backbone: builtin, a directory or a Hub id.")] = "builtin"
+    method: Annotated[
+        Method,
+        Field(
+            description="adapter: fine-tune the model. features: keep it as it is, and fit a linear head to what it "
+            "says of each token, with the other answer in view and without."
+        ),
+    ] = "adapter"
+    layer: Annotated[
+        int | None,
+        Field(ge=1, description="features: read the hidden state after so many layers; default: half of them."),
+    ] = None
     lora_rank: Annotated[
         int, Field(ge=0, description="Rank of the adapter on every linear layer; 0 trains the whole backbone.")
     ] = 16
@@ -168,7 +186,9 @@ class TrainingConfig(Settings):
     max_tokens: Annotated[
         int | None,
         Field(
-            ge=1, description="Training tokens in all; 2,000,000 without --epochs. A source that runs out is repeated."
+            ge=1,
+            description="Training tokens in all; 2,000,000 without --epochs. A source that runs out is repeated; with "
+            "--method features it is not, and half as many held-out tokens are read, too.",
         ),
     ] = None
     batch_tokens: Annotated[int, Field(ge=64, description="Tokens per optimiser step.")] = 4096
@@ -197,6 +217,11 @@ class TrainingConfig(Settings):
             raise ValueError("no training data: name at least one INPUT")
         if self.epochs is not None and self.max_tokens is not None:
             raise ValueError("epochs and max_tokens both say how long to train; give one of them")
+        if self.layer is not None and self.method != "features":
+            raise ValueError("layer is for method features")
+        for name in _ADAPTER_ONLY if self.method == "features" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for method adapter: features trains a head alone")
         return self
 
 
@@ -209,7 +234,7 @@ def sources_of_old_options(
     *,
     span_pairs: bool = True,
 ) -> list[str]:
-    """The sources that the options of version 0.1 stand for; they go with the version after the next."""
+    """The sources that the options of version 0.1 stand for; they will be removed in the version after the next."""
     span_word = "" if span_pairs else ":labels"
     step_word = ":labels,train" if test_steps else ":labels"
     return [

@@ -32,12 +32,16 @@ class TrainingExample:
         row: the prompt and these responses, without the input's columns.
         targets: the labels over the bytes of the response text, scaled to ``[0, 1]``, NaN where unknown; None for the
             other goals.
+        pair: for ``labels``: the row with both responses, where there are two.
+        place: of this response in ``pair``.
     """
 
     group: str
     goal: Goal
     row: Row
     targets: ByteRewards | None = None
+    pair: Row | None = None
+    place: int = 0
 
 
 def examples_of(row: Row, config: SourceConfig, *, verdicts: bool) -> list[TrainingExample]:
@@ -70,10 +74,12 @@ def _labelled(row: Row, group: str, config: SourceConfig) -> Iterator[TrainingEx
     (scored,) = _scorer(tuple(config.criteria.items())).score([row])
     if isinstance(scored, RejectedRow):
         raise RowRejected(scored.code, scored.message)
-    for completion, rewards in zip(row.completions, scored, strict=True):
+    pair = row if len(row.completions) == 2 else None
+    for place, (completion, rewards) in enumerate(zip(row.completions, scored, strict=True)):
         if completion.labels:
             targets = replace(rewards, span_reward=_scaled(rewards, config.scale))
-            yield TrainingExample(group, "labels", replace(row, completions=(completion,)), targets)
+            alone = replace(row, completions=(completion,))
+            yield TrainingExample(group, "labels", alone, targets, pair, place)
 
 
 @cache

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,7 @@ from asr_data.scoring.token_head import TokenHeadReadout, TokenRewardModel
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 from asr_data.training.config import TrainingConfig
 from asr_data.training.encode import PROMPT, Unit, encode_examples
+from asr_data.training.feature_run import train_features
 from asr_data.training.figures import figures_of
 from asr_data.training.loop import predict, train
 from asr_data.training.report import Figure, write_report
@@ -44,7 +45,7 @@ BUILTIN_BACKBONE = PackagedBackbone(
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """Where the scorer lies and how good it is on held-out prompts."""
+    """Where the scorer is and how good it is on held-out prompts."""
 
     path: Path
     figures: tuple[Figure, ...]
@@ -66,7 +67,7 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     All data is read before any model is loaded, and ``progress`` is told what each source holds.
 
     Raises:
-        OutputExistsError: ``output`` holds files and ``resume`` is False, or was begun with other settings or data.
+        OutputExistsError: ``output`` holds files and ``resume`` is False, or was started with other settings or data.
         ConfigError: no usable training example, or a source without the columns that were named.
         InputError: a source that cannot be read or understood, or that holds nothing to learn from.
     """
@@ -76,10 +77,12 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
         for line in source.summary():
             progress.message(line)
     tokenizer, reference = _tokenizer(config)
+    if config.method == "features":
+        return _with_features(config, sources, (tokenizer, reference), output, progress)
     data = _encode(sources, tokenizer, config)
     for reason, count in sorted(data.untokenised.items()):
         progress.message(f"{count:,} examples left out, {reason}")
-    work = _begin(config, output, {source.name: source.fingerprint for source in sources})
+    work = _begin(config, output, sources)
     progress.message(f"training on {len(data.train):,} units, {len(data.held_out):,} held out")
     torch.manual_seed(config.seed)
     model = _trainable_model(_backbone(config), config)
@@ -99,6 +102,27 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     )
     shutil.rmtree(work)
     return TrainingReport(output, tuple(figures), tuple(curve))
+
+
+def _with_features(
+    config: TrainingConfig,
+    sources: Sequence[SourceData],
+    base: tuple[Tokenizer, PackagedBackbone | str],
+    output: Path,
+    progress: Progress,
+) -> TrainingReport:
+    work = _begin(config, output, sources)
+    done = train_features(config, sources, base, output, work, progress)
+    write_report(
+        output,
+        config=_card_settings(config, output),
+        data_counts=done.counts,
+        skipped=done.left_out,
+        curve=done.curve,
+        figures=done.figures,
+    )
+    shutil.rmtree(work)
+    return TrainingReport(output, tuple(done.figures), tuple(done.curve))
 
 
 def _shipped_model(output: Path) -> TokenRewardModel:
@@ -133,23 +157,23 @@ def _check_output(output: Path, resume: bool) -> None:
     if output.exists() and any(output.iterdir()):
         if not resume:
             raise OutputExistsError(
-                f"{output} is not empty; give another directory, or --resume to continue what was begun there"
+                f"{output} is not empty; give another directory, or --resume to continue what was started there"
             )
         if not (output / ".training" / "config.json").is_file():
             raise OutputExistsError(f"{output} holds no unfinished training to resume")
 
 
-def _begin(config: TrainingConfig, output: Path, fingerprints: Mapping[str, str]) -> Path:
+def _begin(config: TrainingConfig, output: Path, sources: Sequence[SourceData]) -> Path:
     """The folder of the unfinished training, which must have been begun with the same settings and data."""
     work = output / ".training"
     plan = work / "config.json"
-    settings = {**json.loads(config.model_dump_json()), "content": dict(fingerprints)}
+    settings = {**json.loads(config.model_dump_json()), "content": {s.name: s.fingerprint for s in sources}}
     if plan.is_file():
         before = json.loads(plan.read_text(encoding="utf-8"))
         different = sorted(k for k in settings | before if settings.get(k) != before.get(k))
         if different:
             changes = "; ".join(f"{k}: {before.get(k)!r} then, {settings.get(k)!r} now" for k in different)
-            raise OutputExistsError(f"{output} was begun with other settings or data: {changes}")
+            raise OutputExistsError(f"{output} was started with other settings or data: {changes}")
     work.mkdir(parents=True, exist_ok=True)
     plan.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return work

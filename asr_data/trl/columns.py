@@ -1,4 +1,4 @@
-"""Annotated data as a trainer finds it: are our columns there, and are their ids those of this tokenizer?"""
+"""Checks of annotated data for a trainer: our columns are there, and their ids are this tokenizer's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Columns:
     Attributes:
         prefix: stands before every column that annotation added (``--prefix``).
         roles: role → input column, as in ``--columns``, where detection needs help.
-        check_rows: so many rows are tokenised again, and their ids compared; 0 skips the check.
+        check_rows: how many rows are tokenised again and their ids compared; 0 skips the check.
     """
 
     prefix: str = ""
@@ -61,7 +61,7 @@ class Columns:
         if missing:
             raise ConfigError(
                 f"the {where} data set has no column {', '.join(missing)}. Annotate it: asr-annotate run INPUT -o DIR "
-                "--tokenizer MODEL, then datasets.load_dataset(DIR); column_prefix= is what --prefix was then"
+                "--tokenizer MODEL, then datasets.load_dataset(DIR); column_prefix= must be what --prefix was"
             )
         rows = _sample(dataset, self.check_rows) if self.check_rows else []
         for row, read in zip(rows, self._read(dataset, rows, where), strict=True):
@@ -110,7 +110,7 @@ class Columns:
         except (InputError, RowRejected) as error:
             raise ConfigError(
                 f"the {where} data set's texts, which its ids are checked against, cannot be read: {error}. "
-                "Pass columns= as it was for asr-annotate (--columns), or check_rows=0 to go on unchecked"
+                "Pass the columns= that asr-annotate had (--columns), or check_rows=0 to skip the check"
             ) from error
 
     def _compare(

@@ -40,7 +40,7 @@ class Answers:
 
     @property
     def settled(self) -> float | None:
-        """The points where nobody has to be asked: equal texts tie, an answer without text loses; else None."""
+        """The points that need no comparison: equal texts tie, an answer without text loses; else None."""
         if self.policy == self.reference:
             return TIE
         written = bool(self.policy.strip()), bool(self.reference.strip())

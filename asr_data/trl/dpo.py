@@ -95,7 +95,7 @@ class AdaptiveDPOTrainer(DPOTrainer):
         *arguments, **settings: the parent's.
         column_prefix: what ``--prefix`` was when the data was annotated.
         columns: what ``--columns`` was; only the check of ids needs it.
-        check_rows: so many rows of each data set are tokenised again and their ids compared; 0 skips the check.
+        check_rows: how many rows of each data set are tokenised again and compared; 0 skips the check.
         detach: masked tokens keep their value in the margin and get no gradient.
         share_prefix: compute a prompt once for both of its responses (:mod:`asr_data.trl.shared_prefix`).
 

@@ -1,4 +1,4 @@
-"""APPO's group form (paper eq. 9) as TRL's GRPOTrainer: sampled completions are scored, cut and masked on line."""
+"""APPO's group form (paper eq. 9) as TRL's GRPOTrainer: sampled completions are scored, cut and masked online."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class AdaptiveGRPOTrainer(GRPOTrainer):
         if refused:
             raise ConfigError(f"{', '.join(refused)}: a completion must be one message of the assistant's to be scored")
         if scorer.info.partial:
-            raise ConfigError(f"scorer {scorer.info.name!r} may leave tokens without a reward; on-line masks need all")
+            raise ConfigError(
+                f"scorer {scorer.info.name!r} may leave tokens without a reward; online masks need one for every token"
+            )
         self._mask_settings = {"baseline": "pair", **(mask or {})}
         own = sorted(set(_OWN) & set(self._mask_settings))
         if own:

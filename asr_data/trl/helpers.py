@@ -1,4 +1,4 @@
-"""Small things that TRL has in other places, or not at all, from version to version."""
+"""Helpers for what TRL's versions place differently or do not have."""
 
 from __future__ import annotations
 

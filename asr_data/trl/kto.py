@@ -48,7 +48,7 @@ class AdaptiveKTOTrainer(KTOTrainer):
         *arguments, **settings: the parent's.
         column_prefix: what ``--prefix`` was when the data was annotated.
         columns: what ``--columns`` was; the check of ids needs it, and ``label`` where that column has another name.
-        check_rows: so many rows of each data set are tokenised again and their ids compared; 0 skips the check.
+        check_rows: how many rows of each data set are tokenised again and compared; 0 skips the check.
 
     Raises:
         ConfigError: data or settings with which the loss would not be the masked one.

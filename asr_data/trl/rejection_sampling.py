@@ -24,7 +24,7 @@ class AdaptiveRSTrainer(SFTTrainer):
         *arguments, **settings: the parent's; see ``docs/trainers.md`` for what is refused.
         column_prefix: what ``--prefix`` was when the data was annotated.
         columns: what ``--columns`` was; the check of ids needs it, and ``label`` where that column has another name.
-        check_rows: so many rows of each data set are tokenised again and their ids compared; 0 skips the check.
+        check_rows: how many rows of each data set are tokenised again and compared; 0 skips the check.
 
     Raises:
         ConfigError: data or settings with which the loss would not be the masked one.

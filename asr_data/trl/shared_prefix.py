@@ -33,7 +33,7 @@ def share_prefixes(model: Any) -> None:
         model: a ``transformers`` causal language model, not wrapped in PEFT; ``trl`` must have patched it already.
 
     Raises:
-        ConfigError: the decoder cannot take trees, or scales its logits in a way that is not known here.
+        ConfigError: the decoder does not support trees, or scales its logits in an unknown way.
     """
     reason = why_not_tree(model.base_model)
     text = model.config.get_text_config()

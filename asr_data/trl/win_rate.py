@@ -39,7 +39,7 @@ class WinRateCallback(TrainerCallback):
 
     The reference is ``reference``, else the trainer's ``ref_model``; with PEFT the policy without its adapter (or with
     TRL's ``ref`` adapter). Every process samples its share of the prompts; the main process compares. Judges that
-    cannot be reached cost the figure of that step, with a warning, and not the training.
+    cannot be reached cost that step's figure, with a warning, but do not stop the training.
 
     Args:
         trainer: any of TRL's trainers or of :mod:`asr_data.trl`; ``trainer.add_callback`` takes the callback.
@@ -171,7 +171,7 @@ class WinRateCallback(TrainerCallback):
         return int(next(token for token in known if token is not None))
 
     def _figures(self, answers: Sequence[Answers], folder: Path) -> dict[str, float]:
-        """Compare, write the samples, and say the figures; none where judges failed. In the main process only."""
+        """Compare, write the samples, and return the figures; none where judges failed. In the main process only."""
         folder.mkdir(parents=True, exist_ok=True)
         _write_samples(folder, answers, [Comparison(one.settled) for one in answers])  # before anybody is asked
         open_ones = [one for one in answers if one.settled is None]

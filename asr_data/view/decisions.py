@@ -1,4 +1,4 @@
-"""What segments were compared with: the baseline b and the dead band b ± δ, found again from the columns."""
+"""What segments were compared with: the baseline b and the dead band b ± δ, recovered from the columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Decision:
     """What decided over the segments of one response.
 
     Attributes:
-        baseline: b; None where nothing could give it, or where it cannot be found again.
+        baseline: b; None where nothing could give it, or where it cannot be recovered.
         delta: half-width δ of the dead band around it; None for segmenters without one, or with another width below b.
     """
 
@@ -38,7 +38,7 @@ def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> li
     """The decisions over the responses of each of these rows.
 
     The baselines ``dataset`` and ``running`` depend on other rows: they take a pass over the sequence rewards. Where
-    ``--on-empty drop`` took rows away, these cannot be found again.
+    ``--on-empty drop`` removed rows, they cannot be recovered.
     """
     manifest = annotated.manifest
     if manifest.mask is None:

@@ -1,7 +1,7 @@
 """Text from a data set, made safe and visible for a terminal.
 
 A terminal obeys what it is sent: an escape sequence in a response could recolour, move, hide or retitle,
-and a bidirectional override shows text in another order than the model reads it. Here such characters
+and a bidirectional override shows text in a different order from the one the model reads. Here such characters
 appear as ``<U+001B>``. Newline and tab stay; joiners stay because emoji are made of them.
 """
 

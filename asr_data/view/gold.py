@@ -24,7 +24,7 @@ def gold_reader(annotated: AnnotatedDirectory, gold: str | None = None) -> GoldR
         None where nothing was named and the layout knows of no labels.
 
     Raises:
-        ConfigError: there is no such thing.
+        ConfigError: there is no such column, side, format or directory.
         InputError: it holds no labels.
     """
     found = find_gold(annotated, gold)

@@ -1,4 +1,4 @@
-"""The noise σ of single responses, found again from the scores, as ``--noise response`` took it."""
+"""The noise σ of single responses, recovered from the scores, as ``--noise response`` estimates it."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class TerminalView:
         return RichText(_shorten(visible(prompt_text(prompt)), self.prompt_lines), style=_FAINT)
 
     def response(self, response: ResponseView) -> RichText:
-        """The whole response text, never shortened, with every border marked."""
+        """The whole response text, never shortened, with every boundary marked."""
         line = RichText()
         position = 0
         for number, segment in enumerate(response.segments):

@@ -34,7 +34,7 @@ from asr_data_cli import (
     train,
     validate,
 )
-from asr_data_cli.console import print_error
+from asr_data_cli.console import discard, print_error
 from asr_data_cli.help_layout import Command, laid_out
 from asr_data_cli.option_groups import with_options
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
@@ -153,6 +153,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Entry point of ``asr-annotate``."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
@@ -167,12 +168,25 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        discard(sys.stdout)
         if code == 0:
             _print_os_error(error)
             code = FAILED
     leave_at_once(code)
     sys.exit(code if isinstance(code, int) else FAILED)
+
+
+def _open_standard_streams() -> None:
+    """Give standard streams that were closed somewhere to go: their numbers would be those of the next files."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(nowhere := os.open(os.devnull, os.O_RDWR), number)
+            if nowhere != number:
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _print_os_error(error: OSError) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -28,6 +30,23 @@ class _Console(Console):
         raise
 
 
+class _ErrorConsole(_Console):
+    """Goes on without a word where standard error takes none: a run does not end for a line that nobody reads."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is written to a standard stream vanish from now on; the interpreter flushes it once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def standard_output(width: int | None = None) -> Console:
     """The console for results. Made per call, since a test or a pipe may have replaced ``sys.stdout``."""
     return _Console(width=width, highlight=False, soft_wrap=False)
@@ -35,7 +54,7 @@ def standard_output(width: int | None = None) -> Console:
 
 def standard_error() -> Console:
     """The console for errors and progress."""
-    return _Console(stderr=True, highlight=False)
+    return _ErrorConsole(stderr=True, highlight=False)
 
 
 def print_error(message: str, *, hint: str | None = None) -> None:
@@ -126,7 +145,7 @@ def _unknown(summary: Summary) -> dict[str, str]:
 def side_table(sides: Mapping[str, SideSummary]) -> Table:
     """Responses, tokens and segments of each side; shares of what is kept."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("side")
+    table.add_column("side", no_wrap=True)
     for name in ("responses", "tokens", "tokens\nkept", "segments", "per\nresponse", "segments\nkept", "mean\nreward"):
         table.add_column(name, justify="right", no_wrap=True)
     for side, figures in sides.items():

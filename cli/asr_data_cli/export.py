@@ -70,7 +70,7 @@ def export(
     ] = None,
     overwrite: opt.Overwrite = False,
 ) -> None:
-    """Write an annotated directory as a trainer reads it, with the configuration that makes it do so."""
+    """Write an annotated directory in a trainer's format, with a configuration for it."""
     from asr_data.export import export as write
     from asr_data.storage import open_output
 

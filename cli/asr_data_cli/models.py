@@ -156,6 +156,13 @@ def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> 
     facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
     if "recognised" in info.settings:
         facts["read as"] = str(info.settings["recognised"])
+    if "partner" in info.settings:
+        sides = info.settings["partner"].items()
+        facts["partner"] = "; ".join(f"{side}: {how}" for side, how in sides)
+    if info.name == "builtin" and info.kind == "token_head":
+        from asr_data.scoring.measured import builtin_worth
+
+        facts["worth"] = builtin_worth()
     if policy is not None:
         facts["tokenizer"] = policy.name
     print_facts(console, facts)

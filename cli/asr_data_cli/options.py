@@ -82,8 +82,8 @@ Kind: TypeAlias = Annotated[
     KindName,
     typer.Option(
         "--kind",
-        help="Kind of reward model; auto recognises it. contrast, logp, answer_value: any causal language model. No "
-        "model: labels takes the data set's own labels, diff the words that the other answer has.",
+        help="Kind of reward model; auto recognises it. contrast, logp, answer_value: any causal language model. "
+        "Without a model: labels uses the data set's own labels, diff the words that the other answer also has.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -140,7 +140,7 @@ Sides: TypeAlias = Annotated[
     Literal["both", "chosen", "rejected"] | None,
     typer.Option(
         "--sides",
-        help="Which responses the model speaks of; --unknown says how the others train.",
+        help="Which responses the model scores; --unknown decides how the others train.",
         rich_help_panel=MODEL,
         show_default="both, or as the preset says",
     ),
@@ -167,8 +167,8 @@ AllowHub: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--allow-hub",
-        help="Fetch from the Hub what a local model's files name too, such as an adapter's base or a known family's "
-        "reference; without it only what you name yourself is fetched.",
+        help="Also fetch from the Hub what a local model's files name, such as an adapter's base or a known family's "
+        "reference; without it, only what you name yourself is fetched.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -185,7 +185,7 @@ Logprobs: TypeAlias = Annotated[
     typer.Option(
         "--logprobs",
         metavar="MODEL",
-        help="Write this model's log-probabilities of the policy tokens, too: a directory, a Hub id or builtin.",
+        help="Also write this model's log-probabilities of the policy tokens: a directory, a Hub id or builtin.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -256,7 +256,7 @@ Prefix: TypeAlias = Annotated[
     typer.Option(
         "--prefix",
         metavar="TEXT",
-        help="Put before every added column, where the input has a column of the same name.",
+        help="Prefix of every added column, where the input has a column of the same name.",
         rich_help_panel=OUTPUT,
         show_default="none",
     ),
@@ -265,14 +265,14 @@ Resume: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on with a run that was stopped, which the same command does without it, too; refused where model, "
+        help="Continue a stopped run; the same command does so without this option, too. Refused where model, "
         "tokenizer, settings or input differ.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Overwrite: TypeAlias = Annotated[
     bool,
-    typer.Option("--overwrite", help="Delete an earlier output of this tool first, and begin.", rich_help_panel=OUTPUT),
+    typer.Option("--overwrite", help="Delete an earlier output of this tool and start over.", rich_help_panel=OUTPUT),
 ]
 Strict: TypeAlias = Annotated[
     bool,
@@ -286,10 +286,9 @@ NumShards: TypeAlias = Annotated[
     typer.Option(
         "--num-shards",
         min=1,
-        help="Share the data set among this many jobs, each with a --shard-index and a DIR of its own; merge joins "
-        "them.",
+        help="Split the data set among this many jobs, each with its own --shard-index and DIR; merge joins them.",
         rich_help_panel=MACHINES,
-        show_default="do all of it",
+        show_default="one job",
     ),
 ]
 ShardIndex: TypeAlias = Annotated[
@@ -297,7 +296,7 @@ ShardIndex: TypeAlias = Annotated[
     typer.Option(
         "--shard-index",
         min=0,
-        help="Which of these jobs this is, from 0.",
+        help="Index of this job, from 0.",
         rich_help_panel=MACHINES,
     ),
 ]
@@ -317,7 +316,7 @@ Ray: TypeAlias = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS|local",
-        help="Score on the workers of this Ray cluster, auto for the one at hand; local begins one on this machine. "
+        help="Score on the workers of this Ray cluster, auto finds a running one; local starts one on this machine. "
         "Input, models and DIR must be on a file system that all nodes share.",
         rich_help_panel=MACHINES,
         show_default="in this process",

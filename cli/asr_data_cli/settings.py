@@ -48,7 +48,7 @@ class Checks:
             raise ConfigError(self._messages[0])
         if self._messages:
             lines = "".join(f"\n  {message}" for message in self._messages)
-            raise ConfigError(f"{len(self._messages)} options cannot be right:{lines}")
+            raise ConfigError(f"{len(self._messages)} options are invalid:{lines}")
 
 
 def from_options(kind: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
@@ -65,7 +65,7 @@ def from_options(kind: type[S], values: Mapping[str, Any], names: Mapping[str, s
     try:
         return kind.model_validate(dict(values))
     except ConfigError as error:
-        said = str(error).replace(f"{kind.__name__} cannot be right: ", "")
+        said = str(error).replace(f"{kind.__name__} is invalid: ", "")
         typed = re.sub(rf"\b{kind.__name__}\.(\w+)", lambda found: (names or {}).get(found[1], option(found[1])), said)
         raise ConfigError(typed) from None
 
@@ -97,7 +97,7 @@ def segmenter(typed: Mapping[str, Any], checks: Checks) -> SegmenterConfig:
             found |= parsed
         elif text is not None:
             kinds = " or ".join(map(kind_of, owners))
-            checks.note(f"{option(name)} belongs to --segmenter {kinds} and means nothing to {typed['segmenter']}")
+            checks.note(f"{option(name)} belongs to --segmenter {kinds} and does not apply to {typed['segmenter']}")
     return chosen(**found)  # type: ignore[return-value] # a member of the union
 
 

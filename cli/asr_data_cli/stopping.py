@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -37,6 +37,7 @@ def terminable() -> Iterator[None]:
 def leave_at_once(code: object) -> None:
     """After a stop, end without waiting for the thread that reads ahead; every file is whole or not there."""
     if code in (INTERRUPTED, TERMINATED):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # a full disk or a closed pipe
+                stream.flush()
         os._exit(int(str(code)))

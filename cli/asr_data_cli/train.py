@@ -26,7 +26,10 @@ DATA = "Data"
 TRAINING = "Training"
 
 OLD = "Older spellings"
-_PANELS = {"held_out": DATA, "mixing": DATA, "base": opt.MODEL, "lora_rank": opt.MODEL, "lora_layers": opt.MODEL}
+_PANELS = {
+    **dict.fromkeys(("held_out", "mixing"), DATA),
+    **dict.fromkeys(("base", "method", "layer", "lora_rank", "lora_layers"), opt.MODEL),
+}
 
 TRAIN_EXAMPLES = (
     "asr-annotate train-scorer pairs.jsonl -o scorer",
@@ -69,8 +72,8 @@ class OldOptions:
         )
         if found:
             print_warning(
-                "--preference, --spans, --steps, --sentence-scores, --span-pairs and --test-steps go with the next "
-                f"version; write {shell_words(*found)}"
+                "--preference, --spans, --steps, --sentence-scores, --span-pairs and --test-steps will be removed "
+                f"in the next version; write {shell_words(*found)}"
             )
         return found
 

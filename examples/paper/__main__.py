@@ -12,13 +12,12 @@ Scores what is not scored yet (a quarter of an hour on two cores, and minutes mo
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from examples.paper import figures, tables
 from examples.paper.data import FINEGRAINED, HH, LABELLED, PRMBENCH, DpoPair, prepare, score
 from examples.paper.experiment import measured
+from examples.paper.page import fill
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,24 +60,12 @@ def main() -> None:
         "spread": tables.spread(models),
     }
     print(f"best for all together: {together}")
-    _fill(ROOT / "docs" / "evidence.md", blocks)
+    fill(ROOT / "docs" / "evidence.md", blocks)
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
     figures.pairs_right(models, images / "figure-2.svg")
     figures.reward_variances(models, images / "figure-3.svg")
     figures.faults_found(judged, images / "faults-found.svg")
-
-
-def _fill(page: Path, blocks: Mapping[str, str]) -> None:
-    """Put each table between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
-    text = page.read_text(encoding="utf-8")
-    for name, block in blocks.items():
-        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        text, count = pattern.subn(lambda _, b=begin, t=block, e=end: f"{b}\n{t}\n{e}", text)  # type: ignore[misc]
-        if count != 1:
-            raise SystemExit(f"{page}: there must be one place for the table {name!r}, and there are {count}")
-    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from asr_data.training.examples import group_of
 from asr_data.training.split import hold_out
 
 HELD_OUT, SEED = 0.15, 17
-"""What the built-in scorer's training held out (``asr_data/scoring/builtin/README.md``)."""
+"""Questions that the training of every built-in scorer so far held out, or a part of them
+(``asr_data/scoring/builtin/README.md``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ def judged(data: DataSet, group: str) -> bool:
     FineGrainedRLHF is judged on the questions that were held out from the scorer's training. No problem of PRMBench's
     test file was trained on: half of them choose, half judge.
     """
-    return bool(half_of([group])[0]) if data is PRMBENCH else _was_held_out(group)
+    return bool(half_of([group])[0]) if data is PRMBENCH else was_held_out(group)
 
 
-def _was_held_out(group: str) -> bool:
+def was_held_out(group: str) -> bool:
+    """Whether the built-in scorer's training held this group out."""
     return bool(hold_out([_Question(group)], HELD_OUT, SEED)[1])
 
 
@@ -99,7 +101,7 @@ def _prmbench(row: dict[str, Any]) -> dict[str, Any]:
 def _hh(row: dict[str, Any]) -> dict[str, Any] | None:
     question = row["chosen"].split("\n\nHuman:")[1].split("\n\nAssistant:")[0]
     group = group_of(question)
-    return {**row, "group": group} if _was_held_out(group) else None
+    return {**row, "group": group} if was_held_out(group) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def test_run_with_defaults(library: Any) -> None:
 def test_run_prints_what_it_found_what_came_out_and_what_is_next(library: Any) -> None:
     lines = call("run", "pairs.jsonl", "-o", "out dir").stdout
     found = lines.index("preference pairs [with] a prompt"), lines.index("builtin (token_head, gives values)")
+    assert "AUROC of faulty tokens, held out (position alone): " in lines  # what the built-in model is worth
     counts = lines.index("12 = 10 annotated + 2 rejected"), lines.index("2 rejected")
     assert max(found) < min(counts)
     assert "75.0 %" in lines  # 750 of 1,000 tokens
@@ -201,7 +202,7 @@ def test_all_wrong_options_at_once(library: Any) -> None:
         ]
     )
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: 5 options cannot be right:")
+    assert result.stderr.startswith("error: 5 options are invalid:")
 
 
 def test_scorer_without_tokenizer(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +257,9 @@ def test_train_scorer_builds_its_config(library: Any, monkeypatch: pytest.Monkey
         "b:preferences",
         "c:labels",
     ]
-    assert "go with the next version; write a:preferences b:preferences c:labels" in " ".join(result.stderr.split())
+    assert "will be removed in the next version; write a:preferences b:preferences c:labels" in " ".join(
+        result.stderr.split()
+    )
     assert seen["resume"] is True
     assert "0.600 to 0.700" in result.stdout
     # every setting is an option with the same name and default, since the report prints the command

@@ -1,9 +1,10 @@
-"""Standard output that is a closed pipe or a full disk, and runs without a single annotated row: the real program."""
+"""Standard streams that are a closed or a full disk, and runs without a single annotated row: the real program."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,3 +82,37 @@ def test_a_command_that_writes_to_a_full_disk(
     if words[0] == "mask":  # what was made is made, and checked when it is asked for again
         again = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
         assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
+
+
+@pytest.fixture
+def annotated(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> Path:
+    make_tokenizer().hf.save_pretrained(tmp_path / "policy")
+    Workshop(tmp_path, Tokenizer(make_tokenizer().hf, str(tmp_path / "policy"))).annotate(PAIRS)
+    return tmp_path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_standard_error_that_takes_nothing_ends_no_run(annotated: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "mask", "annotated", "-o", "masked"],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            env=ENVIRONMENT,
+            cwd=annotated,
+        )
+        failed = subprocess.run([*PROGRAM, "inspect", "nothing"], stderr=full, env=ENVIRONMENT, cwd=annotated)
+    assert done.returncode == 0
+    assert (annotated / "masked" / "asr.json").exists()
+    assert failed.returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes streams")
+@pytest.mark.parametrize("closed", [(2,), (1, 2), (0, 1, 2)], ids=str)
+def test_closed_streams_do_not_get_the_numbers_of_files(annotated: Path, closed: tuple[int, ...]) -> None:
+    whole = subprocess.run([*PROGRAM, "mask", "annotated", "-o", "whole"], env=ENVIRONMENT, cwd=annotated)
+    words = shlex.join([*PROGRAM, "mask", "annotated", "-o", "masked"]) + "".join(f" {n}>&-" for n in closed)
+    done = subprocess.run(["/bin/sh", "-c", words], env=ENVIRONMENT, cwd=annotated)
+    assert (whole.returncode, done.returncode) == (0, 0)
+    one, other = (annotated / name / "data" / "train-00000.parquet" for name in ("whole", "masked"))
+    assert one.read_bytes() == other.read_bytes()

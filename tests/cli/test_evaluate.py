@@ -87,7 +87,7 @@ def test_controls_beside_the_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert ["AUROC", "of", "token", "rewards", "0.500", "0.250", "to", "0.750", "12"] in lines
     assert ["position", "0.625", "-0.125", "-0.250", "to", "+0.062", "0.375"] in lines
     assert ["chosen", "79", "%", "54", "%", "44", "%", "27", "%", "22", "%"] in lines
-    assert "warning: chosen: whether a token is kept follows largely from where it stands" in result.stderr
+    assert "warning: chosen: the mask is nearly a function of position" in result.stderr
     written = json.loads(figures.read_text(encoding="utf-8"))
     assert written["controls"]["position"]["f1"]["value"] == 0.625
     assert written["controls"]["position"]["f1"]["ahead"]["least"] == 0.375

@@ -63,6 +63,18 @@ def test_what_is_printed(server: JudgeServer) -> None:
     assert "undecided.csv" not in done.output
 
 
+def test_files_that_are_left_out_are_named(server: JudgeServer) -> None:
+    Path("answers").mkdir()
+    for name in ("train", "test"):
+        Path(f"answers/{name}.jsonl").write_bytes(Path("answers.jsonl").read_bytes())
+    words = ["judge", "answers", "--first", "tuned", "--second", "base", "-o", "judged", *asked(server)]
+    done = CliRunner().invoke(build_app(), words)
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "notes split train: reading train.jsonl; not reading test.jsonl" in lines
+    assert "pairs 3, 1 with identical answers" in lines
+
+
 def test_the_undecided_are_pointed_out(server: JudgeServer) -> None:
     server.rule = lambda asked: saying("A")
     done = judge(*asked(server))
@@ -90,10 +102,10 @@ def test_a_file_of_judges(server: JudgeServer) -> None:
     [
         ([], "no judge: pass --endpoint and --model, --judges FILE"),
         (["--endpoint", "http://h/v1"], "no judge"),
-        (["--endpoint", "h", "--model", "m"], "--endpoint cannot be right: an endpoint is a URL such as http://local"),
+        (["--endpoint", "h", "--model", "m"], "--endpoint is invalid: an endpoint is a URL such as http://local"),
         (
             ["--endpoint", "http://h", "--model", "m", "--max-tokens", "0"],
-            "--max-tokens cannot be right: expected a wh",
+            "--max-tokens is invalid: expected a wh",
         ),
         (
             ["--endpoint", "http://h", "--model", "m", "--retries", "-1"],

@@ -107,7 +107,7 @@ def test_baselines(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tau": "1"}, "--tau belongs to --segmenter pivot and means nothing to optimal"),
+        ({"tau": "1"}, "--tau belongs to --segmenter pivot and does not apply to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),
         (
@@ -144,7 +144,7 @@ def test_all_errors_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         built(tau="1", delta="x", baseline="mean")
     lines = str(raised.value).splitlines()
-    assert lines[0] == "3 options cannot be right:"
+    assert lines[0] == "3 options are invalid:"
     assert [line.split()[0] for line in lines[1:]] == ["--tau", "--delta", "--baseline"]
 
 

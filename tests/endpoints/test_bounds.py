@@ -65,7 +65,7 @@ def test_an_answer_that_does_not_stop_is_left() -> None:
             connection.sendall(b" " * 2**16)
 
     with serving(endless) as url:
-        assert "the answer is larger than 16,777,216 bytes, and its rest is not read" in failure(url, 60)
+        assert "the answer is larger than 16,777,216 bytes; the rest is not read" in failure(url, 60)
 
 
 @pytest.mark.parametrize("slow", ["body", "headers"])

@@ -61,7 +61,9 @@ def test_what_is_judged_was_held_out_from_the_scorers_training() -> None:
     from examples.paper.data import FINEGRAINED, HELD_OUT, PRMBENCH, SEED, judged
 
     report = json.loads((ROOT / "asr_data/scoring/builtin/report.json").read_text(encoding="utf-8"))
-    assert (report["config"]["held_out"], report["config"]["seed"]) == (HELD_OUT, SEED)
+    # With one seed a smaller share is held out of every larger one.
+    assert report["config"]["held_out"] >= HELD_OUT
+    assert report["config"]["seed"] == SEED
     groups = [str(number) for number in range(400)]
     assert 0.1 < sum(judged(FINEGRAINED, group) for group in groups) / 400 < 0.2
     assert 0.4 < sum(judged(PRMBENCH, group) for group in groups) / 400 < 0.6

@@ -54,6 +54,10 @@ class Workshop:
     def annotate(self, rows: Sequence[Any], name: str = "annotated", **writing: Any) -> AnnotatedDirectory:
         path = self.folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return self.annotate_file(path, **writing)
+
+    def annotate_file(self, path: Path, **writing: Any) -> AnnotatedDirectory:
+        name = path.stem
         source = open_source(path)
         layout = detect(source.schema, first_records(source))
         scorer = RuleScorer(rule, ScorerInfo("rule", "rule", "value", hashlib.sha256(b"rule").hexdigest()))

@@ -159,6 +159,24 @@ def test_rows_without_a_verdict_are_preferred(workshop: Workshop) -> None:
     assert export(workshop.annotate(rows), "trl-sft", Path("out")).examples == 4
 
 
+def test_values_that_python_does_not_hold_stay_out_of_the_way(workshop: Workshop) -> None:
+    path = Path("far.parquet")
+    far = {
+        "day": pa.array([2**31 - 1, -(2**31), None, 0], pa.date32()),  # beyond year 9999, and before year 1
+        "time": pa.array([2**62, 1, None, -(2**62)], pa.timestamp("ms", tz="Mars/Phobos")),
+        "long": pa.array([2**62, 1, None, 0], pa.duration("ms")),
+    }
+    pq.write_table(pa.table({name: [row[name] for row in PAIRS] for name in PAIRS[0]} | far), path)
+    annotated = workshop.annotate_file(path)
+    for target in get_args(Target):
+        done = export(annotated, target, Path(f"out-{target}"), tokenizer=workshop.tokenizer)
+        assert done.examples >= 4
+    (path,) = Path("out-jsonl").glob("train-*.jsonl")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    wanted = pq.read_table(annotated.path / "data", columns=["chosen_ids"])["chosen_ids"].to_pylist()
+    assert [json.loads(line)["chosen_ids"] for line in lines] == wanted
+
+
 def test_scored_directories_are_refused(annotated: AnnotatedDirectory) -> None:
     scored = AnnotatedDirectory(annotated.path, annotated.manifest.model_copy(update={"stage": "scored"}), verify=True)
     for target in ("trl-sft", "jsonl"):
@@ -186,10 +204,10 @@ def test_an_earlier_export_is_replaced_only_when_asked(annotated: AnnotatedDirec
 
 
 def test_what_is_no_export_is_never_replaced(annotated: AnnotatedDirectory) -> None:
-    with pytest.raises(OutputExistsError, match="is no export"):
+    with pytest.raises(OutputExistsError, match="is not an export"):
         export(annotated, "jsonl", annotated.path, overwrite=True)
     Path("file").write_text("", encoding="utf-8")
-    with pytest.raises(OutputExistsError, match="is no export"):
+    with pytest.raises(OutputExistsError, match="is not an export"):
         export(annotated, "jsonl", Path("file"), overwrite=True)
 
 

@@ -165,14 +165,12 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(text: str, tmp_path: Path) 
 
 
 def test_settings_in_python_are_not_repeated_either() -> None:
-    with pytest.raises(
-        ConfigError, match=r"Judge\.endpoint cannot be right: an endpoint has no user, password"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"Judge\.endpoint is invalid: an endpoint has no user, password") as caught:
         Judge(model="m", endpoint="https://user:SECRET@h/v1")
     assert "SECRET" not in str(caught.value)
 
 
 def test_a_key_in_place_of_its_variable_is_not_repeated() -> None:
-    allowed = r"^Judge\.key_variable cannot be right: expected text of the form \^\[A-Za-z_\]\[A-Za-z0-9_\]\*\$$"
+    allowed = r"^Judge\.key_variable is invalid: expected text of the form \^\[A-Za-z_\]\[A-Za-z0-9_\]\*\$$"
     with pytest.raises(ConfigError, match=allowed):
         Judge(model="m", endpoint="https://h/v1", key_variable="sk-SECRET")

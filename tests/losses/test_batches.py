@@ -115,11 +115,11 @@ def test_empty_responses() -> None:
         ({"chosen_mask": None}, "row 1: column chosen_mask is null"),
         ({"chosen_mask": [1]}, "row 1: chosen_mask is torch.int64; a mask is bool"),
         ({"chosen_mask": [True, True]}, "row 1: 2 entries in chosen_mask, 1 ids"),
-        ({"chosen_ref_logp": [None]}, "row 1: column chosen_ref_logp is no list of numbers"),
+        ({"chosen_ref_logp": [None]}, "row 1: column chosen_ref_logp is not a list of numbers"),
         ({"chosen_ids": [[24]]}, "row 1: column chosen_ids has shape"),
         ({"chosen_ids": [2.5]}, "row 1: chosen_ids must hold token ids"),
         ({"prompt_ids": [-100]}, "row 1: prompt_ids must hold token ids"),
-        ({"prompt_ids": "text"}, "row 1: column prompt_ids is no list of numbers"),
+        ({"prompt_ids": "text"}, "row 1: column prompt_ids is not a list of numbers"),
     ],
 )
 def test_wrong_rows(changed: dict[str, Any], message: str) -> None:
@@ -128,7 +128,7 @@ def test_wrong_rows(changed: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match="row 0: column completion_ids is not there; there are prompt_ids, chosen_ids"):
+    with pytest.raises(ValueError, match="row 0: column completion_ids is missing; there are prompt_ids, chosen_ids"):
         collate(PAIRS, "completion")
     with pytest.raises(ValueError, match="at least one row"):
         collate([])
@@ -149,7 +149,7 @@ def test_log_probabilities_of_tokens_in_their_places() -> None:
             assert logps[row, token].item() == pytest.approx(expected, abs=1e-5)
     assert token_logps(logits.bfloat16(), ids).dtype == torch.float32
     assert token_logps(logits.double(), ids).dtype == torch.float64
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         token_logps(logits[:, 1:], ids)
 
 

@@ -174,8 +174,8 @@ def test_drop_masks_all_of_an_empty_response() -> None:
         ({"boundary": torch.tensor([[0, 5], [0, 0]])}, "from 0 .inside a word. to 4"),
         ({"sigma": -1.0}, "sigma must be at least 0"),
         ({"sigma": float("nan")}, "sigma must be finite"),
-        ({"baseline": "dataset"}, 'baseline "dataset" is over other responses'),
-        ({"sequence_reward": "scorer"}, "on line the allowed ones are mean, last, sum"),
+        ({"baseline": "dataset"}, 'baseline "dataset" depends on other responses'),
+        ({"sequence_reward": "scorer"}, "allowed here are mean, last, sum"),
         ({"baseline": torch.zeros(3)}, "one per response"),
     ],
 )

@@ -120,9 +120,9 @@ def test_other_rows_are_the_same_after_any_interruption(bench: Any, model: Path,
 
 def test_a_column_that_is_not_there(bench: Any, model: Path) -> None:
     bench.scorer = load_scorer(model, preset="feedback", scoring=FP32)
-    with pytest.raises(InputError, match="'feedback', which is not there; there are prompt, chosen, rejected, notes"):
+    with pytest.raises(InputError, match="'feedback', which is missing; there are prompt, chosen, rejected, notes"):
         bench.run(ROWS)
-    with pytest.raises(InputError, match="'feedback', which is not there"):
+    with pytest.raises(InputError, match="'feedback', which is missing"):
         bench.score(ROWS)
     assert not (bench.folder / "out").exists()
 

@@ -129,7 +129,7 @@ def test_a_part_that_was_damaged_is_named_and_made_again(bench: Any, pairs: Any)
     parts = run_parts(bench, path, 2)
     [file] = parts[1].rglob("aligned/00003.parquet")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CorruptFileError, match=r"part1: shard 3 of stage 'align' is no longer what was written"):
+    with pytest.raises(CorruptFileError, match=r"part1: shard 3 of stage 'align' was changed since it was written"):
         merge(parts, bench.folder / "joined")
     bench.scorer.scored.clear()
     run_parts(bench, path, 2)

@@ -33,6 +33,7 @@ def test_what_the_run_itself_takes_is_taken(bench: Any, pairs: Any) -> None:
     check(bench, path)
     check(bench, path, resume=True)
     check(bench, path, overwrite=True, mask=None)
+    check(bench, path, scorer_name=None)  # as with settings in a file
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,12 @@ def test_a_finished_output_of_another_run(bench: Any, pairs: Any, options: Any, 
     with pytest.raises(OutputExistsError, match=r"input\.fingerprint"):
         check(bench, bench.write(pairs[:3], "other.jsonl"))
     assert bench.files("out") == before
+
+
+def test_an_output_that_is_a_link_to_itself(bench: Any, pairs: Any) -> None:
+    (bench.folder / "out").symlink_to("out")
+    with pytest.raises(StorageError, match="out: "):
+        check(bench, bench.write(pairs))
 
 
 def test_an_unfinished_output_of_another_run(bench: Any, pairs: Any) -> None:

@@ -136,7 +136,7 @@ def test_workers_that_die_lose_and_double_nothing(case: Any) -> None:
         # A shard that costs three workers ends the run, and names itself; later it goes on.
         for mark in ("die-1", "die-2", "die-3"):
             Path(mark).touch()
-        with pytest.raises(StorageError, match="shard 2: 3 workers died over it"):
+        with pytest.raises(StorageError, match="shard 2: 3 workers died working on it"):
             run_on(pool, case.tokenizer, "stubborn")
     run(*opened(), Path("stubborn"), LOAD(), case.tokenizer, writing=WRITING)
     assert case.files("stubborn") == case.files("whole")

@@ -9,6 +9,7 @@ import pytest
 
 from asr_data.errors import InputError, RowRejected, ScorerError
 from asr_data.pipeline.scorer_failures import score_or_split
+from asr_data.pipeline.scoring import rejects_json
 from asr_data.scoring.protocol import Scored, ScorerInfo
 from asr_data.types import RejectedRow, Row
 
@@ -70,3 +71,10 @@ def test_what_is_not_about_a_row_goes_through(error: Any) -> None:
     with pytest.raises(type(error)):
         score_or_split(scorer, rows(4), None)
     assert len(scorer.calls) == 1
+
+
+def test_messages_are_the_same_in_every_run() -> None:
+    error = ValueError(f"{object()} and {rows} \ud83d")
+    assert " at 0x" in str(error)
+    (stored,) = rejects_json([RejectedRow(7, "scorer_error", str(error))])
+    assert stored == {"index": 7, "code": "scorer_error", "message": "<object object> and <function rows> \\ud83d"}

@@ -49,6 +49,34 @@ def test_text_that_is_not_utf8_rejects_its_row_only(tmp_path: Path) -> None:
     assert fine == (2, {"a": "fine"})
 
 
+@pytest.mark.parametrize("inside", ["list", "object", "objects in a list"])
+def test_text_within_lists_and_objects_too(tmp_path: Path, inside: str) -> None:
+    texts: Any = pa.array([b"good", b"\xff", b"fine"]).view(pa.string())
+    if "object" in inside:
+        texts = pa.StructArray.from_arrays([texts], ["a"])
+    if "list" in inside:
+        texts = pa.ListArray.from_arrays([0, 1, 2, 3], texts)
+    pq.write_table(pa.table({"n": [0, 1, 2], "a": texts}), tmp_path / "a.parquet")
+    good, bad, fine = ParquetReader(tmp_path / "a.parquet").records(0, 3)
+    assert isinstance(good, tuple)
+    assert isinstance(fine, tuple)
+    assert (good[0], fine[0]) == (0, 2)
+    assert isinstance(bad, RejectedRow)
+    assert (bad.index, bad.code) == (1, "invalid_unicode")
+
+
+def test_a_value_that_parquet_cannot_hold_rejects_its_row_only(tmp_path: Path) -> None:
+    path, far = tmp_path / "a.arrow", 2**62  # seconds are stored as milliseconds
+    times = pa.array([1, None, far, 4, far], pa.timestamp("s"))
+    with pa.ipc.new_file(str(path), pa.schema([("t", times.type)])) as writer:
+        writer.write_table(pa.table({"t": times}))
+    rows = list(ArrowReader(path).records(0, 5))
+    rejected = [row for row in rows if isinstance(row, RejectedRow)]
+    assert [row[0] for row in rows if isinstance(row, tuple)] == [0, 1, 3]
+    assert [(row.index, row.code) for row in rejected] == [(2, "wrong_type"), (4, "wrong_type")]
+    assert str(far) in rejected[0].message
+
+
 @pytest.mark.parametrize("reader", [ParquetReader, ArrowReader])
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense", b"ARROW1\0\0nonsense"])
 def test_damaged_file_is_named(tmp_path: Path, reader: Any, content: bytes) -> None:

@@ -19,6 +19,8 @@ ID = uuid.UUID("12345678-9abc-def0-1234-56789abcdef0")
 MAP = pa.map_(pa.string(), pa.int64())
 LISTS = [["a"], [], None, ["b", "c"]]
 OBJECT = pa.struct([("d", pa.string())])
+VIEW, TEXTS = pa.string_view(), pa.list_(pa.string())
+VIEWS = pa.dictionary(pa.int32(), VIEW)
 PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.int64())]))
 
 
@@ -37,6 +39,9 @@ CASTS: list[tuple[Any, pa.DataType, list[Any]]] = [
     (pa.array([ID.bytes, None], pa.uuid()), pa.string(), [str(ID), None]),
     (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0, None], pa.int8())), pa.bool_(), [True, False, None]),
     (pa.RunEndEncodedArray.from_arrays([2, 3], ["a", "b"]), pa.string(), ["a", "a", "b"]),
+    (encoded(["x", "y", None]).cast(VIEWS), pa.string(), ["x", "y", None]),  # as polars writes Categorical and Enum
+    (pa.ListArray.from_arrays([0, 1, 3], encoded(["x", "y", "x"]).cast(VIEWS)), TEXTS, [["x"], ["y", "x"]]),
+    (pa.RunEndEncodedArray.from_arrays([2, 3], pa.array(["a", None], VIEW)), pa.string(), ["a", "a", None]),
     (pa.array([1, 3_000_000], pa.time32("s")), pa.time32("ms"), None),
     (pa.StructArray.from_arrays([encoded(["x", "y"])], ["d"]), OBJECT, [{"d": "x"}, {"d": "y"}]),
     (pa.ListArray.from_arrays([0, 1, 3], encoded(["x", "y", "x"])), pa.list_(pa.string()), [["x"], ["y", "x"]]),

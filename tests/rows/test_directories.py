@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import datasets
@@ -53,6 +54,16 @@ def test_another_split_is_named(tmp_path: Path) -> None:
     assert open_source(tmp_path).notes == ("split train: reading train.jsonl; not reading test.jsonl",)
 
 
+@pytest.mark.parametrize("kind", ["link to nowhere", "link to itself", "pipe"])
+def test_what_cannot_be_read_is_named(folder: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(folder / "b.jsonl")
+    else:
+        (folder / "b.jsonl").symlink_to("b.jsonl" if kind == "link to itself" else "nothing")
+    with pytest.raises(InputError, match=r"b\.jsonl cannot be read"):
+        open_source(folder)
+
+
 def test_a_compressed_copy_is_refused(folder: Path) -> None:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINE.encode()))
     with pytest.raises(InputError, match=r"a\.jsonl"):
@@ -87,7 +98,7 @@ def test_a_json_array_is_data(folder: Path) -> None:
 def test_saved_datasets_side_by_side_are_refused_by_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         datasets.Dataset(TABLE).save_to_disk(str(tmp_path / "all" / name))
-    with pytest.raises(InputError, match="saved datasets, one a folder; give one of them: one, two"):
+    with pytest.raises(InputError, match="saved datasets, one per folder; give one of them: one, two"):
         open_source(tmp_path / "all")
 
 

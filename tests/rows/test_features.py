@@ -87,7 +87,7 @@ def test_texts_mean_what_the_user_says(tmp_path: Path) -> None:
     )
     source = open_source(path)
     assert preferred(source, {"label_true": "right", "label_false": "wrong"}) == [True, False]
-    with pytest.raises(InputError, match="both, to read them"):
+    with pytest.raises(InputError, match="to read them"):
         detect(source.schema, first_records(source), {"label_true": "right"})
     with pytest.raises(RowRejected, match="--columns label_true="):
         normalise(0, first_records(source)[0], detect(source.schema, first_records(source)))
@@ -97,7 +97,7 @@ def test_texts_mean_what_the_user_says(tmp_path: Path) -> None:
     ("given", "message"),
     [
         ({"label_true": "a", "label_false": "a"}, "both label_true=a and label_false=a"),
-        ({"label_true": "nice"}, "nice is no class of column 'label'"),
+        ({"label_true": "nice"}, "nice is not a class of column 'label'"),
     ],
 )
 def test_verdicts_that_cannot_be(given: dict[str, str], message: str) -> None:

@@ -109,3 +109,9 @@ def test_criteria_by_sentences() -> None:
     assert rejection([[4, 0], [4]], "criteria", "One. Two!") == "label_mismatch"
     assert rejection([], "criteria", "One. Two!") == "label_mismatch"
     assert rejection([[4, 9]], "criteria", "One. Two!") == "label_mismatch"
+
+
+def test_marks_of_which_there_are_none() -> None:
+    kind = pa.table({"marks": [[], []]}).schema.field("marks").type
+    assert label_unit(kind, "marks") == "errors"
+    assert parse_labels([], "errors", "All right.", "marks") == (Label(0, 10, 1.0, "correct"),)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asr_data.errors import ScorerError
+from asr_data.errors import AsrDataError, ConfigError, ScorerError
 from asr_data.scoring.config import (
     CONFIG_NAME,
     HeadConfig,
@@ -61,7 +61,7 @@ def test_a_token_head_needs_no_kind(tmp_path: Path) -> None:
         ({"head": {"kind": "mlp3"}}, "head.kind"),
         ({"head": {"labels": 0}}, "head.labels"),
         ({"indices": [1]}, "do not fit a head with 1 labels"),
-        ({"indices": [-1]}, "indices.0"),
+        ({"indices": [-1]}, "indices is -1"),
         ({"indices": []}, "indices"),
         ({"steps": {"read": "separator"}}, "read 'separator' in layout 'inline' needs a separator"),
         ({"steps": {"layout": "turn_per_step"}}, "in layout 'turn_per_step' needs a separator"),
@@ -70,7 +70,7 @@ def test_a_token_head_needs_no_kind(tmp_path: Path) -> None:
             "layout 'turn_per_step' is tokenised together",
         ),
         ({"steps": {"back": -1}}, "steps.back"),
-        ({"steps": {"separator_ids": [-1]}}, "steps.separator_ids"),
+        ({"steps": {"separator_ids": [-1]}}, "separator_ids"),
         ({"prompt": {"template": "Q:"}, "steps": {}}, "template must hold {prompt}"),
         ({"prompt": {"template": "{prompt}", "system": "Be brief."}, "steps": {}}, "no place for a system message"),
         ({"prompt": {"template": "{prompt}"}}, "a prompt template is for models that read steps"),
@@ -82,15 +82,42 @@ def test_a_token_head_needs_no_kind(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ScorerError, match=CONFIG_NAME) as caught:
+    with pytest.raises(ConfigError, match=CONFIG_NAME) as caught:
         read_config(write(tmp_path, json.dumps(settings)))
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", pytest.param("[" * 100_000, id="deep")])
 def test_not_an_object(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ScorerError, match=CONFIG_NAME):
+    with pytest.raises(AsrDataError, match=CONFIG_NAME):
         read_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"kind": "contrast", "beta": 0}', "ContrastConfig.beta is 0: expected a finite number > 0"),
+        ('{"kind": "contrast", "contxt": "prompt"}', "ContrastConfig.contxt is not a setting; allowed are "),
+        ('{"kind": "contrast", "context": "nope"}', "ContrastConfig.context is invalid: there is no context"),
+        ('{"kind": "logp", "form": "value"}', "LogProbabilityConfig.form is 'value': expected "),
+        ('{"kind": "answer_value", "answer": "prompt"}', "AnswerValueConfig.answer is 'prompt': expected "),
+        ('{"kind": "diff", "unit": "x"}', "DiffConfig.unit is 'x': expected "),
+        ('{"kind": "logits"}', "kind is 'logits': expected one of token_head, "),
+        ('{"kind": ["logp"]}', "kind is ['logp']: expected one of token_head, "),
+        ("5", "expected an object with settings, not 5"),
+    ],
+)
+def test_a_wrong_setting_is_explained_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_is_there_twice(tmp_path: Path) -> None:
+    with pytest.raises(ScorerError, match="kind is set twice"):
+        read_config(write(tmp_path, '{"kind": "logp", "kind": "contrast"}'))
 
 
 def test_not_text(tmp_path: Path) -> None:

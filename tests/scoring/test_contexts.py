@@ -241,7 +241,7 @@ def test_sides(sides: str, known: list[int]) -> None:
 
 def test_a_row_of_a_side_that_is_not_spoken_of() -> None:
     alone = Row(0, {}, [USER], (Completion("completion", says("Yes."), preferred=True),))
-    with pytest.raises(RowRejected, match="speaks of rejected responses") as error:
+    with pytest.raises(RowRejected, match="reads rejected responses") as error:
         views(alone, "prompt", sides="rejected")
     assert error.value.code == "no_context"
 
@@ -347,14 +347,14 @@ def test_contexts_that_are_none(context: Any, message: str) -> None:
 def test_columns_are_checked_before_anything_is_loaded() -> None:
     schema = pa.schema({"prompt": pa.string(), "notes": pa.string(), "meta": pa.struct({"a": pa.int8()})})
     check_columns(["column:notes", "better-answer", "column:meta.a"], ["chosen"], schema)
-    with pytest.raises(InputError, match=r"the column 'feedback', which is not there; there are prompt, notes, meta"):
+    with pytest.raises(InputError, match=r"the column 'feedback', which is missing; there are prompt, notes, meta"):
         check_columns(["column:feedback"], ["chosen"], schema)
-    with pytest.raises(InputError, match="'rejected_notes', which is not there"):
+    with pytest.raises(InputError, match="'rejected_notes', which is missing"):
         check_columns(["column:{side}_notes"], ["rejected"], schema)
     with pytest.raises(InputError, match=r"'meta' is struct<a: int8>; a context shows texts, numbers"):
         check_columns(["column:meta"], ["chosen"], schema)
     template = LogProbabilityConfig(context=own("{{ prompt }} {{ rubric }}")).context
-    with pytest.raises(InputError, match="'rubric', which is not there"):
+    with pytest.raises(InputError, match="'rubric', which is missing"):
         check_columns([template], ["chosen"], schema)
 
 

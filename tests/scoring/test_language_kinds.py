@@ -330,7 +330,7 @@ def test_a_column_that_is_not_there_is_found_before_loading(tmp_path: Path, mode
 
     (models[0] / "model.safetensors").unlink()
     schema = pa.schema({"prompt": pa.string(), "notes": pa.string()})
-    with pytest.raises(InputError, match="'feedback', which is not there; there are prompt, notes"):
+    with pytest.raises(InputError, match="'feedback', which is missing; there are prompt, notes"):
         load_scorer(models[0], preset="feedback", first_rows=[pair()], schema=schema, scoring=FP32)
 
 

@@ -52,6 +52,7 @@ def rewards(directory: Path) -> Tensor:
         ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
         ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
         ({"quant_method": "fp8"}, "accelerate"),
+        ({"quant_method": "mxfp4"}, "accelerate"),
     ],
     ids=str,
 )
@@ -61,8 +62,13 @@ def test_a_missing_package_is_named(
     found = importlib.util.find_spec
     hidden = {"bitsandbytes", "gptqmodel", "optimum", "compressed_tensors", "accelerate"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name in hidden else found(name, *a))
-    with pytest.raises(MissingDependencyError, match=f"pip install {package}"):
+    with pytest.raises(MissingDependencyError) as caught:
         load_scorer(quantised_with(checkpoint, **settings))
+    method = settings.get("quant_method", "bitsandbytes")
+    assert str(caught.value) == (
+        f"{checkpoint}, which is quantised ({method}), needs the package {package!r}, which is not installed: "
+        f"pip install {package}"
+    )
 
 
 def test_other_formats_are_refused_by_name(checkpoint: Path) -> None:

@@ -54,7 +54,7 @@ TREES = {
 }
 PLAIN = {
     "bert": "differ",  # sees later tokens
-    "bloom": "does not take",  # ALiBi wants a padding mask to count positions
+    "bloom": "does not accept",  # ALiBi wants a padding mask to count positions
     "mamba": "linear_attention",
     "qwen3_next": "linear_attention",
 }

@@ -30,7 +30,7 @@ def test_a_manifest_comes_back_as_it_was_written(write: Any) -> None:
         ({"surprise": 1}, "surprise: Extra inputs"),
         ({"statistics": {"sigma": "NaN"}}, r"statistics\.sigma"),
         ({"output": {"split": "../../x"}}, r"output\.split"),
-        ({"mask": None}, "stage is masked, and mask says nothing of how"),
+        ({"mask": None}, "stage is masked, but mask does not say how"),
         ({"run_id": "xyz"}, "run_id: String should match"),
         (
             {"files": [{"path": "../x", "rows": 0, "bytes": 0, "sha256": "0" * 64}]},

@@ -68,7 +68,7 @@ def test_a_template_that_never_ends(make_tokenizer: Callable[..., Tokenizer]) ->
         (None, "has no chat template, and the rows are messages"),
         ("{% for m in messages %}{{ m.content ", "takes none of the first 1 rows.*unexpected end of template"),
         ("{{ raise_exception('not today') }}", "takes none of the first 1 rows.*not today"),
-        ("{{ range(1, 99999) | random }}", "gives another text each time"),
+        ("{{ range(1, 99999) | random }}", "gives a different text each time"),
     ],
 )
 def test_what_is_known_before_a_model_is_loaded(

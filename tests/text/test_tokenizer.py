@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError, RowRejected
+from asr_data.text.gguf import parse_once
 from asr_data.text.tokenizer import Tokenizer, load_tokenizer
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -219,3 +220,37 @@ def test_files_that_are_no_tokenizers(
     (tmp_path / file).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot load a tokenizer from"):
         load_tokenizer(tmp_path)
+
+
+def test_an_error_of_several_lines_is_cut_to_its_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("the first of all\n  the second\n\nthe last\n")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", fails)
+    with pytest.raises(ConfigError) as caught:
+        load_tokenizer(tmp_path)
+    said, _, wanted = str(caught.value).partition("; ")
+    assert said == f"cannot load a tokenizer from {str(tmp_path)!r}: the first of all"
+    assert "\n" not in wanted
+
+
+def test_a_gguf_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gguf", reason="the package gguf is not installed")
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    calls: list[tuple[str, bool]] = []
+
+    def parse(path: Any, return_tensors: bool = False, **_: Any) -> dict[str, Any]:
+        calls.append((str(path), return_tensors))
+        return {"config": {"layers": 2}}
+
+    monkeypatch.setattr(reading, "load_gguf_checkpoint", parse)
+    file = str(tmp_path / "model.gguf")  # of this test alone: what was parsed is kept
+    with parse_once():
+        reading.load_gguf_checkpoint(file)["config"]["layers"] = 7  # its reader may change what it gets
+        with parse_once():
+            assert reading.load_gguf_checkpoint(file) == {"config": {"layers": 2}}
+        assert reading.load_gguf_checkpoint(file, return_tensors=False) == {"config": {"layers": 2}}
+        reading.load_gguf_checkpoint(file, return_tensors=True)
+    assert calls == [(file, False), (file, True)]
+    assert reading.load_gguf_checkpoint is parse

@@ -429,7 +429,7 @@ def test_a_prefix(make: Callable[..., Any], pairs: Dataset) -> None:
     ours = [name for name in pairs.column_names if name.endswith(("_ids", "_mask"))]
     prefixed = pairs.rename_columns({name: f"asr_{name}" for name in ours})
     assert loss_of(make(train_dataset=prefixed, column_prefix="asr_")) == loss_of(make())
-    with pytest.raises(ConfigError, match="column_prefix= is what --prefix was"):
+    with pytest.raises(ConfigError, match="column_prefix= must be what --prefix was"):
         make(train_dataset=prefixed)
 
 

@@ -145,7 +145,7 @@ def test_other_passes_are_untouched() -> None:
 def test_what_is_refused() -> None:
     from transformers import BloomConfig, Gemma2Config
 
-    with pytest.raises(ConfigError, match="does not take a mask"):
+    with pytest.raises(ConfigError, match="does not accept a mask"):
         share_prefixes(language_model(BloomConfig(vocab_size=96, hidden_size=32, n_layer=1, n_head=2)))
     with pytest.raises(ConfigError, match="final_logit_softcapping"):
         share_prefixes(language_model(Gemma2Config(**SIZES, head_dim=8)))

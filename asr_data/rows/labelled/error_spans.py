@@ -87,7 +87,7 @@ def _is_ragtruth(schema: pa.Schema, records: Sequence[InputRecord]) -> bool:  # 
 
 
 def read_ragtruth(record: InputRecord) -> ReadRow:
-    """Read RAGTruth: ``prompt``, ``response`` and ``labels``, spans of what the sources do not bear out.
+    """Read RAGTruth: ``prompt``, ``response`` and ``labels``, spans of what the sources do not support.
 
     Spans are 0 and the rest is 1; a span with ``implicit_true`` (true, but not in the sources) is unknown. Refusals
     that the annotators call incorrect are rejected: such a response is bad with no span to show it. A span must hold

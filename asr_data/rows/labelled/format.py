@@ -47,7 +47,7 @@ def single(prompt: str | list[Message], response: LabelledText) -> ReadRow:
 def user(content: str | list[Message]) -> list[Message]:
     """A prompt as a conversation, so that the chat template sets question and answer apart.
 
-    As plain texts, a question and the first step of its answer would touch: nothing stands between them.
+    As plain texts, a question and the first step of its answer would run together.
     """
     return [{"role": "user", "content": content}] if isinstance(content, str) else content
 

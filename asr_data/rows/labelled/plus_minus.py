@@ -39,7 +39,7 @@ def read_math_shepherd(record: InputRecord) -> ReadRow:
     signs = [label[mark.start() - number : mark.start() - number + 1] for number, mark in enumerate(marks)]
     rest = iter(signs)
     if not set(signs) <= set(_REWARDS) or _MARK.sub(lambda _: next(rest), marked) != label:
-        mismatch("'label' is not 'input' with + or - in the place of each 'ки'")
+        mismatch("'label' is not 'input' with + or - in place of each 'ки'")
     start = marked.rfind(_FIRST_STEP, 0, marks[0].start())
     if start < 0:
         mismatch(f"there is no {_FIRST_STEP!r} before the first mark, so the response has no beginning")
@@ -70,7 +70,7 @@ def read_rlhflow(record: InputRecord) -> ReadRow:
     """
     turns = objects(record, "conversations")
     if [turn.get("role") for turn in turns] != ["user", "assistant"] * (len(turns) // 2) or not turns:
-        mismatch("the turns are not user and assistant by turns")
+        mismatch("the turns do not alternate between user and assistant")
     steps = [text(turn, "content") for turn in turns[::2]]
     signs = [text(turn, "content").strip() for turn in turns[1::2]]
     if not set(signs) <= set(_REWARDS):

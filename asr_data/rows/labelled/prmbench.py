@@ -45,7 +45,7 @@ def read_pairs(record: InputRecord) -> ReadRow:
 def _pair(prompt: str, chosen: list[str], rejected: list[str], wrong: Sequence[Any]) -> ReadRow:
     numbers = {integer(number, "a number of a faulty step") for number in wrong}
     if not numbers:
-        mismatch("no step is faulty, so that neither side is the worse one")
+        mismatch("no step is faulty, so neither side is worse")
     if not numbers <= set(range(1, len(rejected) + 1)):
         mismatch(f"the faulty steps are {sorted(numbers)}; allowed are 1 to {len(rejected)}")
     good, good_labels = join_steps([(step, 1.0, CORRECT) for step in chosen], "\n")

@@ -113,7 +113,7 @@ def read_criteria_pairs(record: InputRecord) -> ReadRow:
     """
     columns = _pair_columns(list(record))
     if columns is None:
-        raise RowRejected("missing_column", "the columns of prompt, responses and scores are not all there")
+        raise RowRejected("missing_column", "a column of prompt, responses or scores is missing")
     prompt, *sides = columns
     completions = []
     for column, scores, preferred in zip(sides[:2], sides[2:], (True, False), strict=True):

@@ -76,7 +76,7 @@ def mark_spans(text: str, marks: Iterable[LabelledSpan]) -> tuple[Label, ...]:
     covering: list[set[tuple[float | None, str]]] = [set() for _ in text]
     for start, end, reward, name in marks:
         if not 0 <= start < end <= len(text):
-            mismatch(f"[{start}, {end}) is no span of a text of {len(text)} characters")
+            mismatch(f"[{start}, {end}) is not a span of a text of {len(text)} characters")
         for position in range(start, end):
             covering[position].add((reward, name))
     spans: list[LabelledSpan] = []

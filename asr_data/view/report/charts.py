@@ -22,7 +22,7 @@ globalThis.drawChart = (element, spec) => vegaEmbed(element, spec, {
   mode: "vega", ast: true, renderer: "svg", actions: false, tooltip: false, hover: false, defaultStyle: false,
 });
 """
-"""``ast``: expressions are interpreted. Vega would else make functions of texts, which the page's policy forbids."""
+"""``ast`` interprets expressions. Vega would otherwise compile them from text, which the page's policy forbids."""
 
 _CONFIG: Final[dict[str, Any]] = {
     "background": None,

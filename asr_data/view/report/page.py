@@ -34,7 +34,7 @@ SHOWN_REJECTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report that was written: where, its rows of how many, and its size in bytes."""
+    """A written report: its path, the rows shown, the rows there are, and its size in bytes."""
 
     path: Path
     rows: int
@@ -66,7 +66,7 @@ def write_report(
         overwrite: replace a file that is there.
 
     Raises:
-        ConfigError: the tokenizer is not that of the masks, or ``gold`` cannot be right.
+        ConfigError: the tokenizer is not that of the masks, or ``gold`` is invalid.
         MissingDependencyError: the extra ``report`` is not installed.
         InputError: there are no segments yet, or no such row, or one that was asked for is too long to be shown.
         OutputExistsError: the file is there.

@@ -151,5 +151,5 @@ def _bits(flags: Sequence[bool]) -> str:
 
 
 def _number(value: float | None) -> float | None:
-    """Six digits: more than a bfloat16 or a person holds. JSON has no word for what is not finite."""
+    """Six digits: more than a bfloat16 holds. JSON has no form for numbers that are not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
