@@ -199,7 +199,8 @@ def any_tokenizer(request: pytest.FixtureRequest, make_tokenizer: Callable[..., 
 def make_checkpoint(make_tokenizer: Callable[..., Any]) -> Callable[..., Path]:
     """``make_checkpoint(directory, head=…, settings=…)``: a random Llama (hidden 32, 2 layers) with a head.
 
-    ``head`` holds tensors as they stand in the file; ``settings`` is ``asr_scorer.json`` (None: no such file).
+    ``head`` holds tensors as they stand in the file; ``settings`` is ``asr_scorer.json`` (None: no such file);
+    ``longest`` is how many tokens it takes.
     """
 
     def make(
@@ -210,6 +211,7 @@ def make_checkpoint(make_tokenizer: Callable[..., Any]) -> Callable[..., Path]:
         kind: str = "byte_level",
         template: str = "chatml",
         without: str | None = None,
+        longest: int = 256,
     ) -> Path:
         import torch
         from safetensors.torch import save_file
@@ -225,7 +227,7 @@ def make_checkpoint(make_tokenizer: Callable[..., Any]) -> Callable[..., Path]:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
-            max_position_embeddings=256,
+            max_position_embeddings=longest,
             initializer_range=0.3,
         )
         with torch.random.fork_rng():

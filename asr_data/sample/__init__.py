@@ -1,6 +1,6 @@
 """The preference pairs that ship with the package: small, varied, and with their faults marked.
 
-``pairs.jsonl`` holds 48 pairs in TRL's conversational preference layout, one JSON object per line:
+``pairs.jsonl`` holds 120 pairs in TRL's conversational preference layout, one JSON object per line:
 
 ================ ========================================================================================
 column           meaning
@@ -19,12 +19,14 @@ The kinds of faults, and how their spans were marked, are described in the READM
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from asr_data.errors import InputError
 
-__all__ = ["sample_path"]
+__all__ = ["sample_path", "sample_rows"]
 
 
 def sample_path() -> Path:
@@ -37,3 +39,23 @@ def sample_path() -> Path:
     if not isinstance(resource, Path) or not resource.is_file():
         raise InputError(f"the sample {str(resource)!r} is not a file: install asr-data unpacked, as pip does")
     return resource
+
+
+def sample_rows(per_topic: int | None = None) -> list[dict[str, Any]]:
+    """The pairs, or at most ``per_topic`` of each topic, spread evenly over it; in the order of the file.
+
+    Raises:
+        InputError: see :func:`sample_path`.
+    """
+    lines = sample_path().read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    if per_topic is None:
+        return rows
+    places: dict[Any, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.get("topic"), []).append(place)
+    chosen: set[int] = set()
+    for own in places.values():
+        count = min(per_topic, len(own))
+        chosen.update(own[number * len(own) // count] for number in range(count))
+    return [rows[place] for place in sorted(chosen)]

@@ -301,11 +301,10 @@ def print_merge(console: Console, part: Part) -> None:
 
 
 def print_next(console: Console, path: Path) -> None:
-    """Commands that a user of a new annotated directory is likely to want."""
-    load = f"import datasets; print(datasets.load_dataset({str(path)!r}, split='train'))"
+    """What a user of a new annotated directory is likely to want next."""
     commands = [
         ("look at a few responses", shell_words("asr-annotate", "inspect", path, "--sample", 5)),
-        ("open it in Python", shell_words("python", "-c", load)),
+        ("open it in Python", f"datasets.load_dataset({str(path)!r}, split='train')"),
         (
             "try another segmenter, without scoring again",
             shell_words("asr-annotate", "mask", path, "-o", f"{path}-schmitt", "--segmenter", "schmitt"),

@@ -35,6 +35,7 @@ from asr_data_cli import (
     validate,
 )
 from asr_data_cli.console import discard, print_error
+from asr_data_cli.help_layout import Command, laid_out
 from asr_data_cli.option_groups import with_options
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
@@ -52,6 +53,10 @@ _HINTS = {
 
 class Commands(TyperGroup):
     """Runs a command; what it raises becomes one red line and an exit code, a traceback with ``--debug``."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The program's own options as they are shown."""
+        return laid_out(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the command given."""
@@ -141,6 +146,8 @@ def build_app() -> typer.Typer:
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
         with_options(train.train_scorer)
     )
+    for one in app.registered_commands:
+        one.cls = Command
     return app
 
 

@@ -146,7 +146,7 @@ def side_table(sides: Mapping[str, SideSummary]) -> Table:
     """Responses, tokens and segments of each side; shares of what is kept."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("side", no_wrap=True)
-    for name in ("responses", "tokens", "kept", "segments", "per\nresponse", "kept", "mean\nreward"):
+    for name in ("responses", "tokens", "tokens\nkept", "segments", "per\nresponse", "segments\nkept", "mean\nreward"):
         table.add_column(name, justify="right", no_wrap=True)
     for side, figures in sides.items():
         table.add_row(

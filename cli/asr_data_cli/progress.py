@@ -100,8 +100,8 @@ class BarProgress:
 
 
 @contextmanager
-def progress(console: Console | None = None) -> Iterator[Progress]:
-    """Progress on standard error, in the form that suits it."""
+def progress(console: Console | None = None, *, transient: bool = False) -> Iterator[Progress]:
+    """Progress on standard error, in the form that suits it; ``transient`` bars are gone when they are done."""
     console = standard_error() if console is None else console
     if not console.is_terminal:
         yield LineProgress(lambda line: console.print(Text(visible(line)), soft_wrap=True))
@@ -112,5 +112,5 @@ def progress(console: Console | None = None) -> Iterator[Progress]:
         BarColumn(bar_width=30),
         TextColumn("{task.fields[status]}", markup=False),
     )
-    with Bar(*columns, console=console) as bar:
+    with Bar(*columns, console=console, transient=transient) as bar:
         yield BarProgress(bar)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
 
 from asr_data_cli.app import build_app
+from asr_data_cli.help_layout import PANELS, panel_of, shape
 
 HEADER = """\
 # Commands
@@ -29,39 +29,12 @@ def reference() -> str:
 def _section(title: str, command: Any) -> str:
     lines = [f"## {title}", "", _one_line(command.help), ""]
     panels: dict[str, list[str]] = {}
-    for panel, parameter in _parameters(command):
+    for parameter in command.params:
         text = _one_line(parameter.help) + _default(parameter)
-        panels.setdefault(panel, []).append(f"| {_cell(_words(parameter))} | {_cell(text)} |")
-    for panel in sorted(panels, key=_PANELS.index):
+        panels.setdefault(panel_of(parameter), []).append(f"| {_cell(_words(parameter))} | {_cell(text)} |")
+    for panel in sorted(panels, key=PANELS.index):
         lines += [f"| {panel} | |", "|---|---|", *panels[panel], ""]
     return "\n".join([*lines, _examples(command)])
-
-
-_PANELS = (
-    "Arguments",
-    "Data",
-    "Input",
-    "Model",
-    "Judges",
-    "Review",
-    "Critics",
-    "Segments",
-    "Masks",
-    "Training",
-    "Older spellings",
-    "Show",
-    "Output",
-    "Several machines",
-    "Options",
-)
-
-
-def _parameters(command: Any) -> Iterator[tuple[str, Any]]:
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            yield "Arguments", parameter
-        else:
-            yield parameter.rich_help_panel or "Options", parameter
 
 
 def _words(parameter: Any) -> str:
@@ -70,15 +43,7 @@ def _words(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in parameter.opts)
     if parameter.is_flag:
         return names
-    return f"{names} `{parameter.metavar or _shape(parameter.type_descriptor.annotation)}`"
-
-
-def _shape(annotation: Any) -> str:
-    """``a|b`` for a choice, else the name of the type, such as ``INT``; a repeated option shows one."""
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, get_args(annotation)))
-    one = get_args(annotation)[0] if get_origin(annotation) is list else annotation
-    return {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "PATH"}[one.__name__]
+    return f"{names} `{parameter.metavar or shape(parameter)}`"
 
 
 def _default(parameter: Any) -> str:

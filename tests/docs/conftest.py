@@ -13,6 +13,7 @@ import datasets
 import pytest
 
 import asr_data
+import asr_data.sample
 from tests.docs.blocks import SHOWN_ONLY, PageRunner, blocks_of
 from tests.docs.props import FILES, copied, save_pairs, save_policy
 from tests.judging.server import Asked, JudgeServer, by_goodness
@@ -32,7 +33,7 @@ def made(
     folder = tmp_path_factory.mktemp("made")
     head = {"score.weight": torch.linspace(-1, 1, 32)[None], "score.bias": torch.zeros(1)}
     # Two tokenizers: rewards of one model's tokens become masks over the other's.
-    make_checkpoint(folder / "prm", head, {"kind": "token_head"}, kind="metaspace_bpe")
+    make_checkpoint(folder / "prm", head, {"kind": "token_head"}, kind="metaspace_bpe", longest=4096)
     save_policy(folder / "policy", make_tokenizer("byte_level"))
     save_pairs(folder / "pairs.jsonl")
     _annotate(folder)
@@ -83,7 +84,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, P
     monkeypatch.syspath_prepend(tmp_path)  # as PYTHONPATH=. does
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.fsync", lambda _: None)  # these tests kill no machine
-    monkeypatch.setattr("asr_data.sample.sample_path", lambda: made["annotated"].with_name("pairs.jsonl"))  # quick
+    few = asr_data.sample.sample_rows(1)
+    monkeypatch.setattr("asr_data.sample.sample_rows", lambda _per_topic: few)  # quick
 
     def furnish(text: str) -> Path:
         for name, make in {**FILES, **{name: copied(place) for name, place in made.items()}}.items():

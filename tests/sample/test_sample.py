@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 import unicodedata
 from collections import Counter
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 from asr_data import sample
 from asr_data.errors import InputError
-from asr_data.sample import sample_path
+from asr_data.sample import sample_path, sample_rows
+from tests.sample.balance import average, chosen_longer, diff_auroc, figures, length_ratio, place_auroc
+from tests.sample.build import SAMPLE, Pair, Span, pairs
 
 COLUMNS = {"prompt", "chosen", "rejected", "topic", "language", "fault_spans"}
 TOPICS = {"facts", "arithmetic", "code", "instructions", "safety", "dialogue"}
@@ -23,6 +27,7 @@ KINDS = {"wrong_fact", "arithmetic", "code_bug", "ignored_instruction", "unsafe_
 ROWS: list[dict[str, Any]] = [
     json.loads(line) for line in sample_path().read_bytes().decode("utf-8").removesuffix("\n").split("\n")
 ]
+PAIRS = pairs()
 each_row = pytest.mark.parametrize("row", ROWS, ids=[str(number) for number in range(len(ROWS))])
 
 
@@ -59,6 +64,17 @@ def test_the_path_is_the_file_next_to_the_module() -> None:
     assert sample_path() == Path(sample.__file__).parent / "pairs.jsonl"
 
 
+def test_rows_of_each_topic_are_spread_over_it_and_in_order() -> None:
+    assert sample_rows() == ROWS
+    some = sample_rows(15)
+    assert Counter(row["topic"] for row in some) == dict.fromkeys(TOPICS, 15)
+    places = [ROWS.index(row) for row in some]
+    assert places == sorted(places)
+    arithmetic = [place for place in places if ROWS[place]["topic"] == "arithmetic"]
+    assert {after - before for before, after in itertools.pairwise(arithmetic)} == {2, 3}  # 40 rows, 15 of them
+    assert len(sample_rows(100)) == 120
+
+
 def test_a_missing_file_is_an_input_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sample, "files", lambda package: tmp_path)
     with pytest.raises(InputError, match="is not a file"):
@@ -76,6 +92,12 @@ def test_the_file_is_plain_jsonl() -> None:
     assert b"\r" not in raw
     assert b"\\u" not in raw  # text is written as UTF-8, not as escapes
     assert not raw.startswith(b"\xef\xbb\xbf")
+
+
+def test_the_file_is_what_its_source_makes() -> None:
+    assert SAMPLE.read_bytes().decode("utf-8") == "".join(pair.line() for pair in PAIRS), (
+        "make it again: python -m tests.sample.build"
+    )
 
 
 # --- each row --------------------------------------------------------------------------------------------
@@ -150,11 +172,12 @@ def test_spans_mark_the_planted_text(question: str, marked: list[str]) -> None:
 
 
 def test_counts() -> None:
-    assert len(ROWS) == 48
-    assert len({json.dumps(row["prompt"]) for row in ROWS}) == 48
-    assert Counter(row["topic"] for row in ROWS) == dict.fromkeys(TOPICS, 8)
+    assert len(ROWS) == 120
+    assert len({json.dumps(row["prompt"]) for row in ROWS}) == 120
+    topics = {"facts": 15, "arithmetic": 40, "code": 20, "instructions": 15, "safety": 15, "dialogue": 15}
+    assert Counter(row["topic"] for row in ROWS) == topics
     languages = Counter(row["language"] for row in ROWS)
-    assert languages == {"en": 36, "de": 2, "fr": 2, "es": 2, "zh": 2, "ja": 2, "ar": 1, "he": 1}
+    assert languages == {"en": 91, "fr": 6, "de": 5, "es": 5, "ja": 4, "zh": 4, "ar": 3, "he": 2}
     assert {span["kind"] for row in ROWS for span in row["fault_spans"]} == KINDS
 
 
@@ -172,19 +195,46 @@ def test_what_makes_offsets_hard_is_there() -> None:
     assert sum("```" in text for text in texts) >= 6
 
 
-def test_length_does_not_tell_the_sides_apart() -> None:
-    def ratio(rows: list[dict[str, Any]]) -> float:
-        return sum(len(chosen(row)) for row in rows) / sum(len(rejected(row)) for row in rows)
-
-    assert ratio(ROWS) == pytest.approx(1, abs=0.02)
-    for topic in TOPICS:
-        assert ratio([row for row in ROWS if row["topic"] == topic]) == pytest.approx(1, abs=0.05)
-    longer = sum(len(chosen(row)) > len(rejected(row)) for row in ROWS)
-    assert 0.4 <= longer / len(ROWS) <= 0.6
+@pytest.mark.parametrize("topic", sorted(TOPICS))
+def test_length_does_not_tell_the_sides_apart(topic: str) -> None:
+    own = [pair for pair in PAIRS if pair.topic == topic]
+    assert length_ratio(own) == pytest.approx(1, abs=0.02)
+    assert 0.4 <= chosen_longer(own) <= 0.6
 
 
-def test_faults_lie_at_the_start_in_the_middle_and_at_the_end() -> None:
+@pytest.mark.parametrize("topic", sorted(TOPICS))
+def test_place_and_word_diff_do_not_tell_the_faults_apart(topic: str) -> None:
+    own = [pair for pair in PAIRS if pair.topic == topic]
+    assert average(place_auroc, own) == pytest.approx(0.5, abs=0.06)
+    assert average(diff_auroc, own) < 0.6
     thirds = Counter(
-        int(3 * (span["start"] + span["end"]) / 2 / len(rejected(row))) for row in ROWS for span in row["fault_spans"]
+        int(3 * (fault.start + fault.end) / 2 / len(pair.rejected)) for pair in own for fault in pair.faults
     )
-    assert min(thirds[third] for third in range(3)) >= 6
+    assert min(thirds[third] for third in range(3)) >= 2
+
+
+def test_place_and_length_over_all_pairs() -> None:
+    assert average(place_auroc, PAIRS) == pytest.approx(0.5, abs=0.02)
+    assert chosen_longer(PAIRS) == pytest.approx(0.5, abs=0.05)
+
+
+def test_some_rejected_answers_are_edits_and_some_are_rewritten() -> None:
+    def shared(pair: Pair) -> float:
+        return SequenceMatcher(None, pair.chosen, pair.rejected, autojunk=False).ratio()
+
+    alike = sorted(shared(pair) for pair in PAIRS)
+    assert sum(one > 0.8 for one in alike) >= 10
+    assert sum(one < 0.5 for one in alike) >= 60
+
+
+def test_the_readme_gives_these_figures() -> None:
+    readme = sample_path().with_name("README.md").read_text(encoding="utf-8")
+    assert figures(PAIRS) in readme, "python -m tests.sample.build --figures"
+
+
+def test_figures_by_hand() -> None:
+    pair = Pair("facts", "en", (("user", "?"),), "a b c", "a x c", (Span(2, 3, "wrong_fact"),))
+    assert place_auroc(pair) == 0.5  # two characters before it, two after
+    assert diff_auroc(pair) == 1.0
+    late = Pair("facts", "en", (("user", "?"),), "x y", "x zz", (Span(2, 4, "wrong_fact"),))
+    assert (place_auroc(late), chosen_longer([pair, late]), length_ratio([pair, late])) == (1.0, 0.0, 8 / 9)

@@ -111,7 +111,7 @@ def test_finegrained_rlhf() -> None:
 
 def test_our_own_sample() -> None:
     rows, codes = read_all(ROOT / "asr_data" / "sample" / "pairs.jsonl", "fault_pairs")
-    assert len(rows) == 48
+    assert len(rows) == 120
     assert codes == {}
     assert all(chosen.labels and rejected.labels for chosen, rejected in rows)
 
