@@ -14,6 +14,7 @@ import asr_data
 import asr_data.pipeline
 import asr_data.rows
 import asr_data.text
+import asr_data.training.sources  # a module keeps the names that it finds when it is first loaded
 
 SUMMARY = SimpleNamespace(
     path=Path("out dir"),
