@@ -135,7 +135,9 @@ def build_app() -> typer.Typer:
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
-    app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(evaluate.evaluate)
+    app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
+        with_options(evaluate.evaluate)
+    )
     app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(with_options(judge.judge))
     app.command("critique", epilog=_examples(critique.CRITIQUE_EXAMPLES), rich_help_panel=made)(
         with_options(critique.critique)

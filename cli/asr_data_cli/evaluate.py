@@ -6,8 +6,9 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -16,6 +17,10 @@ from asr_data_cli import evaluation_records as records
 from asr_data_cli import evaluation_tables as tables
 from asr_data_cli.console import standard_output
 from asr_data_cli.options import INPUT, MaskTokenizer
+
+if TYPE_CHECKING:
+    from asr_data.evaluation import GoldOptions
+    from asr_data.text import Tokenizer
 
 SHOW = "Show"
 OUTPUT = "Output"
@@ -29,15 +34,10 @@ EVALUATE_EXAMPLES = (
 )
 
 
-def evaluate(
-    directories: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIR…",
-            help="An annotated directory; several of the same input are compared with the first.",
-            show_default=False,
-        ),
-    ],
+@dataclass(frozen=True, slots=True)
+class GoldLabels:
+    """What is gold, and how it is counted."""
+
     gold: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +48,7 @@ def evaluate(
             rich_help_panel=INPUT,
             show_default="the labels that the input was read with, if any",
         ),
-    ] = None,
+    ] = None
     group: Annotated[
         str | None,
         typer.Option(
@@ -58,12 +58,12 @@ def evaluate(
             rich_help_panel=INPUT,
             show_default="the prompt",
         ),
-    ] = None,
-    tokenizer: MaskTokenizer = None,
+    ] = None
+    tokenizer: MaskTokenizer = None
     threshold: Annotated[
         float,
         typer.Option("--threshold", help="Text is faulty where its gold label is below.", rich_help_panel=INPUT),
-    ] = 0.5,
+    ] = 0.5
     tolerance: Annotated[
         int,
         typer.Option(
@@ -72,21 +72,39 @@ def evaluate(
             help="Tokens by which a segment start may miss a gold boundary and still match it.",
             rich_help_panel=INPUT,
         ),
-    ] = 2,
+    ] = 2
     resamples: Annotated[
         int, typer.Option("--resamples", min=1, help="Draws of the bootstrap.", rich_help_panel=INPUT)
-    ] = 2000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.", rich_help_panel=INPUT)] = 0,
+    ] = 2000
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.", rich_help_panel=INPUT)] = 0
     side: Annotated[
         Literal["both", "chosen", "rejected"],
         typer.Option("--side", help="The responses that figures are of; pairs are always both.", rich_help_panel=INPUT),
-    ] = "both",
+    ] = "both"
+
+    def options(self) -> GoldOptions:
+        """As the library takes them."""
+        from asr_data.evaluation import GoldOptions
+
+        return GoldOptions(self.gold, self.group, self.threshold, self.tolerance, self.resamples, self.seed, self.side)
+
+    def policy(self) -> Tokenizer | None:
+        """The tokenizer that was named."""
+        from asr_data.text import load_tokenizer
+
+        return None if self.tokenizer is None else load_tokenizer(self.tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """Whether many settings are tried, and which are shown."""
+
     sweep: Annotated[
         bool,
         typer.Option(
             "--sweep", help="Try many settings of segments and masks on the stored scores.", rich_help_panel=SHOW
         ),
-    ] = False,
+    ] = False
     by: Annotated[
         str | None,
         typer.Option(
@@ -96,58 +114,80 @@ def evaluate(
             rich_help_panel=SHOW,
             show_default="balanced_accuracy",
         ),
-    ] = None,
+    ] = None
     top: Annotated[
         int | None,
         typer.Option("--top", min=1, help="Settings of --sweep to show.", rich_help_panel=SHOW, show_default="15"),
-    ] = None,
+    ] = None
+
+    def check(self, directories: Sequence[Path]) -> None:
+        """Raise ConfigError where they do not go together."""
+        if not self.sweep and (self.by is not None or self.top is not None):
+            raise ConfigError("--by and --top belong to --sweep")
+        if self.sweep and len(directories) > 1:
+            raise ConfigError(
+                f"--sweep tries settings on the scores of one directory, and there are {len(directories)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FigureFiles:
+    """Files that all figures are written to."""
+
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
-    ] = None,
+    ] = None
     csv_file: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Also write all figures to this file.", rich_help_panel=OUTPUT),
-    ] = None,
+    ] = None
+
+    def write(self, record: Mapping[str, object], lines: Sequence[Mapping[str, object]]) -> None:
+        """The record as JSON, its lines as CSV."""
+        if self.json_file is not None:
+            with _written(self.json_file) as file:
+                json.dump(record, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+        if self.csv_file is not None:
+            with _written(self.csv_file) as file:
+                writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+                writer.writeheader()
+                writer.writerows(lines)
+
+
+def evaluate(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR…",
+            help="An annotated directory; several of the same input are compared with the first.",
+            show_default=False,
+        ),
+    ],
+    labels: GoldLabels,
+    trying: SweepOptions,
+    files: FigureFiles,
 ) -> None:
     """Measure rewards, segments and masks against gold labels and beside controls, with intervals over prompts."""
-    from asr_data.evaluation import GoldOptions, comparing, evaluating
-    from asr_data.text import load_tokenizer
+    from asr_data.evaluation import comparing, evaluating
 
-    if not sweep and (by is not None or top is not None):
-        raise ConfigError("--by and --top belong to --sweep")
-    if sweep and len(directories) > 1:
-        raise ConfigError(f"--sweep tries settings on the scores of one directory, and there are {len(directories)}")
-    options = GoldOptions(gold, group, threshold, tolerance, resamples, seed, side)
-    policy = None if tokenizer is None else load_tokenizer(tokenizer)
+    trying.check(directories)
+    options, policy = labels.options(), labels.policy()
     console = standard_output()
-    if sweep:
-        tried = evaluating.sweep(directories[0], policy, options=options, by=by or "balanced_accuracy")
-        tables.print_sweep(console, tried, top or 15)
+    if trying.sweep:
+        tried = evaluating.sweep(directories[0], policy, options=options, by=trying.by or "balanced_accuracy")
+        tables.print_sweep(console, tried, trying.top or 15)
         lines = [records.setting_line(one) for one in (tried.own, *tried.settings)]
-        _write(json_file, csv_file, records.of_sweep(tried), lines)
+        files.write(records.of_sweep(tried), lines)
     elif len(directories) > 1:
         compared = comparing.compare(directories, policy, options=options)
         tables.print_compared(console, compared)
-        _write(json_file, csv_file, records.of_compared(compared), records.compared_lines(compared))
+        files.write(records.of_compared(compared), records.compared_lines(compared))
     else:
         found = evaluating.evaluate(directories[0], policy, options=options)
         tables.print_evaluation(console, found)
-        _write(json_file, csv_file, records.of_evaluation(found), records.evaluation_lines(found))
-
-
-def _write(
-    json_file: Path | None, csv_file: Path | None, record: Mapping[str, object], lines: Sequence[Mapping[str, object]]
-) -> None:
-    if json_file is not None:
-        with _written(json_file) as file:
-            json.dump(record, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-    if csv_file is not None:
-        with _written(csv_file) as file:
-            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-            writer.writeheader()
-            writer.writerows(lines)
+        files.write(records.of_evaluation(found), records.evaluation_lines(found))
 
 
 @contextmanager
