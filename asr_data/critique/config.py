@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from asr_data.critique.prompt import PROMPT_VERSION
 from asr_data.endpoints.client import Role
-from asr_data.endpoints.config import EndpointModel, ResponseFormat, load_models
+from asr_data.endpoints.config import EndpointModel, ResponseFormat, load_models, read_text
 from asr_data.errors import ConfigError, CriticError
 from asr_data.settings import Settings
 
@@ -96,16 +96,7 @@ def load_rubric(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read, is empty, too long or not UTF-8.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LONGEST_RUBRIC + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8; byte {error.start} is invalid") from error
-    if len(content) > _LONGEST_RUBRIC:
-        raise ConfigError(f"{path}: a rubric has at most {_LONGEST_RUBRIC:,} bytes")
+    text = read_text(path, _LONGEST_RUBRIC, "a rubric")
     if not text.strip():
         raise ConfigError(f"{path}: the rubric is empty")
     return text

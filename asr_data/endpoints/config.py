@@ -160,3 +160,27 @@ def problems(error: ValidationError) -> str:
     """All errors in one line, without values: one could be a key in the wrong place."""
     faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
     return "; ".join(f"{place}: {message}" if place else message for place, message in faults)
+
+
+def read_text(path: Path, longest: int, what: str) -> str:
+    """The text of a file that is sent to models: UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        longest: bytes it may have.
+        what: what it holds, for the message.
+
+    Raises:
+        ConfigError: it cannot be read, is not UTF-8 or is too long.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(longest + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8; byte {error.start} is invalid") from error
+    if len(content) > longest:
+        raise ConfigError(f"{path}: {what} has at most {longest:,} bytes")
+    return text

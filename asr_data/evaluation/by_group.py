@@ -82,5 +82,4 @@ def _estimate(measure: Measure, part: Bool) -> Estimate:
     counted = part & (measure.whole > 0)
     if not counted.any():
         return Estimate(None, None, None, 0)
-    own = Measure(measure.part[counted], measure.whole[counted])
-    return GroupBootstrap(range(int(counted.sum()))).estimate(own)
+    return GroupBootstrap(range(int(counted.sum()))).estimate(measure.of(counted))

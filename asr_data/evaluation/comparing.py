@@ -147,4 +147,4 @@ def _common(judged: Sequence[Judged]) -> np.ndarray[tuple[int], np.dtype[np.int6
 
 def _of(measures: Mapping[str, Measure], chosen: Bool, names: Sequence[str]) -> dict[str, Measure]:
     """The measures over the responses of the common rows, in their order."""
-    return {name: Measure(measures[name].part[chosen], measures[name].whole[chosen]) for name in names}
+    return {name: measures[name].of(chosen) for name in names}

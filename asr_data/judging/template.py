@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from asr_data.endpoints.config import read_text
 from asr_data.errors import ConfigError
 
 FIELDS: Final = ("prompt", "reference_answer", "answer_a", "answer_b")
@@ -83,16 +84,7 @@ def load_prompt(path: Path, *, has_reference: bool) -> PromptTemplate:
     Raises:
         ConfigError: the file cannot be read, or the template is invalid.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LONGEST + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8; byte {error.start} is invalid") from error
-    if len(content) > _LONGEST:
-        raise ConfigError(f"{path}: a prompt has at most {_LONGEST:,} bytes")
+    text = read_text(path, _LONGEST, "a prompt")
     try:
         return PromptTemplate.parse(text, has_reference=has_reference)
     except ConfigError as error:

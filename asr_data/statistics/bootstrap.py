@@ -40,9 +40,13 @@ class Measure:
 
     def value(self, chosen: Bool | None = None) -> float | None:
         """The figure, over all items or over the ``chosen`` ones (bool ``[R]``); None where none counts."""
-        part, whole = (self.part, self.whole) if chosen is None else (self.part[chosen], self.whole[chosen])
-        total = float(whole.sum())
-        return float(part.sum()) / total if total > 0 else None
+        counted = self if chosen is None else self.of(chosen)
+        total = float(counted.whole.sum())
+        return float(counted.part.sum()) / total if total > 0 else None
+
+    def of(self, chosen: Bool) -> Measure:
+        """The measure over the ``chosen`` items alone, bool ``[R]``."""
+        return Measure(self.part[chosen], self.whole[chosen])
 
     @property
     def items(self) -> int:

@@ -10,9 +10,10 @@ from numpy.polynomial import Polynomial
 from asr_data.scoring.feature_config import FeatureConfig
 from asr_data.scoring.feature_head import FeatureHead
 from asr_data.statistics.bootstrap import GroupBootstrap, Measure
-from asr_data.statistics.ranking import auroc, pair_wins
+from asr_data.statistics.ranking import auroc
 from asr_data.training.feature_fit import scores_of
 from asr_data.training.feature_tables import Read
+from asr_data.training.figures import pairs_right
 from asr_data.training.report import Figure
 from asr_data.types import Float64
 
@@ -43,21 +44,9 @@ def feature_figures(reads: Sequence[Read], head: FeatureHead, features: FeatureC
 
 def _pairs(source: str, reads: Sequence[Read], head: FeatureHead, features: FeatureConfig, seed: int) -> Figure:
     means = [[scores_of(head, features, read, at, partner=False).mean() for at in (0, 1)] for read in reads]
-    wins = pair_wins(*np.array(means).T)
-    lengths = np.array([[len(table.own) for table in read.tables] for read in reads], dtype=float)
-    shorter = float(pair_wins(*-lengths.T).mean())
+    lengths = [[len(table.own) for table in read.tables] for read in reads]
     groups = [read.group for read in reads]
-    found = GroupBootstrap(groups, seed=seed).estimate(Measure.mean_of(wins))
-    return Figure(
-        name=f"{source}: right without a partner",
-        value=float(wins.mean()),
-        low=found.low,
-        high=found.high,
-        chance=0.5,
-        length_baseline=max(shorter, 1 - shorter),
-        items=len(reads),
-        groups=len(set(groups)),
-    )
+    return pairs_right(f"{source}: right without a partner", means, lengths, groups, seed)
 
 
 def _labelled(name: str, reads: Sequence[Read], head: FeatureHead, features: FeatureConfig, seed: int) -> list[Figure]:

@@ -34,20 +34,32 @@ def figures_of(units: Sequence[Unit], values: Sequence[Sequence[Float32]], seed:
 
 
 def _pairs_right(source: str, pairs: Sequence[tuple[Unit, Sequence[Float32]]], seed: int) -> Figure:
-    means = np.array([[v.mean() for v in values] for _, values in pairs])
-    wins = pair_wins(means[:, 0], means[:, 1])
-    groups = [unit.group for unit, _ in pairs]
+    means = [[v.mean() for v in values] for _, values in pairs]
+    lengths = [[len(v) for v in values] for _, values in pairs]
+    return pairs_right(f"{source}: pairs right", means, lengths, [unit.group for unit, _ in pairs], seed)
+
+
+def pairs_right(name: str, means: ArrayLike, lengths: ArrayLike, groups: Sequence[str], seed: int) -> Figure:
+    """How many of P pairs have the higher mean on the side that is preferred, beside length.
+
+    Args:
+        name: of the figure.
+        means: float ``[P, 2]``, the mean value of the preferred response and of the other.
+        lengths: float ``[P, 2]``, their numbers of values.
+        groups: the question of each pair, ``[P]``; what intervals resample.
+        seed: of the bootstrap.
+    """
+    wins = pair_wins(*np.asarray(means).T)
     found = _mean(wins, groups, seed)
-    lengths = np.array([[len(v) for v in values] for _, values in pairs], dtype=float)
-    shorter = float(pair_wins(-lengths[:, 0], -lengths[:, 1]).mean())
+    shorter = float(pair_wins(*-np.asarray(lengths, dtype=float).T).mean())
     return Figure(
-        name=f"{source}: pairs right",
+        name=name,
         value=float(wins.mean()),
         low=found.low,
         high=found.high,
         chance=0.5,
         length_baseline=max(shorter, 1 - shorter),
-        items=len(pairs),
+        items=len(groups),
         groups=len(set(groups)),
     )
 

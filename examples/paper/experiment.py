@@ -65,7 +65,7 @@ class Part:
 
     def of(self, measure: Measure) -> Measure:
         """The measure over these responses."""
-        return Measure(measure.part[self.responses], measure.whole[self.responses])
+        return measure.of(self.responses)
 
     def estimate(self, measure: Measure) -> Estimate:
         """The figure and its interval."""

@@ -83,15 +83,11 @@ def _of_side(
     bootstrap = GroupBootstrap([group for group, mine in zip(rows.groups, judged, strict=True) if mine])
     for maker, measures in made.items():
         for measure in (AUROC, MASKS):
-            own = _part(measures[measure], judged)
+            own = measures[measure].of(judged)
             ahead = {
-                control: bootstrap.difference(own, _part(made[control][measure], judged))
+                control: bootstrap.difference(own, made[control][measure].of(judged))
                 for control in CONTROLS
                 if maker == signal and control in made
             }
             estimate = bootstrap.estimate(own)
             yield Finding(data, maker, side, segmenter, measure, measures[measure].value(choosing), estimate, ahead)
-
-
-def _part(measure: Measure, responses: Bool) -> Measure:
-    return Measure(measure.part[responses], measure.whole[responses])
