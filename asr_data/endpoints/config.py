@@ -22,7 +22,8 @@ _SECRET_NAMES: Final = frozenset(
 )
 
 
-def _endpoint(url: str) -> str:
+def checked_endpoint(url: str) -> str:
+    """The base URL of an API without a slash at its end; ValueError where it is none, or holds a secret."""
     parts = urlsplit(url)
     _ = parts.port  # a ValueError where it is none
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
@@ -57,7 +58,9 @@ class EndpointModel(Settings):
 
     model: Annotated[str, Field(min_length=1, description="The model's name at the endpoint.")]
     endpoint: Annotated[
-        str, AfterValidator(_endpoint), Field(description="Base URL of the API, such as http://localhost:8000/v1.")
+        str,
+        AfterValidator(checked_endpoint),
+        Field(description="Base URL of the API, such as http://localhost:8000/v1."),
     ]
     name: Annotated[str, Field(description="The name in results; empty: the model's.")] = ""
     key_variable: Annotated[

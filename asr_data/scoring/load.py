@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -64,7 +66,10 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
-from asr_data.scoring.settings import find_settings, with_adapter, with_asked, with_builtin
+from asr_data.scoring.served.config import EngineRole, ServedModel
+from asr_data.scoring.served.load import load_served
+from asr_data.scoring.served.local import Wanted
+from asr_data.scoring.settings import find_settings, require_settings, with_adapter, with_asked, with_builtin
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.probe import check_template
@@ -90,6 +95,7 @@ def load_scorer(
     against: ContextConfig | None = None,
     sides: Sides | None = None,
     answer: str | None = None,
+    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
 ) -> Scorer:
     """Load a reward model.
 
@@ -112,8 +118,12 @@ def load_scorer(
         schema: their columns; a context that shows another one is refused before anything is loaded.
         context, against, sides, answer: in place of the settings of these names; see
             :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
+        engines: servers that run the model, and the reference; see
+            :func:`asr_data.scoring.served.config.served_models` and ``docs/scoring.md``. Of a model from the Hub only
+            settings and tokenizer are fetched then.
 
     Raises:
+        EngineError: a server cannot be asked, or its readings cannot be right.
         ScorerError: the checkpoint cannot be read as a reward model.
         ConfigError: an option is invalid.
     """
@@ -127,11 +137,17 @@ def load_scorer(
     elif config is None and kind == "rule":
         config = rule_config(str(model))
     asked_for: dict[str, Any] = {"context": context, "against": against, "sides": sides, "answer": answer}
+    if engines and "model" not in engines:
+        raise ConfigError(f"--engine {next(iter(engines))}=URL: the model's own server is missing, --engine URL")
     if isinstance(config, WithoutModel):
+        if engines:
+            raise ConfigError(f"kind {config.kind!r} runs no model, so no server is asked: leave out --engine")
         _no_context(config.kind, asked_for)
         return _without_model(config, kind)
     hub = allow_hub or is_hub_id(str(model))
-    directory = model_directory(str(model), revision, pickles=allow_pickle)
+    directory = model_directory(str(model), revision, pickles=allow_pickle, weights=not engines)
+    if engines:
+        require_settings(directory, preset, config, kind, pickles=allow_pickle)
     settings, reason = find_settings(directory, preset, config, kind=kind, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
@@ -151,7 +167,20 @@ def load_scorer(
             )
         settings = settings.model_copy(update={"reference": str(reference)})
     asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
-    return _model_scorer(settings, directory, asked, first_rows)
+    if not engines:
+        return _model_scorer(settings, directory, asked, first_rows)
+    wanted = Wanted(
+        asked.name,
+        reason,
+        engines,
+        scoring,
+        pickles=allow_pickle,
+        hub=hub,
+        reference_hub=asked.reference_hub,
+        cache=cache,
+        own=partial(_model_scorer, settings, directory, asked, ()),
+    )
+    return load_served(settings, directory, wanted, first_rows)
 
 
 @dataclass(frozen=True, slots=True)

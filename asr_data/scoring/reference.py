@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from asr_data.config import ScoringConfig
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
-from asr_data.scoring.engine import Engine, Request
+from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.language_head import load_language_head
 from asr_data.scoring.locate import model_directory, packaged_file
 from asr_data.scoring.log_probabilities import LogProbabilityReadout
+from asr_data.scoring.protocol import Measured
+from asr_data.scoring.served.agreement import CheckedRunner
+from asr_data.scoring.served.config import ServedModel
+from asr_data.scoring.served.local import can_run_here
+from asr_data.scoring.served.runner import ServedRunner
+from asr_data.scoring.served.sides import language_side
 from asr_data.scoring.settings import builtin_backbone
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.align import AlignedRow
@@ -42,7 +50,13 @@ class ReferenceModel:
     dtype: str
     vocabulary: int
     max_length: int
-    engine: Engine
+    engine: Runner
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """See :class:`asr_data.scoring.protocol.Measured`."""
+        found = self.engine.measured if isinstance(self.engine, Measured) else {}
+        return {f"logprobs_{name}": value for name, value in found.items()}
 
     def log_probabilities(
         self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
@@ -84,6 +98,7 @@ def load_reference(
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     *,
     cache: bool = True,
+    engine: ServedModel | None = None,
 ) -> ReferenceModel:
     """Load a language model as a reference.
 
@@ -91,11 +106,15 @@ def load_reference(
         model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
         cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        engine: servers that run it; the directory then needs no weights.
 
     Raises:
+        EngineError: a server cannot be asked.
         ScorerError: the model cannot be loaded, or is not a language model.
         ConfigError: an option is invalid.
     """
+    if engine is not None:
+        return _served(str(model), scoring, engine, cache=cache)
     name = str(model)
     device = pick_device(scoring.device)
     settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
@@ -117,3 +136,28 @@ def load_reference(
         max_length=max_length(decoder.model, scoring, name),
         engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens, entry=decoder.entry),
     )
+
+
+def _served(name: str, scoring: ScoringConfig, engine: ServedModel, *, cache: bool) -> ReferenceModel:
+    settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
+    directory = model_directory(name, None, pickles=False, weights=False)
+    tokenizer = scorer_tokenizer(settings, directory, name, cache=cache)
+    side = language_side(settings, name, directory, engine, scoring, tokenizer)
+    asked = cast(ServedRunner, side.runner)
+    own = partial(_own_engine, name, scoring, cache=cache)
+    here = engine.settings.check == "files" or (
+        engine.settings.check == "auto" and can_run_here([settings], [side.local], scoring, pickles=False)
+    )
+    return ReferenceModel(
+        name=name,
+        fingerprint=fingerprint(side.hashed, {"engine": dict(side.facts)}),
+        tokenizer=tokenizer,
+        dtype=f"as served by {side.facts['server']}",
+        vocabulary=side.vocabulary,
+        max_length=side.longest,
+        engine=CheckedRunner(asked, own if here else None, engine.settings.bound),
+    )
+
+
+def _own_engine(name: str, scoring: ScoringConfig, *, cache: bool) -> Runner:
+    return load_reference(name, scoring, cache=cache).engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ from asr_data_cli.console import (
 )
 from asr_data_cli.option_groups import (
     EndOptions,
+    EngineOptions,
     InputOptions,
     MachineOptions,
     MaskOptions,
@@ -38,6 +40,7 @@ from asr_data_cli.settings import Checks
 if TYPE_CHECKING:
     from asr_data.pipeline import Summary
     from asr_data.rows import Layout, Source
+    from asr_data.scoring.served.config import EngineRole, ServedModel
 
 ROWS_REJECTED = 3
 """Exit code: done, but rows were rejected and ``--strict`` was given."""
@@ -50,6 +53,8 @@ RUN_EXAMPLES = (
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
     "asr-annotate run pairs.jsonl -o annotated --preset hindsight --model CHAT_MODEL",
     "asr-annotate run pairs.jsonl -o annotated --preset feedback --context column:critique --model CHAT_MODEL",
+    "asr-annotate run pairs.jsonl -o annotated --model Qwen/Qwen2.5-Math-PRM-72B --preset qwen2.5-math-prm "
+    "--engine http://localhost:8000",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
@@ -68,6 +73,7 @@ def run(
     source: InputOptions,
     output: opt.Output,
     model: ModelOptions,
+    engine: EngineOptions,
     scoring: ScoringOptions,
     mask: MaskOptions,
     writing: WritingOptions,
@@ -79,6 +85,7 @@ def run(
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
     columns = source.roles(checks)
+    engines = engine.models(checks)
     scoring_settings = scoring.config(checks)
     mask_settings = mask.config(checks)
     end.check(checks)
@@ -94,6 +101,7 @@ def run(
         mask_settings,
         writing.config(),
         columns=columns,
+        engines=engines,
         tokenizer=tokenizer,
         part=part,
         ray=cluster,
@@ -113,6 +121,7 @@ def annotate(
     writing: OutputConfig,
     *,
     columns: Mapping[str, str],
+    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
     tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
@@ -144,7 +153,7 @@ def annotate(
     named = None if tokenizer is None else models.named_tokenizer(tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
-    with models.opened(model_options, scoring, source_options.location, ray, rows, source.schema) as found:
+    with models.opened(model_options, scoring, source_options.location, ray, rows, source.schema, engines) as found:
         policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
@@ -174,6 +183,7 @@ def score(
     source: InputOptions,
     output: opt.Output,
     model: ModelOptions,
+    engine: EngineOptions,
     scoring: ScoringOptions,
     writing: WritingOptions,
     end: EndOptions,
@@ -185,6 +195,7 @@ def score(
 
     checks = Checks()
     columns = source.roles(checks)
+    engines = engine.models(checks)
     scoring_settings = scoring.config(checks)
     end.check(checks)
     part = machines.part(checks)
@@ -207,7 +218,7 @@ def score(
         overwrite=end.overwrite,
     )
     seen = pipeline.first_rows(rows, layout)
-    with models.opened(model, scoring_settings, source.location, cluster, seen, rows.schema) as found:
+    with models.opened(model, scoring_settings, source.location, cluster, seen, rows.schema, engines) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(

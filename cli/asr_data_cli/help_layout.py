@@ -11,6 +11,7 @@ PANELS: Final = (
     "Data",
     "Input",
     "Model",
+    "Served models",
     "Judges",
     "Review",
     "Critics",

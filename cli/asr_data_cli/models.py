@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
+    from asr_data.scoring.served.config import EngineRole, ServedModel
     from asr_data.text import Tokenizer
     from asr_data.types import Row
 
@@ -48,10 +50,14 @@ def opened(
     ray: RayOptions | None,
     first_rows: Sequence[Row],
     schema: pa.Schema,
+    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
 ) -> Iterator[Models]:
-    """Load the models, here or on Ray's workers, which end with the block. ``schema``: the columns of the rows."""
-    scorer = _scorer_loader(options, scoring, location, first_rows, schema)
-    reference = _reference_loader(options, scoring)
+    """Load the models, here or on Ray's workers, which end with the block.
+
+    ``schema``: the columns of the rows. ``engines``: the servers of models that are not loaded.
+    """
+    scorer = _scorer_loader(options, scoring, location, first_rows, schema, engines)
+    reference = _reference_loader(options, scoring, engines)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -84,7 +90,12 @@ def _print_loading(options: ModelOptions) -> None:
 
 
 def _scorer_loader(
-    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row], schema: pa.Schema
+    options: ModelOptions,
+    scoring: ScoringConfig,
+    location: str,
+    first_rows: Sequence[Row],
+    schema: pa.Schema,
+    engines: Mapping[EngineRole, ServedModel],
 ) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
@@ -106,6 +117,7 @@ def _scorer_loader(
         against=options.against,
         sides=options.sides,
         answer=options.answer,
+        engines={role: served for role, served in engines.items() if role != "logprobs"},
     )
 
 
@@ -119,12 +131,17 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+def _reference_loader(
+    options: ModelOptions, scoring: ScoringConfig, engines: Mapping[EngineRole, ServedModel]
+) -> Callable[[], LogProbabilities] | None:
+    engine = engines.get("logprobs")
     if options.logprobs is None:
+        if engine is not None:
+            raise ConfigError("--engine logprobs=URL: no model's log-probabilities are asked for; see --logprobs")
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache, engine=engine)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -152,6 +169,8 @@ def named_tokenizer(name: str) -> Tokenizer:
 
 def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> None:
     """Say which model was found, and how it is read."""
+    from asr_data.scoring.protocol import Measured
+
     info = scorer.info
     facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
     if "recognised" in info.settings:
@@ -163,9 +182,23 @@ def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> 
         from asr_data.scoring.measured import builtin_worth
 
         facts["worth"] = builtin_worth()
+    for name in ("engine", "reference_engine"):
+        if name in info.settings:
+            served = info.settings[name]
+            facts[name.replace("_", " ")] = f"{served['server']}, model {served['model']}, asked for {served['asked']}"
+    if isinstance(scorer, Measured) and scorer.measured:
+        facts["agreement"] = agreement_text(scorer.measured)
     if policy is not None:
         facts["tokenizer"] = policy.name
     print_facts(console, facts)
+
+
+def agreement_text(measured: Mapping[str, float]) -> str:
+    """How far the server's readings of the first rows are from those that they were compared with."""
+    largest, relative = measured["engine_largest_difference"], measured["engine_relative_difference"]
+    readings, whom = int(measured["engine_compared_readings"]), measured["engine_compared_with_files"]
+    what = "the model's files, run here" if whom else "the server's own, asked one by one"
+    return f"within {largest:.3g}, {relative:.2%} of the spread, of {what}; {readings:,} readings of the first rows"
 
 
 def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:

@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 
 from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig
+from asr_data.scoring.served.config import EngineRole, EngineSettings, ServedModel, served_models
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -83,13 +84,15 @@ def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
     return kind(**typed) if is_dataclass(kind) else kind(typed)
 
 
-def field_options(kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str]) -> list[inspect.Parameter]:
-    """An option for each of these fields, with the field's type, default and description."""
+def field_options(
+    kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str], *, prefix: str = ""
+) -> list[inspect.Parameter]:
+    """An option for each of these fields, with the field's type, default and description; ``prefix``: of its name."""
     found = []
     for name in names:
         field = kind.model_fields[name]
-        shown = typer.Option(option(name), help=field.description, rich_help_panel=panel(name))
-        found.append(_parameter(name, Annotated[field.annotation, shown], field.default))
+        shown = typer.Option(option(prefix + name), help=field.description, rich_help_panel=panel(name))
+        found.append(_parameter(prefix + name, Annotated[field.annotation, shown], field.default))
     return found
 
 
@@ -141,6 +144,30 @@ class ScoringOptions:
         """The settings; errors go to ``checks``."""
         batch: int | Literal["auto"] = checks.attempt(lambda: settings.batch_tokens(self.batch_tokens), "auto")
         return ScoringConfig(dtype=self.dtype, device=self.device, batch_tokens=batch, max_length=self.max_length)
+
+
+class EngineOptions:
+    """Servers that run the models, and an option ``--engine-…`` for each field of ``EngineSettings``."""
+
+    def __init__(self, typed: Mapping[str, Any]) -> None:
+        self._typed = typed
+
+    def models(self, checks: Checks) -> Mapping[EngineRole, ServedModel]:
+        """Servers by role; none where the models are run here. Errors go to ``checks``."""
+        found: Mapping[EngineRole, ServedModel] = checks.attempt(self._models, {})
+        return found
+
+    def _models(self) -> Mapping[EngineRole, ServedModel]:
+        named = {name: self._typed[f"engine_{name}"] for name in EngineSettings.model_fields}
+        asked = settings.from_options(EngineSettings, named)
+        return served_models(self._typed["engine"] or (), self._typed["engine_model"] or (), asked)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """The options."""
+        own = [_parameter("engine", opt.Engine, None), _parameter("engine_model", opt.EngineModel, None)]
+        fields = field_options(EngineSettings, EngineSettings.model_fields, lambda _: opt.SERVED, prefix="engine_")
+        return [*own, *fields]
 
 
 class MaskOptions:

@@ -9,6 +9,7 @@ import typer
 
 INPUT = "Input"
 MODEL = "Model"
+SERVED = "Served models"
 SEGMENTS = "Segments"
 MASKS = "Masks"
 OUTPUT = "Output"
@@ -187,6 +188,28 @@ Logprobs: TypeAlias = Annotated[
         metavar="MODEL",
         help="Also write this model's log-probabilities of the policy tokens: a directory, a Hub id or builtin.",
         rich_help_panel=MODEL,
+    ),
+]
+Engine: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="[ROLE=]URL",
+        help="Ask this server for the model instead of loading it: vLLM, SGLang or llama.cpp's, by token ids. Several "
+        "URLs share the work. reference=URL and logprobs=URL: that of --reference, of --logprobs. The key is read from "
+        "ASR_ENGINE_KEY.",
+        rich_help_panel=SERVED,
+        show_default="the models are run here",
+    ),
+]
+EngineModel: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-model",
+        metavar="[ROLE=]NAME",
+        help="The model's name at the server.",
+        rich_help_panel=SERVED,
+        show_default="that of --model",
     ),
 ]
 Tokenizer: TypeAlias = Annotated[
