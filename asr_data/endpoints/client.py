@@ -8,9 +8,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from asr_data.endpoints.completion import NO_COMPLETION, Completed, read_completion
 from asr_data.endpoints.config import EndpointModel, RequestSettings, ResponseFormat
-from asr_data.endpoints.connection import Connection, Purpose, RequestFailedError
 from asr_data.endpoints.replies import MalformedReplyError, RefusedReplyError, reminded
 from asr_data.errors import EndpointError
+from asr_data.http.connection import Connection, Purpose, RequestFailedError
 
 __all__ = ["Client", "Exchange", "ReplyForm", "RequestFailedError", "Role"]
 
@@ -110,7 +110,9 @@ class Client:
         self._unreadable = 0
         self._attempts = requests.attempts
         purpose = Purpose(self._place, role.noun, "judge", role.error)
-        self._connection = Connection(model.endpoint, model.key_variable, requests, purpose)
+        self._connection = Connection(
+            model.endpoint, model.key_variable, purpose, timeout=requests.timeout, retries=requests.retries
+        )
 
     @property
     def _place(self) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import EngineRole, ServedModel
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
@@ -66,7 +67,6 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
-from asr_data.scoring.served.config import EngineRole, ServedModel
 from asr_data.scoring.served.load import load_served
 from asr_data.scoring.served.local import Wanted
 from asr_data.scoring.settings import find_settings, require_settings, with_adapter, with_asked, with_builtin
@@ -119,7 +119,7 @@ def load_scorer(
         context, against, sides, answer: in place of the settings of these names; see
             :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
         engines: servers that run the model, and the reference; see
-            :func:`asr_data.scoring.served.config.served_models` and ``docs/scoring.md``. Of a model from the Hub only
+            :func:`asr_data.engines.served_models` and ``docs/scoring.md``. Of a model from the Hub only
             settings and tokenizer are fetched then.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import ServedModel
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
@@ -19,7 +20,6 @@ from asr_data.scoring.locate import model_directory, packaged_file
 from asr_data.scoring.log_probabilities import LogProbabilityReadout
 from asr_data.scoring.protocol import Measured
 from asr_data.scoring.served.agreement import CheckedRunner
-from asr_data.scoring.served.config import ServedModel
 from asr_data.scoring.served.local import can_run_here
 from asr_data.scoring.served.runner import ServedRunner
 from asr_data.scoring.served.sides import language_side

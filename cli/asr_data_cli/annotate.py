@@ -38,9 +38,9 @@ from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
+    from asr_data.engines import EngineRole, ServedModel
     from asr_data.pipeline import Summary
     from asr_data.rows import Layout, Source
-    from asr_data.scoring.served.config import EngineRole, ServedModel
 
 ROWS_REJECTED = 3
 """Exit code: done, but rows were rejected and ``--strict`` was given."""

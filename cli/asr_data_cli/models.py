@@ -20,11 +20,11 @@ from asr_data_cli.option_groups import ModelOptions, RayOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from asr_data.engines import EngineRole, ServedModel
     from asr_data.pipeline.logprobs import LogProbabilities
     from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
     from asr_data.scoring.config import ScorerConfig
-    from asr_data.scoring.served.config import EngineRole, ServedModel
     from asr_data.text import Tokenizer
     from asr_data.types import Row
 

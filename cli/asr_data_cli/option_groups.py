@@ -16,7 +16,7 @@ import typer
 from pydantic import BaseModel
 
 from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig
-from asr_data.scoring.served.config import EngineRole, EngineSettings, ServedModel, served_models
+from asr_data.engines import EngineRole, EngineSettings, ServedModel, served_models
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings

@@ -54,6 +54,8 @@ ANYWHERE = {
     "model_cache",
     "compiled",
     "redact",
+    "http",
+    "engines",
     "asr_data_schemas",
 }
 """May be imported by every package, and import each other alone."""

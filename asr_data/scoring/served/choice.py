@@ -8,12 +8,12 @@ from typing import Final
 
 from torch import Tensor
 
-from asr_data.endpoints.connection import RequestFailedError
+from asr_data.engines import ServedModel
 from asr_data.errors import ConfigError, EndpointError, EngineError
+from asr_data.http.connection import RequestFailedError
 from asr_data.scoring.config import LabelTokenConfig, SequenceHeadConfig, TokenHeadConfig
 from asr_data.scoring.engine import Request
 from asr_data.scoring.served import llama_cpp, sglang, vllm
-from asr_data.scoring.served.config import ServedModel
 from asr_data.scoring.served.routes import (
     LabelProbabilities,
     LastOutputs,

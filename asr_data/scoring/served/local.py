@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import EngineRole, ServedModel
 from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone, SequenceHeadConfig, TokenHeadConfig
 from asr_data.scoring.decoder import pick_device
@@ -19,7 +20,6 @@ from asr_data.scoring.head import load_head
 from asr_data.scoring.locate import backbone_directory, inside
 from asr_data.scoring.model_config import read_model_config
 from asr_data.scoring.model_scorer import ModelScorer
-from asr_data.scoring.served.config import EngineRole, ServedModel
 from asr_data.scoring.weights import find_weights, shapes
 from asr_data.text.tokenizer import Tokenizer
 

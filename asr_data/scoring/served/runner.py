@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from asr_data.endpoints.connection import Connection, RequestFailedError
+from asr_data.engines import ServedModel
 from asr_data.errors import EngineError
+from asr_data.http.connection import Connection, RequestFailedError
 from asr_data.scoring.engine import Request
 from asr_data.scoring.served.answers import UnusableAnswerError
-from asr_data.scoring.served.config import ServedModel
 from asr_data.scoring.served.routes import Route
 from asr_data.scoring.served.server import Server, connect
 from asr_data.types import Float32

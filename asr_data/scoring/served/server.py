@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from asr_data.endpoints.connection import Connection, Purpose, RequestFailedError
+from asr_data.engines import KEY_VARIABLE, ServedModel
 from asr_data.errors import ConfigError, EngineError
+from asr_data.http.connection import Connection, Purpose, RequestFailedError
 from asr_data.scoring.served.answers import UnusableAnswerError, json_value, member
-from asr_data.scoring.served.config import KEY_VARIABLE, ServedModel
 
 Program: TypeAlias = Literal["vllm", "sglang", "llama.cpp"]
 
@@ -42,11 +42,6 @@ class Server:
     vocabulary: int | None = None
 
 
-def root(url: str) -> str:
-    """Where the server's own paths begin."""
-    return url.removesuffix("/v1")
-
-
 def connect(url: str, served: ServedModel, *, most_numbers: int = 0) -> Connection:
     """A connection to a server.
 
@@ -57,7 +52,8 @@ def connect(url: str, served: ServedModel, *, most_numbers: int = 0) -> Connecti
     """
     purpose = Purpose(f"the server at {url}", "--engine", "engine", EngineError)
     most_bytes = min(_MOST_BYTES, 2**24 + most_numbers * _BYTES_OF_NUMBER)
-    return Connection(url, KEY_VARIABLE, served.settings.requests(), purpose, most_bytes=most_bytes)
+    asked = served.settings
+    return Connection(url, KEY_VARIABLE, purpose, timeout=asked.timeout, retries=asked.retries, most_bytes=most_bytes)
 
 
 async def find_servers(served: ServedModel, model: str) -> list[Server]:
@@ -73,13 +69,13 @@ async def find_servers(served: ServedModel, model: str) -> list[Server]:
     """
     found = []
     for url in served.urls:
-        connection = connect(root(url), served)
+        connection = connect(url, served)
         try:
-            found.append(await _look_at(connection, root(url), served.name, model))
+            found.append(await _look_at(connection, url, served.name, model))
         except RequestFailedError as error:
             raise EngineError(f"{error}; is it running, and is this its address?") from None
         except UnusableAnswerError as error:
-            raise EngineError(f"the server at {root(url)} is none that is known: {error}") from None
+            raise EngineError(f"the server at {url} is none that is known: {error}") from None
         finally:
             await connection.close()
     first = found[0]

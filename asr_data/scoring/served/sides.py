@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import ServedModel
 from asr_data.errors import ScorerError
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
@@ -29,7 +30,6 @@ from asr_data.scoring.locate import backbone_directory
 from asr_data.scoring.log_probabilities import LogProbabilityReadout
 from asr_data.scoring.sequence_head import SequenceHeadReadout
 from asr_data.scoring.served.choice import first_that_answers, head_routes, label_route, log_probability_route
-from asr_data.scoring.served.config import ServedModel
 from asr_data.scoring.served.local import LocalFiles, Wanted, look_here, own_head
 from asr_data.scoring.served.routes import Route
 from asr_data.scoring.served.runner import ServedRunner, in_loop

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asr_data.endpoints.connection import RequestFailedError
+from asr_data.engines import ServedModel
 from asr_data.errors import EndpointError, EngineError
+from asr_data.http.connection import RequestFailedError
 from asr_data.scoring.served.answers import UnusableAnswerError, json_value, member
-from asr_data.scoring.served.config import ServedModel
 from asr_data.scoring.served.server import Server, connect
 from asr_data.text.tokenizer import Tokenizer
 

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from asr_data.endpoints.config import RequestSettings
 from asr_data.errors import ConfigError, EndpointError, MissingDependencyError
 from asr_data.redact import Redactor, proxy_secrets, without_secrets
 
@@ -69,9 +68,10 @@ class Connection:
     Args:
         endpoint: base URL of the API.
         key_variable: environment variable with the key; may be unset.
-        requests: retries and time-out.
+        timeout: of a whole request, answer included, in seconds.
+        retries: of a request that timed out or got status 408, 409, 429 or 5xx.
         purpose: for messages.
-        most_bytes: of one answer; default :data:`asr_data.endpoints.bounds.MOST_BYTES`.
+        most_bytes: of one answer; default :data:`asr_data.http.bounds.MOST_BYTES`.
 
     Attributes:
         redacted: takes the secrets out of a text.
@@ -85,15 +85,16 @@ class Connection:
         self,
         endpoint: str,
         key_variable: str,
-        requests: RequestSettings,
         purpose: Purpose,
         *,
+        timeout: float,
+        retries: int,
         most_bytes: int | None = None,
     ) -> None:
         try:
             from openai import AsyncOpenAI
 
-            from asr_data.endpoints.bounds import MOST_BYTES, bounded_client
+            from asr_data.http.bounds import MOST_BYTES, bounded_client
         except ImportError as error:
             command = f"pip install 'asr-data[{purpose.extra}]'"
             raise MissingDependencyError("openai", purpose.noun, command) from error
@@ -104,9 +105,9 @@ class Connection:
             self._client: AsyncOpenAI = AsyncOpenAI(
                 base_url=endpoint,
                 api_key=self._key or _NO_KEY,
-                max_retries=requests.retries,
-                timeout=requests.timeout,
-                http_client=bounded_client(requests.timeout, [self._only_ours], most_bytes or MOST_BYTES),
+                max_retries=retries,
+                timeout=timeout,
+                http_client=bounded_client(timeout, [self._only_ours], most_bytes or MOST_BYTES),
             )
         except Exception as error:  # a proxy, a certificate file or an address that httpx2 cannot use
             reason = self.redacted(f"{type(error).__name__}: {error}")

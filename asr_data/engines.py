@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field
 
-from asr_data.endpoints.config import RequestSettings, checked_endpoint
 from asr_data.errors import ConfigError
+from asr_data.http.address import checked_address
 from asr_data.settings import Settings
 
 EngineRole: TypeAlias = Literal["model", "reference", "logprobs"]
@@ -48,16 +48,19 @@ class EngineSettings(Settings):
         ),
     ] = 0.1
 
-    def requests(self) -> RequestSettings:
-        """For the client."""
-        return RequestSettings(concurrency=self.concurrency, timeout=self.timeout, retries=self.retries)
+
+def _roots(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the servers' own paths begin, each once."""
+    return tuple(dict.fromkeys(url.removesuffix("/v1") for url in urls))
 
 
 class ServedModel(Settings):
     """A model behind one server or several, which share the work."""
 
-    urls: Annotated[tuple[Annotated[str, AfterValidator(checked_endpoint)], ...], Field(min_length=1)]
-    """Base URLs, with or without ``/v1``."""
+    urls: Annotated[
+        tuple[Annotated[str, AfterValidator(checked_address)], ...], Field(min_length=1), AfterValidator(_roots)
+    ]
+    """Base URLs; ``/v1`` at their end is left out."""
     name: str = ""
     """At the servers; empty: the model's own."""
     settings: EngineSettings = EngineSettings()
@@ -79,7 +82,7 @@ def served_models(
         if len(given) > 1:
             raise ConfigError(f"--engine-model: {role} has several names, {', '.join(given)}")
     return {
-        role: ServedModel(urls=tuple(dict.fromkeys(found)), name=named.get(role, [""])[0], settings=settings)
+        role: ServedModel(urls=tuple(found), name=named.get(role, [""])[0], settings=settings)
         for role, found in of_role.items()
     }
 
