@@ -224,7 +224,7 @@ def _rejects(before: AnnotatedDirectory, choice: _Choice, parent: ParentRecord |
         columns: list[Any] = [
             pa.array(choice.rows[mine]),
             pa.array([_CODE] * len(mine), type=pa.string()),
-            reasons.take(pa.array(choice.met[mine].astype(np.int8))),
+            reasons.take(pa.array(choice.met[mine].astype(np.int8), type=pa.int8())),
         ]
         own = pa.Table.from_arrays(columns, schema=REJECTS_SCHEMA)
         yield pa.concat_tables([next(earlier), own]).sort_by("asr_row")
@@ -241,7 +241,7 @@ def _by_shard(before: AnnotatedDirectory, size: int) -> Iterator[pa.Table]:
             if following is None:
                 break
             held = pa.concat_tables([held, pa.Table.from_batches([following])])
-        inside = pc.less(held.column("asr_row"), stop)
+        inside = pc.less(held.column("asr_row"), pa.scalar(stop, pa.int64()))
         yield held.filter(inside)
         held, stop = held.filter(pc.invert(inside)), stop + size
 
