@@ -18,6 +18,7 @@ PANELS: Final = (
     "Segments",
     "Masks",
     "Training",
+    "Rows",
     "Older spellings",
     "Show",
     "Output",
