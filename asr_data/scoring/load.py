@@ -169,17 +169,8 @@ def load_scorer(
     asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
     if not engines:
         return _model_scorer(settings, directory, asked, first_rows)
-    wanted = Wanted(
-        asked.name,
-        reason,
-        engines,
-        scoring,
-        pickles=allow_pickle,
-        hub=hub,
-        reference_hub=asked.reference_hub,
-        cache=cache,
-        own=partial(_model_scorer, settings, directory, asked, ()),
-    )
+    own = partial(_model_scorer, settings, directory, asked, ())
+    wanted = Wanted(asked.name, reason, engines, scoring, allow_pickle, hub, asked.reference_hub, cache, own)
     return load_served(settings, directory, wanted, first_rows)
 
 
