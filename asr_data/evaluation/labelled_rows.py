@@ -118,7 +118,7 @@ def load_labelled_at(
     positions: Sequence[int],
     tokenizer: Tokenizer,
     gold: Gold | None,
-    options: GoldOptions = GoldOptions(),  # noqa: B008
+    options: GoldOptions = GoldOptions(),
 ) -> LabelledRows:
     """As :func:`load_labelled`, of the rows at some positions in ``data/`` alone, in ascending order.
 

@@ -31,22 +31,24 @@ def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = No
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
 
-def read_rows_at(path: Path, rows: Int64, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Some rows of one Parquet file, int64 ascending, by row group.
+def read_rows_at(path: Path, rows: Int64, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+    """Some rows of one Parquet file, by their numbers, int64 ascending; only their row groups are read.
 
     Raises:
         CorruptFileError: it cannot be read as Parquet.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            first = 0
+            found, first = [], 0
             for group in range(file.metadata.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 inside = rows[(rows >= first) & (rows < last)] - first
                 if inside.size:
                     table = file.read_row_group(group, columns=None if columns is None else list(columns))
-                    yield from table.take(pa.array(inside)).combine_chunks().to_batches()
+                    found.append(table.take(pa.array(inside)))
                 first = last
+            [batch] = pa.concat_tables(found).combine_chunks().to_batches()
+            return batch
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
@@ -112,9 +114,9 @@ class AnnotatedDirectory:
         config: Literal["data", "scores"] = "data",
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows at some positions of a config, from 0, in ascending order: a batch for each row group that has any.
+        """The rows at some positions of a config, from 0, in ascending order: a batch for each file that has any.
 
-        Only these row groups are read, wherever in the directory they are.
+        Only the row groups that hold them are read, wherever in the directory they are.
 
         Args:
             positions: of the rows; one that is not there is left out.
@@ -128,7 +130,7 @@ class AnnotatedDirectory:
         for record in self.manifest.files_of(config):
             inside = wanted[(wanted >= first) & (wanted < first + record.rows)] - first
             if inside.size:
-                yield from read_rows_at(self.checked(record), inside, columns)
+                yield read_rows_at(self.checked(record), inside, columns)
                 self._check_state(record)
             first += record.rows
 
