@@ -52,15 +52,15 @@ def require_showable(rows: Sequence[AnnotatedRow]) -> None:
         InputError: names the first such row and its size.
     """
     for one in rows:
-        if (size := _size(one)) > LONGEST_SHOWN:
+        if (size := characters(one)) > LONGEST_SHOWN:
             raise InputError(
                 f"row {one.row.index} has {size:,} characters, and at most {LONGEST_SHOWN:,} are shown: choose other "
                 "rows with --row or --sample, or read it with datasets.load_dataset"
             )
 
 
-def _size(one: AnnotatedRow) -> int:
-    """Characters of prompt and responses."""
+def characters(one: AnnotatedRow) -> int:
+    """Of prompt and responses."""
     return sum(map(_characters, [one.row.prompt, *(completion.content for completion in one.row.completions)]))
 
 
@@ -86,7 +86,7 @@ def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tup
 
     def fits(one: AnnotatedRow) -> bool:
         nonlocal left
-        size = _size(one)
+        size = characters(one)
         if size > min(left, LONGEST_SHOWN):
             return False
         left -= size

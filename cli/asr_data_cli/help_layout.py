@@ -20,6 +20,7 @@ PANELS: Final = (
     "Older spellings",
     "Show",
     "Output",
+    "Server",
     "Several machines",
     "Options",
 )

@@ -16,13 +16,13 @@ from asr_data.storage.commit import commit_bytes
 from asr_data.text import Tokenizer
 from asr_data.types import Side
 from asr_data.view.client import content_policy, environment, own_file, script, style
+from asr_data.view.client.charts import chart_library, curve_chart, distribution_chart
+from asr_data.view.client.rows import colour_spread, page_rows
 from asr_data.view.escape import visible
 from asr_data.view.gold import gold_reader
 from asr_data.view.model import row_views
 from asr_data.view.reading import AnnotatedRow, require_segments, require_showable, rows_by_index, showable_sample
-from asr_data.view.report.charts import chart_library, curve_chart, distribution_chart
 from asr_data.view.report.figures import ReportFigures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
-from asr_data.view.report.rows import colour_spread, page_rows
 from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
 DEFAULT_ROWS: Final = 500
