@@ -44,6 +44,12 @@ PAIRS = [
 """The fourth is rejected: a response is empty."""
 
 
+@pytest.fixture
+def pairs() -> list[dict[str, Any]]:
+    """The rows that are annotated where none are given."""
+    return PAIRS
+
+
 def rule(prompt: Any, response: str) -> list[tuple[int, int, float]]:
     """A reward between −1 and 1 for each word, by its checksum."""
     words = re.finditer(r"\S+\s*", response)

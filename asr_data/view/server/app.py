@@ -20,6 +20,7 @@ from asr_data.view.escape import visible
 from asr_data.view.server.page import render
 from asr_data.view.server.security import Guard
 from asr_data.view.server.session import Session
+from asr_data.view.server.table import Filter
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,9 @@ class Asked(BaseModel):
 
 
 class RowsAsked(Asked):
-    """A page of rows: ``count`` of them from the ``offset``-th on; or from the one with the input row ``row``."""
+    """A page of rows: ``count`` of those that are meant, from the ``offset``-th on; or the page with an input row."""
 
+    filter: Filter = Filter()
     offset: Annotated[int, Field(ge=0)] = 0
     count: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 20
     row: Annotated[int, Field(ge=0, lt=2**62)] | None = None

@@ -17,7 +17,7 @@ from asr_data.storage import AnnotatedDirectory, open_output
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.work import WORK_NAME
 from asr_data.text import Tokenizer
-from asr_data.types import Float64, Int64
+from asr_data.types import Bool, Float64, Int64
 from asr_data.view.decisions import all_baselines, depends_on_other_rows
 from asr_data.view.gold import GoldReader, gold_reader
 from asr_data.view.reading import require_segments
@@ -76,6 +76,13 @@ class Viewed:
             except (OSError, ValueError, KeyError) as error:
                 raise CorruptFileError(f"{path}: cannot be read: {error}") from error
         return np.concatenate(found)
+
+    def find(self, indices: Int64) -> tuple[Int64, Bool]:
+        """Where rows with these ``asr_row`` stand, int64, and whether they are there at all, bool."""
+        at = np.searchsorted(self.indices, indices).astype(np.int64)
+        there: Bool = at < self.rows
+        there[there] = self.indices[at[there]] == indices[there]
+        return at, there
 
     def baselines(self) -> Float64 | None:
         """b of every response where other rows decide it; found once."""

@@ -11,6 +11,7 @@ const asrLook = (() => {
   let total = facts.total;
   let entries = [];
   let asked = 0;
+  let clearing = false;
 
   // --- where masks differ -------------------------------------------------------------------------------
 
@@ -137,10 +138,22 @@ const asrLook = (() => {
 
   const listeners = [];
 
+  // What the form asks for, without what was left empty.
+  function wanted() {
+    const given = {};
+    for (const { name, type, value, checked } of filters.elements) {
+      if (!name || name === "row") continue;
+      if (type === "checkbox") given[name] = checked;
+      else if (type !== "number") given[name] = value;
+      else if (value !== "") given[name] = Number(value);
+    }
+    return given;
+  }
+
   async function load(question) {
     const mine = ++asked;
     list.setAttribute("aria-busy", "true");
-    const answer = await attempt(() => ask("api/rows", { count: COUNT, ...question }));
+    const answer = await attempt(() => ask("api/rows", { count: COUNT, filter: wanted(), ...question }));
     if (mine !== asked) return false; // a later question is on its way
     list.removeAttribute("aria-busy");
     if (!answer) return false;
@@ -157,7 +170,8 @@ const asrLook = (() => {
   function describePlace() {
     const last = offset + entries.length;
     document.getElementById("place").textContent = total ? `${offset + 1} to ${last} of ${total.toLocaleString("en")}` : "";
-    document.getElementById("count").textContent = `${total.toLocaleString("en")} ${total === 1 ? "row" : "rows"}`;
+    const all = facts.total.toLocaleString("en");
+    document.getElementById("count").textContent = `${total === facts.total ? "" : `${total.toLocaleString("en")} of `}${all} rows`;
     document.getElementById("none").hidden = total > 0;
     if (total === 0 && facts.total === 0) document.getElementById("none").textContent = "There is no annotated row.";
     document.getElementById("pager").hidden = total <= COUNT;
@@ -177,9 +191,19 @@ const asrLook = (() => {
 
   async function goTo(row) {
     let entry = entries.find((one) => one.row.row === row);
-    if (!entry && (await load({ row }))) entry = entries.find((one) => one.row.row === row);
+    // A link to a row that the filters leave out brings it back.
+    if (!entry && ((await load({ row })) || (clear() && (await load({ row }))))) entry = entries.find((one) => one.row.row === row);
     entry?.node.scrollIntoView();
     entry?.node.focus({ preventScroll: true });
+  }
+
+  // Empties the form; whether there was anything in it.
+  function clear() {
+    const before = JSON.stringify(wanted());
+    clearing = true;
+    filters.reset();
+    clearing = false;
+    return JSON.stringify(wanted()) !== before;
   }
 
   const linked = () => /^#row-(\d{1,15})$/.exec(location.hash)?.[1];
@@ -201,6 +225,7 @@ const asrLook = (() => {
     k: () => step(-1),
     n: () => turn("next"),
     p: () => turn("previous"),
+    "/": () => filters.elements.text.focus(),
     g: () => filters.elements.row.focus(),
     "?": () => help.showModal(),
   };
@@ -218,16 +243,34 @@ const asrLook = (() => {
     }
   }
 
+  function offerFilters() {
+    const { note, side, sort } = filters.elements;
+    note.append(new Option("none", "-"), ...facts.notes.map((name) => new Option(name, name)));
+    note.closest("label").hidden = facts.notes.length === 0;
+    side.append(...facts.sides.map((name) => new Option(name, name)));
+    sort.append(...Object.entries(facts.orders).map(([name, words]) => new Option(words, name)));
+    const there = { gold: facts.gold, pairs: facts.sides.length === 2 };
+    for (const node of document.querySelectorAll("[data-needs]")) node.hidden = !there[node.dataset.needs];
+    let waiting;
+    filters.addEventListener("input", ({ target }) => {
+      clearTimeout(waiting);
+      // A condition is asked for when it is whole.
+      if (target.name !== "row" && target.name !== "where") waiting = setTimeout(() => load({ offset: 0 }), 250);
+    });
+    filters.elements.where.addEventListener("change", () => load({ offset: 0 }));
+    filters.addEventListener("reset", () => clearing || setTimeout(() => load({ offset: 0 })));
+    filters.addEventListener("submit", (event) => event.preventDefault());
+  }
+
   function start() {
+    offerFilters();
     legend(document.getElementById("ramp"));
     asrRows.listen(list);
-    for (const node of document.querySelectorAll("[data-needs=gold]")) node.hidden = !facts.gold;
     document.addEventListener("keydown", onKey);
     document.getElementById("help").addEventListener("click", () => help.showModal());
     document.getElementById("pager").addEventListener("click", (event) => {
       if (event.target.dataset.to) turn(event.target.dataset.to);
     });
-    filters.addEventListener("submit", (event) => event.preventDefault());
     filters.elements.row.addEventListener("change", ({ target }) => {
       if (target.value === "") return;
       history.replaceState(null, "", `#row-${Number(target.value)}`);

@@ -77,16 +77,13 @@ class Rows:
         """Position in the first directory → position of the same row in another, where that has it."""
         if one is self.viewed[0]:
             return {position: position for position in positions}
-        wanted = self.viewed[0].indices[list(positions)]
-        found = np.searchsorted(one.indices, wanted)
-        there = [place < one.rows and one.indices[place] == row for place, row in zip(found, wanted, strict=True)]
-        return {p: int(place) for p, place, known in zip(positions, found, there, strict=True) if known}
+        at, there = one.find(self.viewed[0].indices[list(positions)])
+        return {p: int(place) for p, place, known in zip(positions, at, there, strict=True) if known}
 
     def position_of(self, row: int) -> int | None:
         """Where the first directory has an input row; None where it has not."""
-        indices = self.viewed[0].indices
-        place = int(np.searchsorted(indices, row))
-        return place if place < indices.size and indices[place] == row else None
+        at, there = self.viewed[0].find(np.array([row], dtype=np.int64))
+        return int(at[0]) if there[0] else None
 
     def _of(self, one: Viewed, places: dict[int, int]) -> dict[int, dict[str, Any]]:
         rows = rows_at(one.annotated, list(places.values()))

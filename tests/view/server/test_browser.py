@@ -67,6 +67,42 @@ def test_a_link_and_a_number_lead_to_a_row(annotate: Any, serve: Any, open_view:
     assert page.locator("#trouble").text_content() == "there is no annotated row 999"
 
 
+def test_filters_and_orders(annotate: Any, serve: Any, open_view: Any) -> None:
+    annotated = annotate(FIFTY)
+    (batch,) = annotated.data_batches()
+    gaps = [row["chosen_reward"] - row["rejected_reward"] for row in batch.to_pylist()]
+    page = open_view(serve(annotated))
+
+    def count(text: str) -> None:
+        page.wait_for_function("(text) => document.getElementById('count').textContent === text", arg=text)
+
+    page.keyboard.press("/")
+    page.keyboard.type("question 1")
+    count("11 of 50 rows")
+    assert shown(page) == ["row-1", *(f"row-{n}" for n in range(10, 20))]
+    page.get_by_label("Where").fill("asr_row % 2 = 0")
+    page.keyboard.press("Enter")
+    count("5 of 50 rows")
+    page.get_by_label("Where").fill("nothing = 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "there is no column 'nothing'" in page.locator("#trouble").text_content()
+    page.get_by_role("button", name="Clear").click()
+    count("50 rows")
+    assert page.locator("#trouble").is_hidden()
+    page.get_by_label("Sort by").select_option("margin")
+    page.get_by_label("downwards").check()
+    first = f"row-{max(range(50), key=lambda row: (gaps[row], -row))}"
+    page.wait_for_function("(id) => document.querySelector('article').id === id", arg=first)
+    page.get_by_label("Text").fill("no such text")
+    count("0 of 50 rows")
+    assert page.locator("#none").is_visible()
+    # a link to a row that the filters leave out brings it back
+    page.evaluate("location.hash = '#row-44'")
+    page.wait_for_function("() => document.activeElement.id === 'row-44'")
+    assert page.get_by_label("Text").input_value() == ""
+
+
 def test_two_settings_side_by_side_with_what_differs(annotate: Any, serve: Any, open_view: Any) -> None:
     rows = [pair("Q", "It is so. Well.", "It is not so. Bad.")]
     one, other = (annotate(rows, MaskConfig(segmenter=Token(), baseline=b)) for b in (-1.0, 1.0))
