@@ -45,7 +45,7 @@ def read_rows_at(path: Path, rows: Int64, columns: Sequence[str] | None = None) 
                 inside = rows[(rows >= first) & (rows < last)] - first
                 if inside.size:
                     table = file.read_row_group(group, columns=None if columns is None else list(columns))
-                    found.append(table.take(pa.array(inside)))
+                    found.append(table.take(inside))
                 first = last
             [batch] = pa.concat_tables(found).combine_chunks().to_batches()
             return batch

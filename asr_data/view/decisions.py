@@ -131,5 +131,5 @@ def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequen
     for place, side in enumerate(sides):
         own = np.concatenate([np.zeros(0), *(response_sigmas(batch, side, config.reward) for batch in batches)])
         # A response whose rewards never change takes the data set's noise.
-        found[:, place] = config.segmenter.half_width(np.where(own > 0, own, sigma))[place_of]
+        found[:, place] = config.segmenter.half_width(np.where(own > 0, own, sigma)[place_of])
     return found

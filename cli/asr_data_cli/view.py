@@ -10,7 +10,8 @@ import typer
 
 from asr_data_cli.console import print_warning, standard_output
 from asr_data_cli.inspect_rows import SHOW, Gold
-from asr_data_cli.options import INPUT
+from asr_data_cli.options import INPUT, OUTPUT
+from asr_data_cli.setting_text import mask_text
 
 SERVER = "Server"
 
@@ -43,6 +44,15 @@ def view(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.", rich_help_panel=SHOW)
     ] = False,
+    settings_file: Annotated[
+        Path,
+        typer.Option(
+            "--settings-file",
+            metavar="FILE",
+            help="Where settings that are kept on the page go.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("run.yaml"),
     port: Annotated[
         int,
         typer.Option(
@@ -70,6 +80,7 @@ def view(
     ] = None,
 ) -> None:
     """Serve a page to look at rows, choose settings and label faults, on this machine alone."""
+    from asr_data.view.server.keep import SettingsFile
     from asr_data.view.server.security import is_loopback
     from asr_data.view.server.serve import serve
 
@@ -82,4 +93,13 @@ def view(
         if open_browser:
             webbrowser.open(address)
 
-    serve(directories, host=host, port=port, hosts=hosts or (), tokenizer=tokenizer, gold=gold, ready=ready)
+    serve(
+        directories,
+        host=host,
+        port=port,
+        hosts=hosts or (),
+        tokenizer=tokenizer,
+        gold=gold,
+        keeping=SettingsFile(settings_file, mask_text),
+        ready=ready,
+    )

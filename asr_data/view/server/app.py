@@ -43,6 +43,25 @@ class RowsAsked(Asked):
     row: Annotated[int, Field(ge=0, lt=2**62)] | None = None
 
 
+class SettingsAsked(Asked):
+    """Settings that are tried, as JSON; what is left out is as usual."""
+
+    settings: dict[str, Any]
+
+
+class MasksAsked(SettingsAsked):
+    """Masks at these settings for the rows at some positions; with token rewards where they may have changed."""
+
+    positions: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MOST_ROWS)]
+    rewards: bool = True
+
+
+class KeepAsked(SettingsAsked):
+    """Settings to be written; over what is there where ``replace`` says so."""
+
+    replace: bool = False
+
+
 A = TypeVar("A", bound=Asked)
 
 
@@ -56,6 +75,9 @@ def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIAp
     routes = [
         Route("/", index, methods=["GET"]),
         Route("/api/rows", answer(RowsAsked, session.rows), methods=["POST"]),
+        Route("/api/masks", answer(MasksAsked, session.masks), methods=["POST"]),
+        Route("/api/figures", answer(SettingsAsked, session.figures), methods=["POST"]),
+        Route("/api/keep", answer(KeepAsked, session.keep), methods=["POST"]),
     ]
     return Guard(Starlette(routes=routes), token=token, hosts=hosts, policy=policy)
 

@@ -32,12 +32,13 @@ class Viewed:
     Attributes:
         annotated: it.
         name: what tells it from the others.
+        gold_name: what names the labels of the input; None for those that its layout knows.
         tokenizer: the policy's; None where it cannot be had, and whole segments are tinted.
         fixed: why its settings cannot be changed here; None where they can.
     """
 
     def __init__(self, annotated: AnnotatedDirectory, name: str, tokenizer: Tokenizer | str, gold: str | None) -> None:
-        self.annotated, self.name, self._gold = annotated, name, gold
+        self.annotated, self.name, self.gold_name = annotated, name, gold
         self.tokenizer = None if isinstance(tokenizer, str) else tokenizer
         self.fixed = _why_fixed(annotated, tokenizer)
         self._manifest_state = FileState.of(annotated.path / MANIFEST_NAME)
@@ -62,7 +63,7 @@ class Viewed:
     @cached_property
     def gold(self) -> GoldReader | None:
         """How labels that the input has are read."""
-        return gold_reader(self.annotated, self._gold)
+        return gold_reader(self.annotated, self.gold_name)
 
     @cached_property
     def indices(self) -> Int64:

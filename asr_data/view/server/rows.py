@@ -54,6 +54,21 @@ class Rows:
             "fixed": None if one.fixed is None else visible(one.fixed),
         }
 
+    @cached_property
+    def scale(self) -> dict[str, float]:
+        """What rewards of the first directory are like: ``low`` and ``high`` of a response's, ``spread`` of tokens'."""
+        one = self.viewed[0]
+        manifest = one.annotated.manifest
+        rows = rows_at(one.annotated, one.sample(SCALE_ROWS))
+        rewards = [row.columns[f"{manifest.prefix}{side}_reward"] for row in rows for side in manifest.sides]
+        tokens = [row.columns[f"{manifest.prefix}{side}_token_reward"] for row in rows for side in manifest.sides]
+        known = np.array([reward for reward in rewards if reward is not None], dtype=np.float64)
+        flat = np.array([reward for response in tokens for reward in response if reward is not None], dtype=np.float64)
+        if not known.size or not flat.size:
+            return {}
+        low, high = np.quantile(flat, (0.01, 0.99)).tolist()
+        return {"low": float(known.min()), "high": float(known.max()), "spread": high - low if high > low else 1.0}
+
     def page(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """The rows at positions of the first directory, in this order.
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
+    from asr_data.view.server.keep import SettingsFile
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket at which the page can be asked for; port 0 takes one that is free.
@@ -46,6 +48,7 @@ def serve(
     hosts: Collection[str] = (),
     tokenizer: str | None = None,
     gold: str | None = None,
+    keeping: SettingsFile | None = None,
     ready: Callable[[str], None],
 ) -> None:
     """Serve the page on some directories until it is interrupted.
@@ -57,6 +60,7 @@ def serve(
         hosts: further names that this machine is called by.
         tokenizer: the policy's; see :func:`asr_data.view.server.directories.open_directories`.
         gold: labels to underline, likewise.
+        keeping: where settings that were chosen go.
         ready: gets the page's address, which holds the token, once the page can be opened.
 
     Raises:
@@ -75,8 +79,9 @@ def serve(
     from asr_data.view.server.session import Session
 
     with listen(host, port) as opened:
-        session = Session(open_directories(paths, tokenizer, gold))
+        session = Session(open_directories(paths, tokenizer, gold), keeping)
         token = new_token()
+        session.warm()
         app = build_app(session, token=token, hosts={host, *hosts})
         at = opened.getsockname()
         shown = f"[{at[0]}]" if ":" in at[0] else at[0]

@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from asr_data.config import MaskConfig, Schmitt
-from asr_data.evaluation.labelled_rows import load_labelled_at
+from asr_data.errors import InputError
+from asr_data.evaluation.gold import find_gold
+from asr_data.evaluation.labelled_rows import LabelledRows, load_labelled_at
 from asr_data.masks.apply import data_set_statistics, segment_and_mask, span_rewards
 from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
@@ -20,6 +22,7 @@ from asr_data.segments.statistics import RewardStatistics
 from asr_data.types import Bool, Float64
 from asr_data.view.client.rows import plain_number, plain_numbers
 from asr_data.view.server.directories import Viewed
+from asr_data.view.server.figures import label_figures, side_figures
 
 SAMPLE_ROWS: Final = 200
 """Rows that stand for the data set: for σ, baselines of the data set, the trend, and figures."""
@@ -98,6 +101,39 @@ class Trials:
                 token = slice(*batch.row_offsets[response : response + 2])
                 side["rewards"] = plain_numbers(masked.token_reward[token])
         return {position: made[place * sides : (place + 1) * sides] for place, position in enumerate(order)}
+
+    def figures(self, config: MaskConfig) -> dict[str, Any]:
+        """Figures of the sample at these settings, and against the labels that its rows have.
+
+        Raises:
+            ConfigError: the settings ask for what the scorer did not give.
+        """
+        statistics, batch = self.statistics(config), self.sample()
+        running = self._running(config, statistics)
+        masked, _ = segment_and_mask(batch, config, statistics, running)
+        labelled = self.labelled()
+        return {
+            "sigma": plain_number(statistics.sigma()),
+            "sample": {"rows": len(self.positions), "of": self.viewed.rows},
+            "sides": side_figures(batch, masked, self.viewed.annotated.manifest.sides),
+            "labels": None if labelled is None else label_figures(labelled, config, statistics, running),
+        }
+
+    def labelled(self) -> LabelledRows | None:
+        """The rows of the sample that have labels; None where none has."""
+        with self._lock:
+            return self._labelled
+
+    @cached_property
+    def _labelled(self) -> LabelledRows | None:
+        gold = find_gold(self.viewed.annotated, self.viewed.gold_name)
+        tokenizer = self.viewed.tokenizer
+        if gold is None or tokenizer is None:
+            return None
+        try:
+            return load_labelled_at(self.viewed.annotated, self.positions, tokenizer, gold)
+        except InputError:
+            return None  # none of these rows has any
 
     def _page(self, positions: Sequence[int]) -> TokenBatch:
         key = tuple(positions)

@@ -201,3 +201,105 @@ def test_at_phone_width_nothing_reaches_beyond_the_window(annotate: Any, serve: 
     page = open_view(serve(annotate(), annotate()), **PHONE)
     page.wait_for_selector("#row-0 .chart svg")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+# --- settings --------------------------------------------------------------------------------------------
+
+
+def drag(page: Any, label: str, to: float) -> None:
+    """Drag a slider with the mouse to a share of its length."""
+    slider = page.get_by_label(f"{label}, slider")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for share in (0.5, (0.5 + to) / 2, to):
+        page.mouse.move(box["x"] + 8 + (box["width"] - 16) * share, box["y"] + box["height"] / 2)
+    page.mouse.up()
+
+
+def said(page: Any, text: str) -> None:
+    page.wait_for_function("(text) => document.getElementById('settings-said').textContent.includes(text)", arg=text)
+
+
+def segments(page: Any, row: int = 0) -> list[list[str]]:
+    """The texts of the segments that are kept, and of those that are not, of the first side."""
+    side = page.locator(f"#row-{row} .response").first
+    return [side.locator(f".seg.{kind}").all_text_contents() for kind in ("kept", "dropped")]
+
+
+def test_masks_change_while_one_drags(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(mask=MaskConfig(segmenter=Token(), baseline=0.0))))
+    page.wait_for_selector("#row-0 .chart svg")
+    page.wait_for_selector("#figures table")
+    stored = segments(page)
+    dropped = "document.querySelector('#row-0 .response').querySelectorAll('.dropped').length"
+    page.get_by_label("baseline value", exact=True).fill("-2")
+    said(page, "tried, not stored")
+    page.wait_for_function(f"() => {dropped} === 0")
+    drag(page, "baseline value", 1.0)
+    page.wait_for_function(f"() => {dropped} > 0")
+    assert float(page.get_by_label("baseline value", exact=True).input_value()) > 0
+    assert page.locator("#figures tbody tr").count() == 2
+    page.get_by_role("button", name="As stored").click()
+    said(page, "as stored")
+    assert segments(page) == stored
+    assert page.get_by_label("baseline value", exact=True).input_value() == "0"
+
+
+def test_every_segmenter_can_be_tried(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate()))
+    page.wait_for_selector("#row-0 .chart svg")
+    kinds = page.get_by_label("segmenter", exact=True).locator("option").all_text_contents()
+    for kind in kinds:
+        page.get_by_label("segmenter", exact=True).select_option(kind)
+        said(page, "tried")
+    page.get_by_label("segmenter", exact=True).select_option("sequence")
+    page.wait_for_function("() => document.querySelectorAll('#row-0 .seg').length === 2")
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    page.wait_for_function("() => document.querySelectorAll('#row-0 .seg').length > 9")
+    page.get_by_label("reward", exact=True).select_option("delta")
+    said(page, "value at the end of the prompt")
+    page.get_by_label("reward", exact=True).select_option("value")
+    said(page, "tried, not stored")
+
+
+def test_tried_settings_hold_for_the_next_page(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(FIFTY)))
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    said(page, "tried")
+    page.keyboard.press("n")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("n")
+    place(page, "21 to 40 of 50")
+    page.wait_for_function("() => document.querySelectorAll('#row-20 .seg').length > 9")
+
+
+def test_settings_are_kept(annotate: Any, serve: Any, open_view: Any, tmp_path: Any) -> None:
+    from asr_data.view.server.keep import SettingsFile
+    from asr_data_cli.setting_text import mask_text
+
+    annotated = annotate()
+    path = tmp_path / "run.yaml"
+    page = open_view(serve(annotated, session={"keeping": SettingsFile(path, mask_text)}))
+    page.get_by_label("segmenter", exact=True).select_option("step")
+    page.get_by_role("button", name="Keep these settings").click()
+    command = page.locator("#kept pre")
+    command.wait_for()
+    assert f"asr-annotate mask {annotated.path} -o {annotated.path}-step --segmenter step" in command.text_content()
+    assert 'segmenter: "step"' in path.read_text(encoding="utf-8")
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    page.get_by_role("button", name="Keep these settings").click()
+    page.get_by_role("button", name="Replace it").click()
+    page.wait_for_function("() => document.getElementById('kept').textContent.includes('Written to')")
+    assert 'segmenter: "token"' in path.read_text(encoding="utf-8")
+
+
+def test_without_scores_the_page_says_why_settings_are_fixed(annotate: Any, serve: Any, open_view: Any) -> None:
+    annotated = annotate()
+    (annotated.path / "scores" / "train-00000.parquet").unlink()
+    page = open_view(serve(annotated))
+    assert "Settings cannot be changed: " in page.locator("#settings summary").text_content()
+    assert "has no scores/" in page.locator("#settings summary").text_content()
+    assert page.locator("#controls").is_hidden()
