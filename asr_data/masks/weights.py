@@ -66,6 +66,11 @@ class WeightSettings(Settings):
         """Whether the rule needs the reference's log-probabilities."""
         return False
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether all weights are 0 or 1, so that masks say the same."""
+        return False
+
     def values(self, tokens: WeightedTokens, mean_distance: float | None) -> Float64:
         """Return the weights of free tokens, float64 ``[N]``; NaN where the rule says nothing of a token.
 
@@ -87,6 +92,11 @@ class UniformWeights(WeightSettings):
     """
 
     kind: Literal["mask"] = "mask"
+
+    @property
+    def is_mask(self) -> bool:
+        """All are 0 or 1."""
+        return True
 
     def values(self, tokens: WeightedTokens, mean_distance: float | None) -> Float64:  # noqa: ARG002 - the protocol
         """See the base class."""
@@ -153,6 +163,11 @@ class ShareWeights(WeightSettings):
     kind: Literal["share"] = "share"
     share: Annotated[float, Field(gt=0, le=1, description="Of the kept tokens of each response.")]
 
+    @property
+    def is_mask(self) -> bool:
+        """All are 0 or 1."""
+        return True
+
     def values(self, tokens: WeightedTokens, mean_distance: float | None) -> Float64:  # noqa: ARG002 - the protocol
         """See the base class."""
         weights = np.full(tokens.kept.size, np.nan)
@@ -179,6 +194,11 @@ class ConfidenceWeights(WeightSettings):
     @property
     def needs_reference(self) -> bool:
         """The probabilities are the reference's."""
+        return True
+
+    @property
+    def is_mask(self) -> bool:
+        """All are 0 or 1."""
         return True
 
     def values(self, tokens: WeightedTokens, mean_distance: float | None) -> Float64:  # noqa: ARG002 - the protocol

@@ -65,10 +65,8 @@ class AdaptiveRSTrainer(SFTTrainer):
         self._head, self._scale = WeightedHead(), None
         super().__init__(**given)
         if self._weighted:
-            fields = {
-                field.name: getattr(self.data_collator, field.name)
-                for field in dataclasses.fields(DataCollatorForLanguageModeling)
-            }
+            own = dataclasses.fields(DataCollatorForLanguageModeling)
+            fields = {field.name: getattr(self.data_collator, field.name) for field in own}
             self.data_collator = WeightedCollator(**fields)
         if self._is_vision_dataset:
             raise ConfigError("data with images has no masks: it cannot be trained on here")

@@ -65,7 +65,7 @@ def make(policy: Path, tokenizer: Any, pair_rows: list[dict[str, Any]], common: 
     def build(kind: Any, config: dict[str, Any] | None = None, rows: Any = None, **settings: Any) -> Any:
         trainer = kind(
             model=settings.pop("model", None) or AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32),
-            args=CONFIGS[kind](**common, **(config or {})),
+            args=CONFIGS[kind](**{**common, "per_device_eval_batch_size": 10, **(config or {})}),
             train_dataset=Dataset.from_list(with_weights(pair_rows) if rows is None else rows),
             processing_class=tokenizer,
             **settings,
@@ -188,7 +188,7 @@ def test_detach_weighs_the_gradient_alone(make: Callable[..., Any], policy: Path
 
 def test_kto_is_the_weighted_loss(make: Callable[..., Any], policy: Path, pair_rows: Any) -> None:
     rows = [row for row in with_weights(pair_rows) if all(any(row[f"{s}_weight"]) for s in SIDES)]
-    trainer = make(AdaptiveKTOTrainer, {"per_device_eval_batch_size": 8, "per_device_train_batch_size": 8}, rows)
+    trainer = make(AdaptiveKTOTrainer, {"per_device_train_batch_size": 8}, rows)
     other = plain(trainer.model)
     reference = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
     single = [
