@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import SplitContext, split
+    from asr_data.tables import frame
 
 __all__ = [
     "MaskConfig",
@@ -63,6 +64,7 @@ __all__ = [
     "load_scorer",
     "annotate",
     "evaluate",
+    "frame",
     "split",
     "SplitContext",
 ]
@@ -71,6 +73,7 @@ _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
     "evaluate": "asr_data.evaluation",
+    "frame": "asr_data.tables",
     "split": "asr_data.segments",
     "SplitContext": "asr_data.segments",
 }
