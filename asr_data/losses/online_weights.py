@@ -80,8 +80,8 @@ def _values(tokens: FlatWeighted, config: WeightConfig, mean_distance: float | N
             probability = tokens.reference.exp()
             sums = probability.new_zeros(tokens.rows).index_add_(0, tokens.row[tokens.own], probability[tokens.own])
             counts = torch.bincount(tokens.row[tokens.own], minlength=tokens.rows)
-            mean = sums / counts.clamp(min=1)
-            return (probability <= mean[tokens.row]).double(), everywhere
+            usual = sums / counts.clamp(min=1)
+            return (probability <= usual[tokens.row]).double(), everywhere
         case _:
             return torch.ones_like(tokens.reward), everywhere
 

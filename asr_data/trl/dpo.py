@@ -204,7 +204,13 @@ class AdaptiveDPOTrainer(DPOTrainer):
             dataset = usable(dataset, [self._columns.prefix + name for name in names], longest, dataset_name)
         if isinstance(dataset, Dataset):
             # TRL keeps reference log-probabilities under this fingerprint, and they depend on what the collator does.
-            choices = (args.max_length, args.truncation_mode, args.ld_alpha, self._detach, self._columns.prefix)
+            choices: tuple[Any, ...] = (
+                args.max_length,
+                args.truncation_mode,
+                args.ld_alpha,
+                self._detach,
+                self._columns.prefix,
+            )
             choices += (self._means,) if self._weighted else ()
             dataset._fingerprint = Hasher.hash((dataset._fingerprint, *choices))
         return dataset

@@ -37,6 +37,9 @@ class AdaptiveRSTrainer(SFTTrainer):
         ConfigError: data or settings with which the loss would not be the masked one.
     """
 
+    # An attribute of the parent, which has no types.
+    data_collator: Any
+
     def __init__(
         self,
         *arguments: Any,
@@ -62,7 +65,8 @@ class AdaptiveRSTrainer(SFTTrainer):
         self._weighted = train_dataset is not None and self._has_weights(train_dataset)
         if self._weighted:
             _check_weighted(given)
-        self._head, self._scale = WeightedHead(), None
+        self._head = WeightedHead()
+        self._scale: Any = None
         super().__init__(**given)
         if self._weighted:
             own = dataclasses.fields(DataCollatorForLanguageModeling)
