@@ -81,7 +81,7 @@ def _write_shards(directory: Path, sizes: dict[str, int]) -> dict[str, str]:
         shards[-1].append((key, shape))
         size += nbytes
     noise = torch.randn(2**24 + 1, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16) * 0.02
-    place = {}
+    place: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         if not (directory / name).is_file():

@@ -131,7 +131,7 @@ def stored_tensors(directory: Path, dtype: torch.dtype, *, pickles: bool) -> dic
         with _readable(path):
             tensors: dict[str, StoredTensor | Tensor]
             if path.suffix == ".safetensors":
-                file: Any = safe_open(path, framework="pt", backend="pread").__enter__()
+                file: Any = safe_open(path, framework="pt", backend="pread")
                 tensors = {key: StoredTensor(file, key, dtype) for key in file.keys()}  # noqa: SIM118
             else:
                 tensors = dict(_unpickled(path))

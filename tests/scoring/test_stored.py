@@ -25,7 +25,7 @@ def opened(tmp_path: Path) -> Any:
         "none": torch.zeros(0, 5),
     }
     save_file(tensors, tmp_path / "x.safetensors")
-    return tensors, safe_open(tmp_path / "x.safetensors", framework="pt", backend="pread").__enter__()
+    return tensors, safe_open(tmp_path / "x.safetensors", framework="pt", backend="pread")
 
 
 @pytest.mark.parametrize("piece", [16, 10**9], ids=["in pieces", "at once"])
