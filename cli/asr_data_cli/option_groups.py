@@ -139,6 +139,7 @@ class ModelOptions:
     allow_pickle: opt.AllowPickle = False
     allow_hub: opt.AllowHub = False
     no_cache: opt.NoCache = False
+    verify: opt.Verify = False
     logprobs: opt.Logprobs = None
 
 
