@@ -61,6 +61,7 @@ class ResponseView:
         decision: what its segments were compared with.
         gold: spans with a gold label, in order, without overlap.
         token_reward: reward of each policy token; None where it is unknown.
+        weights: weight of each policy token; None where rows have none.
     """
 
     side: Side
@@ -72,6 +73,7 @@ class ResponseView:
     decision: Decision = UNDECIDED
     gold: tuple[GoldSpan, ...] = ()
     token_reward: tuple[float | None, ...] = ()
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,17 @@ def _response_view(
         raise InputError(f"row {index}, {side}: {error}") from error
     others = 0 if isinstance(content, str) else sum(not _is_assistant(message) for message in content)
     rewards = tuple(column("token_reward"))
-    return ResponseView(side, segments, column("reward"), len(mask), sum(mask), others, token_reward=rewards)
+    weights = annotations.get(f"{prefix}{side}_weight")
+    return ResponseView(
+        side,
+        segments,
+        column("reward"),
+        len(mask),
+        sum(mask),
+        others,
+        token_reward=rewards,
+        weights=None if weights is None else tuple(weights),
+    )
 
 
 def _is_assistant(message: Mapping[str, Any]) -> bool:

@@ -173,8 +173,21 @@ def _headline(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str
         ("Rows", f"{counts.rows:,}", ""),
         ("Annotated", f"{counts.annotated:,}", f"{counts.rejected:,} rejected"),
         *((f"Kept of {side}", _share(one.kept_tokens, one.tokens), "of tokens") for side, one in sides),
+        *_weight_lines(manifest, figures),
         ("Segments", _per(sum(o.segments for _, o in sides), sum(o.responses for _, o in sides)), "per response"),
         ("Noise σ", f"{manifest.statistics['sigma']:.3g}" if "sigma" in manifest.statistics else "–", "of rewards"),
+    ]
+
+
+def _weight_lines(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str, str]]:
+    """Mean weight of the kept tokens of each side, where the rows have weights."""
+    if manifest.mask is None or not manifest.mask.has_weights:
+        return []
+    sums = {side: manifest.statistics.get(f"{side}_weight_sum", 0.0) for side in figures.sides}
+    kind = manifest.mask.weights.kind
+    return [
+        (f"Weight of {side}", f"{sums[side] / one.kept_tokens:.3f}" if one.kept_tokens else "–", f"mean, by {kind}")
+        for side, one in figures.sides.items()
     ]
 
 
