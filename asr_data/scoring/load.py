@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,8 @@ from torch import nn
 from asr_data.config import ScoringConfig
 from asr_data.engines import EngineRole, ServedModel
 from asr_data.errors import ConfigError, RowRejected, ScorerError
+from asr_data.file_hashes import FileHashes
+from asr_data.scoring.asked import Asked
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
     CONFIG_NAME,
@@ -89,6 +90,7 @@ def load_scorer(
     allow_pickle: bool = False,
     allow_hub: bool = False,
     cache: bool = True,
+    verify: bool = False,
     first_rows: Sequence[Row] = (),
     schema: pa.Schema | None = None,
     context: ContextConfig | None = None,
@@ -112,7 +114,9 @@ def load_scorer(
             ``torch.load(weights_only=True)``: it makes tensors and runs no code.
         allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
             it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
-        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
+            directory.
+        verify: hash every file, whatever the user's cache or the names of the Hub's files say.
         first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
             its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
@@ -166,38 +170,23 @@ def load_scorer(
                 f"a reference is for kinds 'implicit' and 'contrast'; {model} is a {settings.kind!r} scorer"
             )
         settings = settings.model_copy(update={"reference": str(reference)})
-    asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
+    asked = Asked(
+        str(model),
+        reason,
+        scoring,
+        pickles=allow_pickle,
+        hub=hub,
+        reference_hub=hub or typed,
+        cache=cache,
+        hashes=FileHashes(remember=cache, verify=verify),
+    )
     if not engines:
         return _model_scorer(settings, directory, asked, first_rows)
     own = partial(_model_scorer, settings, directory, asked, ())
-    wanted = Wanted(asked.name, reason, engines, scoring, allow_pickle, hub, asked.reference_hub, cache, own)
-    return load_served(settings, directory, wanted, first_rows)
+    return load_served(settings, directory, Wanted(asked, engines, own), first_rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the user asked for beside the model's own settings.
-
-    Attributes:
-        name: of the model.
-        reason: why it is read as it is.
-        scoring: dtype, device, batch budget.
-        pickles: whether weights may come from pickle files.
-        hub: whether what the model's files name may be fetched from the Hub.
-        reference_hub: the same of its reference, which the user may have named.
-        cache: whether a dequantised backbone is kept.
-    """
-
-    name: str
-    reason: str
-    scoring: ScoringConfig
-    pickles: bool
-    hub: bool
-    reference_hub: bool
-    cache: bool
-
-
-def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
+def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first_rows: Sequence[Row]) -> ModelScorer:
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
@@ -241,7 +230,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
 
 def _info(
     settings: BackboneConfig,
-    asked: _Asked,
+    asked: Asked,
     attention: str,
     files: list[Path],
     partner: Mapping[str, Any],
@@ -263,14 +252,14 @@ def _info(
         name=asked.name,
         kind=settings.kind,
         form=settings.form,
-        fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}),
+        fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}, asked.hashes),
         settings=facts,
         partial=may_leave_unknown(settings),
         contexts=shown_by(settings),
     )
 
 
-def _files(settings: BackboneConfig, directory: Path, decoder: Decoder, asked: _Asked) -> list[Path]:
+def _files(settings: BackboneConfig, directory: Path, decoder: Decoder, asked: Asked) -> list[Path]:
     """The files that decide rewards."""
     if asked.name == "builtin" and isinstance(settings, LANGUAGE_KINDS):
         # The built-in scorer's adapter and head are no part of its backbone.

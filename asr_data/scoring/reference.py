@@ -10,6 +10,7 @@ from typing import cast
 
 from asr_data.config import ScoringConfig
 from asr_data.engines import ServedModel
+from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
@@ -98,6 +99,7 @@ def load_reference(
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     *,
     cache: bool = True,
+    verify: bool = False,
     engine: ServedModel | None = None,
 ) -> ReferenceModel:
     """Load a language model as a reference.
@@ -105,7 +107,9 @@ def load_reference(
     Args:
         model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
-        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
+            directory.
+        verify: hash every file, whatever is known of it.
         engine: servers that run it; the directory then needs no weights.
 
     Raises:
@@ -114,7 +118,7 @@ def load_reference(
         ConfigError: an option is invalid.
     """
     if engine is not None:
-        return _served(str(model), scoring, engine, cache=cache)
+        return _served(str(model), scoring, engine, FileHashes(remember=cache, verify=verify), cache=cache)
     name = str(model)
     device = pick_device(scoring.device)
     settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
@@ -129,7 +133,7 @@ def load_reference(
     files = builtin or model_files(settings, directory, decoder.checkpoint, pickles=False)
     return ReferenceModel(
         name=name,
-        fingerprint=fingerprint(files, {}),
+        fingerprint=fingerprint(files, {}, FileHashes(remember=cache, verify=verify)),
         tokenizer=scorer_tokenizer(settings, directory, name, cache=cache),
         dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
         vocabulary=min(decoder.vocabulary, head.vocabulary),
@@ -138,7 +142,9 @@ def load_reference(
     )
 
 
-def _served(name: str, scoring: ScoringConfig, engine: ServedModel, *, cache: bool) -> ReferenceModel:
+def _served(
+    name: str, scoring: ScoringConfig, engine: ServedModel, hashes: FileHashes, *, cache: bool
+) -> ReferenceModel:
     settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
     directory = model_directory(name, None, pickles=False, weights=False)
     tokenizer = scorer_tokenizer(settings, directory, name, cache=cache)
@@ -150,7 +156,7 @@ def _served(name: str, scoring: ScoringConfig, engine: ServedModel, *, cache: bo
     )
     return ReferenceModel(
         name=name,
-        fingerprint=fingerprint(side.hashed, {"engine": dict(side.facts)}),
+        fingerprint=fingerprint(side.hashed, {"engine": dict(side.facts)}, hashes),
         tokenizer=tokenizer,
         dtype=f"as served by {side.facts['server']}",
         vocabulary=side.vocabulary,

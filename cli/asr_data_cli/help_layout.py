@@ -22,6 +22,7 @@ PANELS: Final = (
     "Older spellings",
     "Show",
     "Output",
+    "Server",
     "Several machines",
     "Options",
 )

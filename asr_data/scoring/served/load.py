@@ -58,8 +58,8 @@ def load_served(settings: BackboneConfig, directory: Path, wanted: Wanted, first
         ScorerError: what is needed of the model's files is not there.
     """
     _check_kind(settings, wanted)
-    tokenizer = scorer_tokenizer(settings, directory, wanted.name, hub=wanted.hub, cache=wanted.cache)
-    local = look_here(settings, directory, tokenizer, wanted.scoring, hub=wanted.hub)
+    tokenizer = scorer_tokenizer(settings, directory, wanted.asked.name, hub=wanted.asked.hub, cache=wanted.asked.cache)
+    local = look_here(settings, directory, tokenizer, wanted.asked.scoring, hub=wanted.asked.hub)
     if isinstance(settings, SequenceHeadConfig):
         settings = with_own_scale(settings, local)
     sides = [model_side(settings, local, wanted, tokenizer)]
@@ -84,7 +84,7 @@ def load_served(settings: BackboneConfig, directory: Path, wanted: Wanted, first
 def _check_kind(settings: BackboneConfig, wanted: Wanted) -> None:
     if isinstance(settings, TokenHeadConfig) and settings.features is not None:
         raise ConfigError(
-            f"{wanted.name} reads features of every token (a layer in the middle, or the distribution of the next "
+            f"{wanted.asked.name} reads features of every token (a layer in the middle, or the distribution of the next "
             "token), which no server gives: leave out --engine"
         )
     has_reference = isinstance(settings, ImplicitConfig | ContrastConfig) and settings.reference is not None
@@ -102,8 +102,8 @@ def _checked(sides: Sequence[Side], wanted: Wanted) -> list[Runner]:
         and can_run_here(
             [side.settings for side in sides],
             [side.local for side in sides],
-            wanted.scoring,
-            pickles=wanted.pickles,
+            wanted.asked.scoring,
+            pickles=wanted.asked.pickles,
         )
     )
     own = _Own(wanted.own)
@@ -155,13 +155,13 @@ def _info(settings: BackboneConfig, sides: Sequence[Side], wanted: Wanted) -> Sc
     }
     hashed = {**settings.model_dump(mode="json"), **written_out(settings), **engines}
     return ScorerInfo(
-        name=wanted.name,
+        name=wanted.asked.name,
         kind=settings.kind,
         form=settings.form,
-        fingerprint=fingerprint([path for side in sides for path in side.hashed], hashed),
+        fingerprint=fingerprint([path for side in sides for path in side.hashed], hashed, wanted.asked.hashes),
         settings={
             **settings.model_dump(mode="json", exclude={"backbone", "adapter", "reference"}, exclude_defaults=True),
-            "recognised": wanted.reason,
+            "recognised": wanted.asked.reason,
             **engines,
         },
         partial=may_leave_unknown(settings),

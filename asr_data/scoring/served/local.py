@@ -14,6 +14,7 @@ from torch import nn
 from asr_data.config import ScoringConfig
 from asr_data.engines import EngineRole, ServedModel
 from asr_data.errors import ConfigError, ScorerError
+from asr_data.scoring.asked import Asked
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone, SequenceHeadConfig, TokenHeadConfig
 from asr_data.scoring.decoder import pick_device
 from asr_data.scoring.head import load_head
@@ -32,25 +33,13 @@ class Wanted:
     """What the user asked for beside the model's own settings.
 
     Attributes:
-        name: of the model.
-        reason: why it is read as it is.
+        asked: the same of a model that is loaded here.
         engines: servers by role.
-        scoring: longest row; dtype and device of what runs here.
-        pickles: whether weights may come from pickle files.
-        hub: whether what the model's files name may be fetched from the Hub.
-        reference_hub: the same of its reference.
-        cache: whether a packaged tokenizer is kept in the user's cache.
         own: loads the same scorer here.
     """
 
-    name: str
-    reason: str
+    asked: Asked
     engines: Mapping[EngineRole, ServedModel]
-    scoring: ScoringConfig
-    pickles: bool
-    hub: bool
-    reference_hub: bool
-    cache: bool
     own: Callable[[], ModelScorer]
 
 

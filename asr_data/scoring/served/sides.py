@@ -74,10 +74,10 @@ def model_side(settings: BackboneConfig, local: LocalFiles, wanted: Wanted, toke
         tokenizer: of the model.
     """
     served = wanted.engines["model"]
-    servers = in_loop(find_servers(served, wanted.name))
+    servers = in_loop(find_servers(served, wanted.asked.name))
     route = _route(settings, servers, served, local, wanted, tokenizer)
-    hashed = model_files(settings, local.directory, local.checkpoint, pickles=wanted.pickles)
-    return _served(wanted.name, servers, route, served, wanted.scoring, settings, local, hashed)
+    hashed = model_files(settings, local.directory, local.checkpoint, pickles=wanted.asked.pickles)
+    return _served(wanted.asked.name, servers, route, served, wanted.asked.scoring, settings, local, hashed)
 
 
 def reference_side(name: str, directory: Path, wanted: Wanted, tokenizer: Tokenizer) -> Side:
@@ -92,12 +92,12 @@ def reference_side(name: str, directory: Path, wanted: Wanted, tokenizer: Tokeni
     settings = ImplicitConfig(reference=name)
     served = wanted.engines.get("reference")
     if served is None:
-        return _loaded(settings, backbone_directory(name, directory, hub=wanted.reference_hub), wanted, name)
+        return _loaded(settings, backbone_directory(name, directory, hub=wanted.asked.reference_hub), wanted, name)
     try:
         folder: Path | None = backbone_directory(name, directory)
     except ScorerError:  # it is only at the server
         folder = None
-    return language_side(settings, name, folder, served, wanted.scoring, tokenizer, pickles=wanted.pickles)
+    return language_side(settings, name, folder, served, wanted.asked.scoring, tokenizer, pickles=wanted.asked.pickles)
 
 
 def language_side(
@@ -152,17 +152,17 @@ def _served(
 
 
 def _loaded(settings: ImplicitConfig, directory: Path, wanted: Wanted, name: str) -> Side:
-    device = pick_device(wanted.scoring.device)
-    dtype = pick_dtype(wanted.scoring.dtype, device)
-    decoder = load_decoder(settings, directory, device, dtype, pickles=wanted.pickles)
+    device = pick_device(wanted.asked.scoring.device)
+    dtype = pick_dtype(wanted.asked.scoring.dtype, device)
+    decoder = load_decoder(settings, directory, device, dtype, pickles=wanted.asked.pickles)
     head = load_language_head(decoder)
-    asked = wanted.scoring.batch_tokens
+    asked = wanted.asked.scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
     return Side(
         runner=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens, entry=decoder.entry),
-        longest=max_length(decoder.model, wanted.scoring, name),
+        longest=max_length(decoder.model, wanted.asked.scoring, name),
         vocabulary=min(decoder.vocabulary, head.vocabulary),
-        hashed=decisive_files(directory, pickles=wanted.pickles),
+        hashed=decisive_files(directory, pickles=wanted.asked.pickles),
         settings=settings,
         local=LocalFiles(directory, directory, decoder.vocabulary, None),
     )
@@ -178,7 +178,7 @@ def _route(
 ) -> Route:
     """How the servers are asked for what this kind reads."""
     if isinstance(settings, TokenHeadConfig | SequenceHeadConfig):
-        head = own_head(settings, local, pickles=wanted.pickles)
+        head = own_head(settings, local, pickles=wanted.asked.pickles)
         finish = _readout(settings, torch.nn.Identity())
         own = None if head is None else _readout(settings, head)
         routes = head_routes(servers[0], settings, finish, own, local.hidden)
