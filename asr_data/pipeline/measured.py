@@ -15,7 +15,7 @@ _PREFIXES: Final = ("engine_", "logprobs_engine_")
 
 def measured_json(model: Any) -> dict[str, JsonValue]:
     """What a scorer or a reference has measured, for a shard's record; empty where that is nothing."""
-    found = dict(model.measured) if isinstance(model, Measured) else {}
+    found: dict[str, JsonValue] = {**model.measured} if isinstance(model, Measured) else {}
     return {"measured": found} if found else {}
 
 

@@ -53,6 +53,7 @@ ANYWHERE = {
     "progress",
     "ragged",
     "model_cache",
+    "file_hashes",
     "compiled",
     "redact",
     "http",

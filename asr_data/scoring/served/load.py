@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from asr_data.errors import ConfigError
 from asr_data.scoring.config import (
@@ -84,8 +83,8 @@ def load_served(settings: BackboneConfig, directory: Path, wanted: Wanted, first
 def _check_kind(settings: BackboneConfig, wanted: Wanted) -> None:
     if isinstance(settings, TokenHeadConfig) and settings.features is not None:
         raise ConfigError(
-            f"{wanted.asked.name} reads features of every token (a layer in the middle, or the distribution of the next "
-            "token), which no server gives: leave out --engine"
+            f"{wanted.asked.name} reads features of every token (a layer in the middle, or the distribution of the "
+            "next token), which no server gives: leave out --engine"
         )
     has_reference = isinstance(settings, ImplicitConfig | ContrastConfig) and settings.reference is not None
     if isinstance(settings, ImplicitConfig) and not has_reference:
@@ -121,9 +120,10 @@ class _Own:
     """The same scorer, loaded here when it is first asked for."""
 
     def __init__(self, load: Callable[[], ModelScorer]) -> None:
-        self._load, self._scorer = load, None
+        self._load = load
+        self._scorer: ModelScorer | None = None
 
-    def runner(self, number: Literal[0, 1] | int) -> Callable[[], Runner]:
+    def runner(self, number: int) -> Callable[[], Runner]:
         """What gives the runner of its first or its second model."""
 
         def get() -> Runner:
