@@ -33,6 +33,7 @@ SUMMARY = SimpleNamespace(
             mean_reward=0.5,
             unknown_responses=0,
             by_position=None,
+            weight_sum=None,
         )
     },
     seconds=20.0,
