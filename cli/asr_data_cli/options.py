@@ -60,7 +60,7 @@ Columns: TypeAlias = Annotated[
         "--columns",
         metavar="ROLE=COLUMN,…",
         help="Which column plays which role, where detection needs help: "
-        "prompt=question,chosen=answer_a,rejected=answer_b. A column inside another: chosen=input.messages. A format "
+        "prompt=q,chosen=good,rejected=bad. A column inside another: chosen=input.messages. A format "
         "with labels: format=prm800k.",
         rich_help_panel=INPUT,
         show_default="detected",
