@@ -207,7 +207,7 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
-            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
+            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[train]'") from error
         backbone = backbone.to(torch.bfloat16)  # frozen; the adapter's own weights stay in float32
         adapter = LoraConfig(
             r=config.lora_rank,
