@@ -35,7 +35,7 @@ def prepared(data: DataSet, folder: Path, work: Path, pairs: int) -> Path:
         sys.exit(f"{source}: no such file; --data names the folder that holds it")
     if not target.is_file():
         rows = [row for row in map(_with_question, _rows(source)) if was_held_out(HH, row["group"])]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows[: 4 * pairs]]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows[:pairs]]
         target.write_text("".join(lines), encoding="utf-8")
     return target
 

@@ -28,9 +28,8 @@ from asr_data.config import (
 from asr_data.evaluation.labelled_rows import GoldOptions, load_labelled
 from asr_data.evaluation.measures import LabelledResponses
 from asr_data.evaluation.sweep import Labelled, Setting, try_settings
-from asr_data.masks import segment_and_mask
+from asr_data.masks.apply import data_set_statistics, segment_and_mask
 from asr_data.segments.rewards import segment_rewards
-from asr_data.segments.statistics import RewardStatistics
 from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 from asr_data.storage import open_output
 from asr_data.types import Bool
@@ -165,6 +164,4 @@ def variances(scored: Scored) -> dict[str, float]:
 def as_masked(labelled: Labelled, mask: MaskConfig) -> LabelledResponses:
     """The responses with segments and masks made by these settings."""
     batch = labelled.batch
-    statistics = RewardStatistics()
-    statistics.add(batch.values, batch.row_offsets, np.zeros(1, dtype=np.float32))
-    return labelled.judged(segment_and_mask(batch, mask, statistics)[0])
+    return labelled.judged(segment_and_mask(batch, mask, data_set_statistics(lambda: [batch], mask))[0])
