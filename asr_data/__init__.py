@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import SplitContext, split
+    from asr_data.tables import frame
 
 __all__ = [
     "MaskConfig",
@@ -53,6 +54,7 @@ __all__ = [
     "load_scorer",
     "annotate",
     "evaluate",
+    "frame",
     "split",
     "SplitContext",
 ]
@@ -61,6 +63,7 @@ _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
     "evaluate": "asr_data.evaluation",
+    "frame": "asr_data.tables",
     "split": "asr_data.segments",
     "SplitContext": "asr_data.segments",
 }
