@@ -16,6 +16,7 @@ from asr_data.rows import detect
 from asr_data.rows.arrow_readers import DatasetReader
 from asr_data.rows.records import readable, records_of
 from asr_data.storage import AnnotatedDirectory, open_output
+from asr_data.storage.commit import check_file
 from asr_data.tables.columns import AnnotatedColumns, with_computed
 from asr_data.tables.texts import RowReader, fields_of, text_expression, token_start_expression
 from asr_data.text import Tokenizer
@@ -76,6 +77,16 @@ def scan(annotated: AnnotatedDirectory, config: Literal["data", "scores", "rejec
     if not files:
         raise CorruptFileError(f"{annotated.path}: the manifest lists no files in {config}/")
     return pl.scan_parquet([annotated.path / record.path for record in files], glob=False, hive_partitioning=False)
+
+
+def check_files(annotated: AnnotatedDirectory, config: Literal["data", "scores", "rejects"]) -> None:
+    """Compares the files of one folder with their checksums.
+
+    Raises:
+        CorruptFileError: a file is not what was written.
+    """
+    for record in annotated.manifest.files_of(config):
+        check_file(annotated.path, record)
 
 
 def _of_directory(annotated: AnnotatedDirectory, tokenizer: Tokenizer | Literal["recorded"] | None) -> pl.LazyFrame:

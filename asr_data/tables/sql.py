@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from asr_data.conditions import condition, explained
 from asr_data.errors import ConfigError
 from asr_data.storage import AnnotatedDirectory, open_output
-from asr_data.tables.frames import frame, scan
+from asr_data.tables.frames import check_files, frame, scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,6 +62,22 @@ def query(source: Path | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
         found = pl.SQLContext(tables, eager=False).execute(sql)
         found.collect_schema()  # names the columns that are not there
     return found
+
+
+def check_asked(annotated: AnnotatedDirectory, sql: str) -> None:
+    """Compares the files that a query may read with their checksums; Parquet alone does not notice every flipped bit.
+
+    Raises:
+        CorruptFileError: a file is not what was written.
+    """
+    views_of: dict[Literal["data", "scores", "rejects"], str] = {
+        "data": "rows|tokens|segments",
+        "scores": "scores",
+        "rejects": "rejects",
+    }
+    for config, names in views_of.items():
+        if re.search(rf"\b(?:{names})\b", sql, re.IGNORECASE):
+            check_files(annotated, config)
 
 
 def matching(source: Path | AnnotatedDirectory, where: str) -> pl.LazyFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ from asr_data.types import Row, Side
 if TYPE_CHECKING:
     import polars as pl
 
+_ONE_AT_A_TIME = Lock()
+"""Polars computes from several threads; tokenizers, and Python's imports of their packages, are not made for that."""
 _WHOLE_TEXT = ("preference", "unpaired", "prompt_completion")
 """Kinds of layouts whose responses are what their columns hold."""
 
@@ -106,7 +109,8 @@ def _computed(reader: RowReader, compute: Callable[[list[Row]], Sequence[Any]], 
     import polars as pl
 
     def values(rows: pl.Series) -> pl.Series:
-        return pl.Series(compute(reader.rows(rows.struct.unnest().to_arrow())), dtype=kind)
+        with _ONE_AT_A_TIME:
+            return pl.Series(compute(reader.rows(rows.struct.unnest().to_arrow())), dtype=kind)
 
     return pl.struct(reader.columns).map_batches(values, return_dtype=kind, is_elementwise=True)
 

@@ -17,6 +17,7 @@ PANELS: Final = (
     "Segments",
     "Masks",
     "Training",
+    "Rows",
     "Older spellings",
     "Show",
     "Output",
