@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from asr_data.config import MaskConfig
+from asr_data.config import MaskConfig, SequenceBaseline
 from asr_data.evaluation.controls import control_measures
 from asr_data.evaluation.labelled_rows import GoldOptions, LabelledRows, load_labelled
 from asr_data.evaluation.sweep import try_settings
@@ -24,7 +25,9 @@ from examples.signals.data import DataSet
 from examples.signals.measure import AUROC, CONTROLS, FEWEST, MASKS, SIDES
 from examples.signals.tables import plain, signed, table
 
-OWN, DETRENDED = "built-in", "less its trend"
+OWN, DETRENDED = "built-in", "without its trend"
+WITHOUT_TREND: Final = {"detrend": True, "baseline": SequenceBaseline()}
+"""Settings whose masks do not look at position: its trend is subtracted, and a response's own mean parts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +38,38 @@ class Worth:
         title: for tables.
         figures: by measure and by what was measured: the model, the model with position regressed out, each control.
         ahead: by measure and control, how much better the model is, paired.
-        kept: kept tokens by fifth of the response.
+        kept: kept tokens by fifth of the response, with the same settings and ``WITHOUT_TREND``.
     """
 
     title: str
     figures: dict[str, dict[str, Estimate]]
     ahead: dict[str, dict[str, Estimate]]
-    kept: KeptByPosition
+    kept: dict[str, KeptByPosition]
 
 
-def worth(directory: Path, data: DataSet, mask: MaskConfig | None = None) -> Iterator[Worth]:
-    """Each side on which there is something to find, with the directory's own settings or the given ones."""
+def worth(directory: Path, data: DataSet) -> Iterator[Worth]:
+    """Each side on which there is something to find, at the default settings and at ``WITHOUT_TREND``."""
     annotated = open_output(directory)
-    config = mask or annotated.manifest.plan.mask
+    config = MaskConfig()
     rows = load_labelled(annotated, None, GoldOptions(gold=data.gold, group="group"))
-    settings = [config, config.model_copy(update={"detrend": True})]
+    settings = [config, config.model_copy(update=WITHOUT_TREND)]
     own, detrended = (setting.measures for setting in try_settings(rows.labelled, iter(settings)))
     controls = control_measures(rows.labelled, token_rewards(rows.labelled.batch, "value"), config)
     made = {OWN: own, DETRENDED: detrended, **controls}
-    masked = as_masked(rows.labelled, config)
+    masked = {name: as_masked(rows.labelled, one) for name, one in zip((OWN, DETRENDED), settings, strict=True)}
     for side in SIDES:
         mine = rows.labelled.batch.preferred == (side == "chosen")
         mine &= np.array([judged(json.loads(group)) for group in rows.groups])
         if own[AUROC].of(mine).items >= FEWEST:
-            kept = kept_by_position(masked.mask, masked.written, masked.row_offsets, mine)
+            kept = {
+                name: kept_by_position(one.mask, one.written, one.row_offsets, mine) for name, one in masked.items()
+            }
             yield _of(f"{data.title}, {side}", made, mine, rows, kept)
 
 
-def _of(title: str, made: dict[str, dict[str, Measure]], mine: Bool, rows: LabelledRows, kept: KeptByPosition) -> Worth:
+def _of(
+    title: str, made: dict[str, dict[str, Measure]], mine: Bool, rows: LabelledRows, kept: dict[str, KeptByPosition]
+) -> Worth:
     bootstrap = GroupBootstrap([group for group, taken in zip(rows.groups, mine, strict=True) if taken])
     controls = [name for name in CONTROLS if name in made]
     figures, ahead = {}, {}
@@ -90,5 +97,9 @@ def worth_table(found: Sequence[Worth], measure: str) -> str:
 
 def kept_table(found: Sequence[Worth]) -> str:
     """Kept share by fifth of the response."""
-    rows = [[one.title, *("–" if s is None else f"{s:.2f}" for s in one.kept.shares)] for one in found]
+    rows = [
+        [f"{one.title}, {name}", *("–" if share is None else f"{share:.2f}" for share in kept.shares)]
+        for one in found
+        for name, kept in one.kept.items()
+    ]
     return table(["kept share of fifth", "1", "2", "3", "4", "5"], rows)
