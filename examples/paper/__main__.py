@@ -43,13 +43,12 @@ def main() -> None:
     sources = {data.name: prepared(data, given.data, given.work, given.pairs) for data in everything}
     wanted = [(data, "builtin") for data in everything]
     wanted += [(data, "implicit") for data in (STEPS, HUMAN) if pair is not None]
-    wanted += [(data, "labels") for data in (STEPS, HUMAN)]
     wholes, sides, worths = [], [], []
     for data, scorer in wanted:
         print(f"measuring {data.name} with {scorer}", flush=True)
         directory = score(sources[data.name], scorer, pair)
         whole, of_sides = measured(directory, data, scorer)
-        wholes += [whole] if scorer != "labels" else []
+        wholes.append(whole)
         sides += of_sides
         worths += list(worth(directory, data)) if scorer == "builtin" and data.gold else []
     fill(ROOT / "docs" / "evidence.md", blocks(wholes, sides, worths))
@@ -65,7 +64,6 @@ def main() -> None:
 def blocks(wholes: Sequence[Scored], sides: Sequence[Scored], worths: Sequence[Worth]) -> dict[str, str]:
     """The tables of the page by the names of their marks."""
     builtin = [one for one in sides if one.scorer == "builtin"]
-    judged = [one for one in sides if one.scorer != "labels"]
     choice, together = tables.chosen([one for one in builtin if one.choosing is not None and one.data is not SAMPLE])
     print(f"best for all together: {together}")
     return {
@@ -73,9 +71,9 @@ def blocks(wholes: Sequence[Scored], sides: Sequence[Scored], worths: Sequence[W
         "worth-masks": worth_table(worths, MASKS),
         "kept": kept_table(worths),
         "finding": tables.finding(sides),
-        "masking": tables.masking(judged),
-        "differences": tables.differences(judged, "segment_auroc"),
-        "differences-masks": tables.differences(judged, "balanced_accuracy"),
+        "masking": tables.masking(sides),
+        "differences": tables.differences(sides, "segment_auroc"),
+        "differences-masks": tables.differences(sides, "balanced_accuracy"),
         "chosen": choice,
         "baselines": tables.baselines([one for one in builtin if one.side == "rejected"]),
         "errors": tables.errors([one for one in wholes if one.scorer == "builtin"]),

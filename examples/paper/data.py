@@ -70,7 +70,6 @@ def score(source: Path, scorer: str, pair: DpoPair | None = None) -> Path:
     output = source.with_name(f"{source.stem}-{scorer}")
     options = {
         "builtin": [],
-        "labels": ["--kind", "labels", "--tokenizer", "builtin"],
         "implicit": [] if pair is None else ["--model", str(pair.policy), "--reference", str(pair.reference)],
     }[scorer]
     if not (output / "asr.json").is_file():
