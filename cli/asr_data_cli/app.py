@@ -35,6 +35,7 @@ from asr_data_cli import (
     scorers,
     train,
     validate,
+    view,
 )
 from asr_data_cli.console import discard, print_error
 from asr_data_cli.help_layout import Command, laid_out
@@ -138,6 +139,7 @@ def build_app() -> typer.Typer:
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("query", epilog=_examples(query.QUERY_EXAMPLES), rich_help_panel=seen)(query.query)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
+    app.command("view", epilog=_examples(view.VIEW_EXAMPLES), rich_help_panel=seen)(view.view)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
         with_options(evaluate.evaluate)

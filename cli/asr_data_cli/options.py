@@ -188,7 +188,16 @@ NoCache: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Neither read nor write the user's cache, which keeps the built-in model ready to run (270 MB).",
+        help="Neither read nor write the user's cache, which keeps the built-in model ready to run (270 MB) and the "
+        "hashes of large model files.",
+        rich_help_panel=MODEL,
+    ),
+]
+Verify: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Hash every model file, also those whose hash is remembered or that the Hub names by it.",
         rich_help_panel=MODEL,
     ),
 ]
