@@ -26,8 +26,10 @@ from examples.signals.measure import AUROC, CONTROLS, FEWEST, MASKS, SIDES
 from examples.signals.tables import plain, signed, table
 
 OWN, DETRENDED = "built-in", "without its trend"
-WITHOUT_TREND: Final = {"detrend": True, "baseline": SequenceBaseline()}
-"""Settings whose masks do not look at position: its trend is subtracted, and a response's own mean parts it."""
+DEFAULT: Final = MaskConfig(baseline=SequenceBaseline())
+"""What ``run`` does without ``--model``: the built-in model knows the verdict, so a response's own mean parts it."""
+WITHOUT_TREND: Final = DEFAULT.model_copy(update={"detrend": True})
+"""Masks that do not look at position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,10 @@ class Worth:
 def worth(directory: Path, data: DataSet) -> Iterator[Worth]:
     """Each side on which there is something to find, at the default settings and at ``WITHOUT_TREND``."""
     annotated = open_output(directory)
-    config = MaskConfig()
     rows = load_labelled(annotated, None, GoldOptions(gold=data.gold, group="group"))
-    settings = [config, config.model_copy(update=WITHOUT_TREND)]
+    settings = [DEFAULT, WITHOUT_TREND]
     own, detrended = (setting.measures for setting in try_settings(rows.labelled, iter(settings)))
-    controls = control_measures(rows.labelled, token_rewards(rows.labelled.batch, "value"), config)
+    controls = control_measures(rows.labelled, token_rewards(rows.labelled.batch, "value"), DEFAULT)
     made = {OWN: own, DETRENDED: detrended, **controls}
     masked = {name: as_masked(rows.labelled, one) for name, one in zip((OWN, DETRENDED), settings, strict=True)}
     for side in SIDES:
