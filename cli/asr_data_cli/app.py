@@ -29,6 +29,7 @@ from asr_data_cli import (
     inspect_rows,
     judge,
     merge,
+    plan,
     push,
     query,
     report,
@@ -131,6 +132,7 @@ def build_app() -> typer.Typer:
     app.callback(epilog=_examples(epilog))(_program)
     made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("plan", epilog=_examples(plan.PLAN_EXAMPLES), rich_help_panel=made)(with_options(plan.plan))
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
