@@ -67,6 +67,17 @@ Columns: TypeAlias = Annotated[
     ),
 ]
 
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Number of rows to annotate, from the start.",
+        rich_help_panel=INPUT,
+        show_default="all",
+    ),
+]
+
 # --- model -----------------------------------------------------------------------------------------------
 
 Model: TypeAlias = Annotated[
