@@ -109,9 +109,7 @@ def _require_whole_layers(devices: Mapping[str, int | str], empty: Any) -> None:
         runs_on = {_place(devices, f"{layer}.{name}") for name, _ in module.named_parameters()}
         runs_on = {device if isinstance(device, int) else main for device in runs_on}
         if len(runs_on) > 1:
-            raise ConfigError(
-                f"--device-map splits {layer} over {sorted(map(str, runs_on))}: a layer is on one device"
-            )
+            raise ConfigError(f"--device-map splits {layer} over {sorted(map(str, runs_on))}: a layer is on one device")
 
 
 def _apart(devices: Mapping[str, int | str], empty: nn.Module) -> dict[str, int | str]:
