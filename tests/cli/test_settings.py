@@ -171,7 +171,7 @@ def test_device_map(tmp_path: Path) -> None:
     assert settings.device_map("auto") == "auto"
     path.write_text('{"layers.0": 0, "": "cpu"}', encoding="utf-8")
     assert settings.device_map(str(path)) == {"layers.0": 0, "": "cpu"}
-    with pytest.raises(ConfigError, match="expected auto or a JSON file; there is none there"):
+    with pytest.raises(ConfigError, match="expected auto or a JSON file, and there is no such file"):
         settings.device_map("balanced")
     for text in ("{}", "[]", "1", '{"a": 1.5}', '{"a": true}', '{"a": null}', '{"a": {"b": 0}}'):
         path.write_text(text, encoding="utf-8")
@@ -195,14 +195,16 @@ def test_device_map(tmp_path: Path) -> None:
 )
 def test_gpus_per_worker(options: dict[str, Any], message: str) -> None:
     checks = settings.Checks()
-    MachineOptions(**options).cluster(checks)
+    MachineOptions(**options).cluster(checks, "pairs.jsonl")
     with pytest.raises(ConfigError, match=message):
         checks.finish()
 
 
 def test_gpus_per_worker_go_to_the_cluster() -> None:
     checks = settings.Checks()
-    assert MachineOptions(ray="auto", ray_workers=2, gpus_per_worker=4).cluster(checks) == RayOptions("auto", 2, 4)
+    assert MachineOptions(ray="auto", ray_workers=2, gpus_per_worker=4).cluster(checks, "pairs.jsonl") == RayOptions(
+        "auto", 2, 4
+    )
     checks.finish()
 
 
