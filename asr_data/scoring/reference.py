@@ -10,7 +10,7 @@ from asr_data.config import ScoringConfig
 from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
-from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype, spread_of
 from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.language_head import load_language_head
@@ -86,6 +86,7 @@ def load_reference(
     *,
     cache: bool = True,
     verify: bool = False,
+    offload_folder: Path | None = None,
 ) -> ReferenceModel:
     """Load a language model as a reference.
 
@@ -95,6 +96,7 @@ def load_reference(
         cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
             directory.
         verify: hash every file, whatever is known of it.
+        offload_folder: where weights go that ``scoring.device_map`` puts on disk.
 
     Raises:
         ScorerError: the model cannot be loaded, or is not a language model.
@@ -105,7 +107,8 @@ def load_reference(
     settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
     directory = model_directory(name, None, pickles=False)
     dtype = pick_dtype(scoring.dtype, device)
-    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache)
+    spread = spread_of(scoring, offload_folder)
+    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache, spread=spread)
     head = load_language_head(decoder)
     asked = scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked

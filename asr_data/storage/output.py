@@ -143,8 +143,9 @@ class OutputDirectory:
         if scorer:  # a settings file names none
             comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
         mask: Any = known.get("mask") or {}
-        if mask and before.mask is not None and "baseline" not in mask:  # it is the scorer's to choose
-            comparable["mask"] = {name: value for name, value in comparable["mask"].items() if name != "baseline"}
+        masked: Any = comparable.get("mask")
+        if mask and masked and "baseline" not in mask:  # it is the scorer's to choose
+            comparable["mask"] = {name: value for name, value in masked.items() if name != "baseline"}
         asked = {name: value for name, value in known.items() if value is not None}
         if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
             comparable["mask"] = asked["mask"]

@@ -72,7 +72,7 @@ def _of(
     title: str, made: dict[str, dict[str, Measure]], mine: Bool, rows: LabelledRows, kept: dict[str, KeptByPosition]
 ) -> Worth:
     bootstrap = GroupBootstrap([group for group, taken in zip(rows.groups, mine, strict=True) if taken])
-    controls = [name for name in CONTROLS if name in made]
+    controls: list[str] = [name for name in CONTROLS if name in made]
     figures, ahead = {}, {}
     for measure in (AUROC, MASKS):
         of = {name: measures[measure].of(mine) for name, measures in made.items()}
