@@ -40,7 +40,7 @@ from asr_data.scoring.config import (
 from asr_data.scoring.context_columns import check_columns
 from asr_data.scoring.context_config import ContextConfig, Sides
 from asr_data.scoring.contexts import ContextEncoder, Contexts
-from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype, spread_of
 from asr_data.scoring.diff import DiffScorer
 from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Engine, Readout, Runner
@@ -68,9 +68,14 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
+<<<<<<< HEAD
 from asr_data.scoring.served.load import load_served
 from asr_data.scoring.served.local import Wanted
 from asr_data.scoring.settings import find_settings, require_settings, with_adapter, with_asked, with_builtin
+=======
+from asr_data.scoring.settings import find_settings, with_adapter, with_asked, with_builtin
+from asr_data.scoring.spread import Spread, placed
+>>>>>>> main
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.probe import check_template
@@ -91,6 +96,7 @@ def load_scorer(
     allow_hub: bool = False,
     cache: bool = True,
     verify: bool = False,
+    offload_folder: Path | None = None,
     first_rows: Sequence[Row] = (),
     schema: pa.Schema | None = None,
     context: ContextConfig | None = None,
@@ -117,6 +123,8 @@ def load_scorer(
         cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
             directory.
         verify: hash every file, whatever the user's cache or the names of the Hub's files say.
+        offload_folder: where weights go that ``scoring.device_map`` puts on disk; default the place for temporary
+            files. They are removed when the process ends.
         first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
             its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
@@ -179,6 +187,7 @@ def load_scorer(
         reference_hub=hub or typed,
         cache=cache,
         hashes=FileHashes(remember=cache, verify=verify),
+        spread=spread_of(scoring, offload_folder),
     )
     if not engines:
         return _model_scorer(settings, directory, asked, first_rows)
@@ -186,14 +195,55 @@ def load_scorer(
     return load_served(settings, directory, Wanted(asked, engines, own), first_rows)
 
 
+<<<<<<< HEAD
 def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first_rows: Sequence[Row]) -> ModelScorer:
+=======
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the user asked for beside the model's own settings.
+
+    Attributes:
+        name: of the model.
+        reason: why it is read as it is.
+        scoring: dtype, device, batch budget.
+        pickles: whether weights may come from pickle files.
+        hub: whether what the model's files name may be fetched from the Hub.
+        reference_hub: the same of its reference, which the user may have named.
+        cache: whether a dequantised backbone is kept.
+        hashes: how the hashes of its files are found.
+        spread: over several devices.
+    """
+
+    name: str
+    reason: str
+    scoring: ScoringConfig
+    pickles: bool
+    hub: bool
+    reference_hub: bool
+    cache: bool
+    hashes: FileHashes
+    spread: Spread | None = None
+
+
+def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
+>>>>>>> main
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
     contexts = shows(settings, tokenizer)
     if settings.prompt.template is None:
         check_template(tokenizer, [as_prompted(row, settings.prompt) for row in _seen(first_rows, contexts)])
-    decoder = load_decoder(settings, directory, device, dtype, pickles=asked.pickles, hub=asked.hub, cache=asked.cache)
+    decoder = load_decoder(
+        settings,
+        directory,
+        device,
+        dtype,
+        pickles=asked.pickles,
+        hub=asked.hub,
+        cache=asked.cache,
+        spread=asked.spread,
+    )
+    device = decoder.device
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder)
     budget = asked.scoring.batch_tokens
@@ -203,7 +253,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first
     encoder: Encoder
     runner: Runner
     if isinstance(settings, LANGUAGE_KINDS):
-        reference = _reference(settings, decoder, dtype, hub=asked.reference_hub)
+        reference = _reference(settings, decoder, dtype, hub=asked.reference_hub, spread=asked.spread)
         encoder = language_encoder(settings, tokenizer, contexts, reference=reference is not None)
         runner, vocabulary = language_runner(decoder, reference, batch_tokens=batch_tokens)
         files += [] if reference is None else decisive_files(reference.directory, pickles=asked.pickles)
@@ -213,7 +263,10 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first
         encoder, readout = _kind(settings, decoder, tokenizer)
         encoder = encoder if contexts.are_default else ContextEncoder(encoder, contexts)
         runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
-    beside = partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows))
+    beside = {
+        **partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows)),
+        **placed(decoder.model),
+    }
     info = _info(
         settings, asked, runner.attention, files, beside, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
@@ -339,7 +392,9 @@ def _normalized(settings: SequenceHeadConfig, decoder: Decoder) -> SequenceHeadC
         raise ScorerError(f"config.json in {decoder.checkpoint}: {error}") from error
 
 
-def _reference(settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder | None:
+def _reference(
+    settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool, spread: Spread | None
+) -> Decoder | None:
     """The second model, where there is one."""
     if not isinstance(settings, ImplicitConfig | ContrastConfig):
         return None
@@ -349,7 +404,7 @@ def _reference(settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtyp
         raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
     directory = backbone_directory(settings.reference, policy.directory, hub=hub)
     plain = ImplicitConfig(reference=settings.reference)
-    return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles)
+    return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles, spread=spread)
 
 
 def _without_model(config: WithoutModel, kind: str) -> Scorer:

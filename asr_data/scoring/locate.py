@@ -8,6 +8,7 @@ from pathlib import Path
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.config import PackagedBackbone
 from asr_data.scoring.weights import PICKLES
+from asr_data.text.gguf import BUILTIN_INSTALL, BUILTIN_PACKAGE
 
 BUILTIN = Path(__file__).parent / "builtin"
 _WEIGHTS = "*.safetensors"
@@ -66,7 +67,8 @@ def packaged_file(backbone: PackagedBackbone) -> Path:
     """
     spec = importlib.util.find_spec(backbone.package)
     if spec is None or spec.origin is None:
-        raise MissingDependencyError(backbone.package, "this scorer's backbone", backbone.install)
+        command = BUILTIN_INSTALL if backbone.package == BUILTIN_PACKAGE else backbone.install
+        raise MissingDependencyError(backbone.package, "this scorer's backbone", command)
     path = Path(spec.origin).parent / backbone.gguf_file
     if not path.is_file():
         raise ScorerError(f"package {backbone.package!r} holds no file {backbone.gguf_file!r}")

@@ -67,8 +67,10 @@ def opened(
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
 
+    if ray.gpus is not None and ray.gpus > 1 and scoring.device_map is None:
+        raise ConfigError(f"--gpus-per-worker {ray.gpus:g}: a model uses one GPU unless --device-map spreads it")
     needs_no_gpu = scoring.device == "cpu" or options.kind in _WITHOUT_MODEL
-    gpus = 0.0 if needs_no_gpu and reference is None else None
+    gpus = 0.0 if needs_no_gpu and reference is None else ray.gpus
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
         yield Models(pool.scorer, pool.reference, pool)
@@ -112,6 +114,7 @@ def _scorer_loader(
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
         verify=options.verify,
+        offload_folder=options.offload_dir,
         first_rows=first_rows,
         schema=schema,
         context=options.context,
@@ -148,7 +151,11 @@ def _reference_loader(
         scoring,
         cache=not options.no_cache,
         verify=options.verify,
+<<<<<<< HEAD
         engine=engine,
+=======
+        offload_folder=options.offload_dir,
+>>>>>>> main
     )
 
 

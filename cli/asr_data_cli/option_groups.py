@@ -144,6 +144,7 @@ class ModelOptions:
     no_cache: opt.NoCache = False
     verify: opt.Verify = False
     logprobs: opt.Logprobs = None
+    offload_dir: opt.OffloadDir = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +155,19 @@ class ScoringOptions:
     device: opt.Device = "auto"
     batch_tokens: opt.BatchTokens = "auto"
     max_length: opt.MaxLength = None
+    device_map: opt.DeviceMap = None
 
     def config(self, checks: Checks) -> ScoringConfig:
         """The settings; errors go to ``checks``."""
         batch: int | Literal["auto"] = checks.attempt(lambda: settings.batch_tokens(self.batch_tokens), "auto")
-        return ScoringConfig(dtype=self.dtype, device=self.device, batch_tokens=batch, max_length=self.max_length)
+        devices: Any = checks.attempt(lambda: settings.device_map(self.device_map), None)
+        return ScoringConfig(
+            dtype=self.dtype,
+            device=self.device,
+            batch_tokens=batch,
+            max_length=self.max_length,
+            device_map=devices,
+        )
 
 
 class EngineOptions:
@@ -207,10 +216,11 @@ class MaskOptions:
         for name, owners in settings.segmenter_options().items():
             made[name] = (str | None, None, _setting(name, owners))
         shape = "|".join(_baseline_shapes())
+        usual = f"{baseline_text(default.baseline)}; sequence where the scorer is told the verdict"
         made["baseline"] = (
-            str,
-            baseline_text(default.baseline),
-            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
+            str | None,
+            None,
+            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape, "show_default": usual},
         )
         made["weights"] = (
             str,
@@ -304,6 +314,7 @@ class RayOptions:
 
     address: str
     workers: int | None = None
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +325,7 @@ class MachineOptions:
     shard_index: opt.ShardIndex = None
     ray: opt.Ray = None
     ray_workers: opt.RayWorkers = None
+    gpus_per_worker: opt.GpusPerWorker = None
 
     def part(self, checks: Checks) -> Part | None:
         """Which share this job does; None for all of it."""
@@ -328,5 +340,9 @@ class MachineOptions:
         if self.ray is None:
             if self.ray_workers is not None:
                 checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
+            if self.gpus_per_worker is not None:
+                checks.note("--gpus-per-worker says how many GPUs a worker of --ray ADDRESS has; give both")
             return None
-        return RayOptions(self.ray, self.ray_workers)
+        if self.gpus_per_worker is not None and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            checks.note(f"--gpus-per-worker is {self.gpus_per_worker:g}: Ray shares one GPU or gives whole ones")
+        return RayOptions(self.ray, self.ray_workers, self.gpus_per_worker)
