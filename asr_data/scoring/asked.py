@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from asr_data.config import ScoringConfig
 from asr_data.file_hashes import FileHashes
+from asr_data.scoring.spread import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Asked:
         reference_hub: the same of its reference, which the user may have named.
         cache: whether a dequantised backbone is kept.
         hashes: how the hashes of its files are found.
+        spread: over several devices.
     """
 
     name: str
@@ -31,3 +33,4 @@ class Asked:
     reference_hub: bool
     cache: bool
     hashes: FileHashes
+    spread: Spread | None = None

@@ -68,14 +68,10 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
-<<<<<<< HEAD
 from asr_data.scoring.served.load import load_served
 from asr_data.scoring.served.local import Wanted
 from asr_data.scoring.settings import find_settings, require_settings, with_adapter, with_asked, with_builtin
-=======
-from asr_data.scoring.settings import find_settings, with_adapter, with_asked, with_builtin
 from asr_data.scoring.spread import Spread, placed
->>>>>>> main
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.probe import check_template
@@ -195,38 +191,7 @@ def load_scorer(
     return load_served(settings, directory, Wanted(asked, engines, own), first_rows)
 
 
-<<<<<<< HEAD
 def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first_rows: Sequence[Row]) -> ModelScorer:
-=======
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the user asked for beside the model's own settings.
-
-    Attributes:
-        name: of the model.
-        reason: why it is read as it is.
-        scoring: dtype, device, batch budget.
-        pickles: whether weights may come from pickle files.
-        hub: whether what the model's files name may be fetched from the Hub.
-        reference_hub: the same of its reference, which the user may have named.
-        cache: whether a dequantised backbone is kept.
-        hashes: how the hashes of its files are found.
-        spread: over several devices.
-    """
-
-    name: str
-    reason: str
-    scoring: ScoringConfig
-    pickles: bool
-    hub: bool
-    reference_hub: bool
-    cache: bool
-    hashes: FileHashes
-    spread: Spread | None = None
-
-
-def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
->>>>>>> main
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)

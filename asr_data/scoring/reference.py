@@ -13,13 +13,8 @@ from asr_data.engines import ServedModel
 from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
-<<<<<<< HEAD
-from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
-from asr_data.scoring.engine import Engine, Request, Runner
-=======
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype, spread_of
-from asr_data.scoring.engine import Engine, Request
->>>>>>> main
+from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.language_head import load_language_head
 from asr_data.scoring.locate import model_directory, packaged_file
@@ -105,11 +100,8 @@ def load_reference(
     *,
     cache: bool = True,
     verify: bool = False,
-<<<<<<< HEAD
     engine: ServedModel | None = None,
-=======
     offload_folder: Path | None = None,
->>>>>>> main
 ) -> ReferenceModel:
     """Load a language model as a reference.
 
@@ -119,11 +111,8 @@ def load_reference(
         cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
             directory.
         verify: hash every file, whatever is known of it.
-<<<<<<< HEAD
         engine: servers that run it; the directory then needs no weights.
-=======
         offload_folder: where weights go that ``scoring.device_map`` puts on disk.
->>>>>>> main
 
     Raises:
         EngineError: a server cannot be asked.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +36,6 @@ from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
-    from asr_data.engines import EngineRole, ServedModel
     from asr_data.pipeline import Summary
 
 ROWS_REJECTED = 3
@@ -88,34 +86,17 @@ def run(
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
-<<<<<<< HEAD
-    columns = source.roles(checks)
-    engines = engine.models(checks)
-    scoring_settings = scoring.config(checks)
-    mask_settings = mask.config(checks)
-    end.check(checks)
-    part = machines.part(checks)
-    cluster = machines.cluster(checks, source.location)
-    day = templates.day(checks)
-    checks.finish()
-    summary = annotate(
-=======
     asked = Asked(
->>>>>>> main
         source,
         output,
         model,
         scoring.config(checks),
         mask.config(checks),
         writing.config(),
-<<<<<<< HEAD
-        columns=columns,
-        engines=engines,
-=======
         end,
         source.roles(checks),
         limit=limit,
->>>>>>> main
+        engines=engine.models(checks),
         tokenizer=tokenizer,
         part=machines.part(checks),
         ray=machines.cluster(checks, source.location),
@@ -130,29 +111,8 @@ def run(
     finish(annotate(asked), strict=end.strict, part=asked.part)
 
 
-<<<<<<< HEAD
-def annotate(
-    source_options: InputOptions,
-    output: Path,
-    model_options: ModelOptions,
-    scoring: ScoringConfig,
-    mask_settings: MaskConfig,
-    writing: OutputConfig,
-    *,
-    columns: Mapping[str, str],
-    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
-    tokenizer: str | None = None,
-    part: Part | None = None,
-    ray: RayOptions | None = None,
-    template_date: date | None = None,
-    resume: bool,
-    overwrite: bool,
-) -> Summary:
-    """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
-=======
 def annotate(asked: Asked) -> Summary:
     """Open everything, say what was found, annotate."""
->>>>>>> main
     from asr_data import pipeline
     from asr_data.text.probe import check_template
 
@@ -164,11 +124,9 @@ def annotate(asked: Asked) -> Summary:
     named = None if asked.tokenizer is None else models.named_tokenizer(asked.tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
-<<<<<<< HEAD
-    with models.opened(model_options, scoring, source_options.location, ray, rows, source.schema, engines) as found:
-=======
-    with models.opened(asked.model, asked.scoring, asked.source.location, asked.ray, rows, source.schema) as found:
->>>>>>> main
+    with models.opened(
+        asked.model, asked.scoring, asked.source.location, asked.ray, rows, source.schema, asked.engines
+    ) as found:
         policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:

@@ -151,11 +151,8 @@ def _reference_loader(
         scoring,
         cache=not options.no_cache,
         verify=options.verify,
-<<<<<<< HEAD
-        engine=engine,
-=======
         offload_folder=options.offload_dir,
->>>>>>> main
+        engine=engine,
     )
 
 
