@@ -11,7 +11,7 @@ import numpy as np
 from asr_data.errors import InputError, RowRejected
 from asr_data.response import RESPONSE_TEXT, code_points, recorded_text, response_text
 from asr_data.storage import AnnotatedDirectory
-from asr_data.types import Completion, Row, Side, Text
+from asr_data.types import Completion, Float64, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
 from asr_data.view.gold import FAULTY_BELOW, GoldReader, Labels
 from asr_data.view.reading import AnnotatedRow
@@ -95,14 +95,19 @@ class RowView:
 
 
 def row_views(
-    annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow], gold: GoldReader | None = None
+    annotated: AnnotatedDirectory,
+    rows: Sequence[AnnotatedRow],
+    gold: GoldReader | None = None,
+    baselines: Float64 | None = None,
 ) -> list[RowView]:
     """These rows with what decided over them, and gold labels where there is a reader of them.
+
+    ``baselines`` is as for :func:`asr_data.view.decisions.decisions`.
 
     Raises:
         InputError: see :func:`row_view`.
     """
-    decided = decisions(annotated, rows)
+    decided = decisions(annotated, rows, baselines)
     prefix, text = annotated.manifest.prefix, annotated.manifest.plan.response_text
     return [
         with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision, recorded=text), one.row, gold)

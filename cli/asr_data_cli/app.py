@@ -27,14 +27,17 @@ from asr_data_cli import (
     export,
     filter_rows,
     inspect_rows,
+    install_builtin,
     judge,
     merge,
+    plan,
     push,
     query,
     report,
     scorers,
     train,
     validate,
+    view,
 )
 from asr_data_cli.console import discard, print_error
 from asr_data_cli.help_layout import Command, laid_out
@@ -130,6 +133,7 @@ def build_app() -> typer.Typer:
     app.callback(epilog=_examples(epilog))(_program)
     made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("plan", epilog=_examples(plan.PLAN_EXAMPLES), rich_help_panel=made)(with_options(plan.plan))
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
@@ -138,6 +142,7 @@ def build_app() -> typer.Typer:
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("query", epilog=_examples(query.QUERY_EXAMPLES), rich_help_panel=seen)(query.query)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
+    app.command("view", epilog=_examples(view.VIEW_EXAMPLES), rich_help_panel=seen)(view.view)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
         with_options(evaluate.evaluate)
@@ -149,6 +154,9 @@ def build_app() -> typer.Typer:
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
+    app.command("install-builtin", epilog=_examples(install_builtin.INSTALL_EXAMPLES), rich_help_panel=trained)(
+        install_builtin.install_builtin
+    )
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
         with_options(train.train_scorer)
     )
