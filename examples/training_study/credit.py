@@ -138,7 +138,7 @@ class CreditStudy:
             torch.nn.utils.rnn.pad_sequence([torch.tensor(weights[side][i]) for i in some], batch_first=True).to(device)
             for side in SIDES
         ]
-        valid = {f"{side}_valid": padded([[True] * len(pair.ids[side]) for pair in pairs], device) for side in SIDES}
+        valid = [padded([[True] * len(pair.ids[side]) for pair in pairs], device) for side in SIDES]
         settings = self.settings
         return adaptive_dpo_loss(
             *logps,
@@ -148,7 +148,8 @@ class CreditStudy:
             detach=settings.detach,
             length_normalized=settings.length_normalized,
             normalizer=count,
-            **valid,
+            chosen_valid=valid[0],
+            rejected_valid=valid[1],
         )
 
     def _measured(self, policy: Policy) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def _items(pairs: Pairs, figure: Figure) -> list[tuple[str, float]]:
 
 def _matched(results: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """Which measurement of each run stands for it at matched distance."""
-    chosen = {}
+    chosen: dict[int, int] = {}
     for seed in {result["seed"] for result in results}:
         of = {id(r): [_distance(one["pairs"]) for one in r["measured"]] for r in results if r["seed"] == seed}
         target = min(distances[-1] for distances in of.values())
