@@ -111,19 +111,19 @@ def report(measured: Rounds, sizes: Sequence[int]) -> None:
     print("|---:|---:|---:|---:|---:|---:|")
     first = str(sizes[0])
     for count in sizes:
-        name = str(count)
 
-        def figure(read: Callable[[Sample], float], name: str = name) -> Spread:
+        def figure(read: Callable[[Sample], float], name: str = str(count)) -> Spread:
             return measured.of(lambda one: read(one[name]))
 
+        ratio = measured.cpu_ratio(str(count), first)
         share = sizes[0] / count
-        ratio = measured.of(lambda one, name=name, share=share: share * one[name].cpu / one[first].cpu)
+        per_row = 1000 / count
         cells = [
-            f"{figure(lambda one, count=count: 1000 * one.wall / count):.2f}",
-            f"{figure(lambda one, count=count: 1000 * one.cpu / count):.2f}",
-            f"{ratio:.2f}",
-            f"{figure(lambda one: 1 - one.answer[0] / one.wall):.1%}",
-            f"{figure(lambda one: one.answer[1]):.0f}",
+            f"{measured.wall(str(count)).times(per_row):.2f}",
+            f"{measured.cpu(str(count)).times(per_row):.2f}",
+            f"{ratio.times(share):.2f}",
+            f"{figure(lambda one: float(1 - one.answer[0] / one.wall)):.1%}",
+            f"{figure(lambda one: float(one.answer[1])):.0f}",
         ]
         print(f"| {count:,} | {' | '.join(cells)} |")
 

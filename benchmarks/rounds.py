@@ -44,6 +44,10 @@ class Spread:
         """Of at least one figure."""
         return cls(statistics.median(figures), min(figures), max(figures))
 
+    def times(self, factor: float) -> Spread:
+        """The same figure in another unit."""
+        return Spread(factor * self.median, factor * self.low, factor * self.high)
+
     def __format__(self, spec: str) -> str:
         """``median (low to high)``, each in the format that is given."""
         return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
@@ -103,7 +107,7 @@ def interleave(
     """
     samples: dict[str, list[Sample]] = {name: [] for name in methods}
     for number in range(rounds):
-        order = list(methods) if number % 2 == 0 else list(reversed(methods))
+        order = list(methods) if number % 2 == 0 else list(methods)[::-1]
         for name in order:
             samples[name].append(clock(methods[name]))
     return Rounds(samples)

@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +21,7 @@ import ruptures
 from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, SplitContext, split
 from asr_data.types import Float32, Int64
 from benchmarks.machine import processor
-from benchmarks.rounds import ROUNDS, Method, interleave
+from benchmarks.rounds import ROUNDS, Method, Rounds, Sample, interleave
 
 SEGMENT_LENGTH = 25
 KERNEL, PELT = "ruptures KernelCPD(linear)", "ruptures Pelt(l2)"
@@ -77,6 +78,17 @@ def peers(values: Float32, offsets: Int64, penalty: float) -> dict[str, Timed]:
     }
 
 
+def rate(name: str, tokens: int, kind: str, one: Mapping[str, Sample]) -> float:
+    """Million tokens a second in one round."""
+    return tokens / float(getattr(one[name], kind)) / 1e6
+
+
+def relative(measured: Rounds, methods: Mapping[str, Timed], name: str, base: str) -> str:
+    """Tokens a second over those of another method."""
+    share = methods[name].tokens / methods[base].tokens
+    return f"{measured.ratio(base, name).times(share):,.1f}"
+
+
 def report(methods: dict[str, Timed], rounds: int) -> None:
     """The table."""
     for one in methods.values():
@@ -86,14 +98,8 @@ def report(methods: dict[str, Timed], rounds: int) -> None:
     print("|---|---:|---:|---:|---:|---:|")
     for name, one in methods.items():
         tokens = one.tokens
-
-        def times(base: str, name: str = name, tokens: int = tokens) -> str:
-            share = tokens / methods[base].tokens
-            spread = measured.of(lambda samples: share * samples[base].wall / samples[name].wall)
-            return f"{spread:,.1f}"
-
-        wall = measured.of(lambda samples, name=name, tokens=tokens: tokens / samples[name].wall / 1e6)
-        cpu = measured.of(lambda samples, name=name, tokens=tokens: tokens / samples[name].cpu / 1e6)
+        times = partial(relative, measured, methods, name)
+        wall, cpu = (measured.of(partial(rate, name, tokens, kind)) for kind in ("wall", "cpu"))
         ratios = [times(KERNEL), times(PELT)] if one.compared else ["", ""]
         answer = measured.answer(name)
         found = "" if answer is None else f"{tokens / answer.size:.1f}"

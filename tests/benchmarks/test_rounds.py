@@ -44,3 +44,7 @@ def test_a_run_keeps_its_answer() -> None:
 
 def test_a_spread_in_words() -> None:
     assert f"{Spread.of([3.0, 1.0, 2.0, 10.0]):.1f}" == "2.5 (1.0 to 10.0)"
+
+
+def test_another_unit() -> None:
+    assert Spread(2, 1, 4).times(10) == Spread(20, 10, 40)
