@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from asr_data.scoring.tree_pieces import Forest, Piece, pieces
+from asr_data.types import Int64
 
 _NAMES = {"sdpa": "asr_tree_sdpa", "eager": "asr_tree_eager"}
 """Names of ours for what a model may have."""
@@ -53,11 +54,7 @@ class InPieces:
         parts = []
         for piece in self.pieces:
             own = slice(piece.first, piece.stop)
-            if piece.keys is None:
-                keys, values = key[:, :, own], value[:, :, own]
-            else:
-                keys, values = key.index_select(2, piece.keys), value.index_select(2, piece.keys)
-            parts.append(attention(query[:, :, own], keys, values, piece.mask, scaling))
+            parts.append(attention(query[:, :, own], piece.pick(key), piece.pick(value), piece.mask, scaling))
         return torch.cat(parts, dim=1)
 
 
@@ -112,14 +109,20 @@ def make_plan(forest: Forest, window: int | None, parameter: Tensor, *, fused: b
     """
     half = parameter.dtype in (torch.bfloat16, torch.float16)
     if fused and half and parameter.device.type == "cuda":
-        paths = [np.append(forest.above(stop - 1), stop - 1) for stop in [*forest.chains[1:], len(forest.ids)]]
+        paths = _paths(forest)
         if sum(map(len, paths)) <= _MOST_GATHERED * len(forest.ids):
             return _varlen(forest, paths, window, parameter.device)
     own = pieces(forest, parameter.dtype, parameter.device, window)
     return InPieces(own if fused else [_masked(piece, parameter) for piece in own])
 
 
-def _varlen(forest: Forest, paths: Sequence[Any], window: int | None, device: torch.device) -> Varlen:
+def _paths(forest: Forest) -> list[Int64]:
+    """Nodes from the root to the end of each chain."""
+    last = [*(forest.chains[1:] - 1), len(forest.ids) - 1]
+    return [np.append(forest.above(node), node) for node in last]
+
+
+def _varlen(forest: Forest, paths: Sequence[Int64], window: int | None, device: torch.device) -> Varlen:
     query_ends = [*forest.chains.tolist(), len(forest.ids)]
     key_ends = np.cumsum([0, *map(len, paths)]).tolist()
     return Varlen(
@@ -137,7 +140,7 @@ def _masked(piece: Piece, parameter: Tensor) -> Piece:
         return piece
     width = piece.stop - piece.first
     mask = torch.full((width, width), torch.finfo(parameter.dtype).min, dtype=parameter.dtype, device=parameter.device)
-    return Piece(piece.first, piece.stop, None, mask.triu(1)[None, None])
+    return Piece(piece.first, piece.stop, piece.keys, mask.triu(1)[None, None])
 
 
 def carrier(plan: Plan, parameter: Tensor) -> Tensor:

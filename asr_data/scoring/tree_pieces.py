@@ -21,6 +21,8 @@ _CALL = 4096
 """Pairs of query and key whose attention takes as long as one more call does."""
 _BLOCK = 256
 """Nodes of a chain with ancestors that are computed at once: a longer piece computes more of what its mask hides."""
+_STRETCHES = 8
+"""More stretches of keys than these are faster picked one by one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +62,22 @@ class Piece:
 
     Attributes:
         first, stop: the nodes.
-        keys: int64 ``[keys]``, what they attend to; None where these are the nodes themselves.
+        keys: what they attend to: stretches of nodes, or where these are many, int64 ``[keys]``.
         mask: ``[1, 1, nodes, keys]``, added to the scores; None where every node attends to those up to itself.
     """
 
     first: int
     stop: int
-    keys: Tensor | None
+    keys: tuple[slice, ...] | Tensor
     mask: Tensor | None
+
+    def pick(self, states: Tensor) -> Tensor:
+        """States of the keys: ``[batch, heads, nodes of the forest, size]`` → ``[batch, heads, keys, size]``."""
+        if isinstance(self.keys, Tensor):
+            return states.index_select(2, self.keys)
+        if len(self.keys) == 1:
+            return states[:, :, self.keys[0]]
+        return torch.cat([states[:, :, stretch] for stretch in self.keys], dim=2)
 
 
 def cut(forest: Forest, window: int | None) -> list[tuple[int, int]]:
@@ -79,6 +89,8 @@ def cut(forest: Forest, window: int | None) -> list[tuple[int, int]]:
         blocks = _blocks(first, stop) if above or (window is not None and stop - first > window) else [(first, stop)]
         for begin, end in blocks:
             pairs = (end - begin) * (above + end - first)
+            if not above and begin == first:  # causal: half of the pairs are left out
+                pairs //= 2
             if pieces:
                 before, _, spent = pieces[-1]
                 joint = (end - before) * (len(forest.above(before)) + end - before)
@@ -117,8 +129,11 @@ def _piece(
     allowed = (keys[None, :] <= own[:, None]) & (own[:, None] < forest.end[keys][None, :])
     if window is not None:
         allowed &= forest.depth[own][:, None] - forest.depth[keys][None, :] < window
-    within = None if not len(above) else torch.from_numpy(keys).to(device)
-    if within is None and np.array_equal(allowed, np.tri(len(own), dtype=bool)):
-        return Piece(first, stop, None, None)
+    breaks = np.flatnonzero(np.diff(keys) != 1) + 1
+    within: tuple[slice, ...] | Tensor = tuple(slice(int(run[0]), int(run[-1]) + 1) for run in np.split(keys, breaks))
+    if len(breaks) >= _STRETCHES:
+        within = torch.from_numpy(keys).to(device)
+    if not len(above) and np.array_equal(allowed, np.tri(len(own), dtype=bool)):
+        return Piece(first, stop, within, None)
     mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), torch.finfo(dtype).min)
     return Piece(first, stop, within, mask[None, None].to(device))

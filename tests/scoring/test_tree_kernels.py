@@ -1,0 +1,150 @@
+"""Attention over pieces and over whole paths against one softmax over the whole forest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel
+
+from asr_data.scoring.tree import Tree, grow_trees
+from asr_data.scoring.tree_attention import tree_states
+from asr_data.scoring.tree_kernels import InPieces, Varlen, make_plan, set_tree_attention, tree_attention
+from asr_data.scoring.tree_pieces import Forest
+
+HEADS, GROUPS, SIZE = 4, 2, 8
+
+
+def trees() -> list[Tree]:
+    rng = np.random.default_rng(3)
+    ids = rng.integers(1, 64, 200).tolist()
+    sequences = [ids[:90], ids[:40] + ids[100:130], [*ids[:40], 1], [*ids[:60], 1], ids[130:150]]
+    return list(grow_trees(sequences, lambda *_: True))
+
+
+def allowed(forest: Forest, window: int | None) -> Tensor:
+    node = np.arange(len(forest.ids))
+    out = (node[None, :] <= node[:, None]) & (node[:, None] < forest.end[None, :])
+    if window is not None:
+        out &= forest.depth[:, None] - forest.depth[None, :] < window
+    return torch.from_numpy(out)
+
+
+def whole(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """Plain softmax over everything: ``[1, nodes, heads, size]``."""
+    key, value = (x.repeat_interleave(HEADS // GROUPS, dim=1) for x in (key, value))
+    scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~mask, float("-inf"))
+    return (scores.softmax(-1) @ value).transpose(1, 2)
+
+
+def random_states(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, HEADS, count, SIZE, generator=generator)
+    key, value = (torch.randn(1, GROUPS, count, SIZE, generator=generator) for _ in range(2))
+    return query, key, value
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("window", [None, 7, 1000])
+def test_in_pieces(window: int | None, gradients: bool) -> None:
+    from asr_data.scoring.tree_kernels import _fused
+
+    forest = Forest.of(trees())
+    states = random_states(len(forest.ids))
+    plan = make_plan(forest, window, torch.zeros(1), fused=True)
+    assert isinstance(plan, InPieces)
+    with torch.set_grad_enabled(gradients):
+        found = plan.attend(_fused, *states, 0.3)
+    torch.testing.assert_close(found, whole(*states, allowed(forest, window), 0.3), atol=1e-5, rtol=1e-5)
+
+
+def varlen_by_hand(
+    query: Tensor, key: Tensor, value: Tensor, query_ends: Tensor, key_ends: Tensor, *most: int, **settings: Any
+) -> Tensor:
+    """What torch documents for ``varlen_attn``: each sequence by itself, causal and windowed from its end."""
+    out = torch.empty_like(query)
+    q, k = query_ends.tolist(), key_ends.tolist()
+    assert most == (max(np.diff(q)), max(np.diff(k)))
+    left, right = settings["window_size"]
+    assert right == 0
+    assert settings["enable_gqa"]
+    for i in range(len(q) - 1):
+        own, path = slice(q[i], q[i + 1]), slice(k[i], k[i + 1])
+        at = torch.arange(own.stop - own.start)[:, None] + (path.stop - path.start) - (own.stop - own.start)
+        key_at = torch.arange(path.stop - path.start)[None, :]
+        mask = (key_at <= at) & ((key_at >= at - left) if left >= 0 else torch.tensor(True))
+        states = (x.transpose(0, 1)[None] for x in (query[own], key[path], value[path]))
+        out[own] = whole(*states, mask, settings["scale"])[0]
+    return out
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_over_whole_paths(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel needs a GPU; what it is given does not."""
+    from asr_data.scoring.tree_kernels import _fused, _paths, _varlen
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_hand)
+    forest = Forest.of(trees())
+    plan = _varlen(forest, _paths(forest), window, torch.device("cpu"))
+    assert isinstance(plan, Varlen)
+    states = random_states(len(forest.ids))
+    found = plan.attend(_fused, *states, 0.3)
+    torch.testing.assert_close(found, whole(*states, allowed(forest, window), 0.3), atol=1e-5, rtol=1e-5)
+
+
+def decoder(attention: str) -> Any:
+    config = AutoConfig.for_model(
+        "llama", vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return AutoModel.from_config(config, dtype=torch.float32, attn_implementation=attention).eval()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_model_is_as_before_afterwards(attention: str) -> None:
+    model = decoder(attention)
+    with tree_attention(model):
+        assert model.config._attn_implementation == f"asr_tree_{attention}"
+    assert model.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@torch.inference_mode()
+def test_a_model_whose_attention_is_set_for_good_is_the_same_without_trees(attention: str) -> None:
+    model = decoder(attention)
+    ids = torch.arange(1, 25).reshape(2, 12)
+    mask = torch.ones_like(ids)
+    mask[1, 8:] = 0
+    before = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    set_tree_attention(model)
+    after = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(after[mask.bool()], before[mask.bool()], atol=0, rtol=0)
+    assert tree_states(model, trees()).shape == (len(Forest.of(trees()).ids), 32)
+
+
+def test_attention_that_trees_do_not_know() -> None:
+    model = decoder("sdpa")
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="'flash_attention_2' takes no trees"), tree_attention(model):
+        pass
+
+
+@torch.inference_mode()
+def test_key_and_value_heads_are_not_copied_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[tuple[int, int]] = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: Tensor, key: Tensor, *rest: Any, **settings: Any) -> Tensor:
+        heads.append((query.shape[1], key.shape[1]))
+        return kernel(query, key, *rest, **settings)
+
+    monkeypatch.setattr("asr_data.scoring.tree_kernels.scaled_dot_product_attention", watched)
+    model = decoder("sdpa")
+    model.config.num_key_value_heads = 2
+    grouped = AutoModel.from_config(model.config).eval()
+    tree_states(grouped, trees())
+    assert set(heads) == {(4, 2)}
