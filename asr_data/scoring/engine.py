@@ -20,6 +20,9 @@ from asr_data.types import Float32
 
 logger = logging.getLogger(__name__)
 
+TREE = "tree, in pieces"
+"""For the manifest, which is compared before a run is resumed: another way of computing gives other last bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -50,7 +53,7 @@ class Readout(Protocol):
 class Runner(Protocol):
     """What a scorer needs of an engine.
 
-    ``attention`` says how it computes: ``tree``, or ``plain`` with the reason.
+    ``attention`` says how it computes: :data:`TREE`, or ``plain`` with the reason.
     """
 
     @property
@@ -70,12 +73,12 @@ class Engine:
     Args:
         backbone: a transformers decoder without its head, on its device and in its dtype.
         readout: applied to the hidden states that are read.
-        batch_tokens: positions per batch, padding included.
+        batch_tokens: positions per batch, padding included where there is any.
         share: False computes every sequence by itself.
         entry: the backbone's folder in the user's cache, where it is remembered that it takes trees.
 
     Attributes:
-        attention: ``tree``, or ``plain`` with the reason.
+        attention: :data:`TREE`, or ``plain`` with the reason.
         joins: when a sequence joins the tree of the one before it.
     """
 
@@ -94,7 +97,7 @@ class Engine:
         self.readout = readout
         self.batch_tokens = batch_tokens
         reason = why_not_tree_remembered(backbone, entry) if share else "requested"
-        self.attention = "tree" if reason is None else f"plain: {reason}"
+        self.attention = TREE if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning(
                 "shared prefixes are computed once per sequence, since this decoder does not support trees: %s", reason

@@ -33,9 +33,9 @@ def tree_states(backbone: nn.Module, trees: Sequence[Tree]) -> Tensor:
     if len(forest.chains) == 1:
         return backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
     depth = torch.from_numpy(forest.depth).to(parameter.device)[None]
-    fused = is_fused(backbone)
+    fused, size = is_fused(backbone), _head_size(backbone.config)
     masks = {
-        kind: carrier(make_plan(forest, window, parameter, fused=fused), parameter)
+        kind: carrier(make_plan(forest, window, parameter, fused=fused, size=size), parameter)
         for kind, window in _windows(backbone.config).items()
     }
     mask = masks if len(masks) > 1 else next(iter(masks.values()))
@@ -61,6 +61,11 @@ def read_places(trees: Sequence[Tree], read: Sequence[Sequence[int]]) -> dict[in
             places[i] = first + tree.nodes(member, read[i])
         first += len(tree.ids)
     return places
+
+
+def _head_size(config: Any) -> int:
+    text = config.get_text_config()
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
 
 
 def _windows(config: Any) -> dict[str, int | None]:

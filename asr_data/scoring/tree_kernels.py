@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -98,7 +99,27 @@ class Varlen:
         return out[None]
 
 
-def make_plan(forest: Forest, window: int | None, parameter: Tensor, *, fused: bool) -> Plan:
+@cache
+def takes_paths(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    """Whether torch has attention over whole paths for this device and head size, and it is causal from the end."""
+    query, key, value = (torch.randn(1, heads, 5, size, device=device, dtype=dtype) for heads in (2, 1, 1))
+    ends = (
+        torch.tensor([0, 2], device=device, dtype=torch.int32),
+        torch.tensor([0, 5], device=device, dtype=torch.int32),
+    )
+    paths = Varlen(torch.arange(5, device=device), *ends, (2, 5), None)
+    mask = torch.zeros(1, 1, 2, 5, device=device, dtype=dtype)
+    mask[..., 0, 4] = torch.finfo(dtype).min
+    try:
+        with torch.no_grad():
+            found = paths.attend(_fused, query[:, :, 3:], key, value, None)
+            wanted = _fused(query[:, :, 3:], key, value, mask, None)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, ImportError, AttributeError):
+        return False
+    return bool((found - wanted).abs().max() < 0.05)  # of numbers of size 1; a wrong key changes them by about that
+
+
+def make_plan(forest: Forest, window: int | None, parameter: Tensor, *, fused: bool, size: int = 0) -> Plan:
     """How layers with this window attend, on the device and in the dtype of ``parameter``.
 
     Args:
@@ -106,9 +127,10 @@ def make_plan(forest: Forest, window: int | None, parameter: Tensor, *, fused: b
         window: a token sees only those ancestors that are fewer than this many positions above it.
         parameter: of the model.
         fused: whether the model uses torch's fused attention, which is causal without a mask.
+        size: of a head, for GPUs.
     """
     half = parameter.dtype in (torch.bfloat16, torch.float16)
-    if fused and half and parameter.device.type == "cuda":
+    if fused and half and parameter.device.type == "cuda" and takes_paths(parameter.device, parameter.dtype, size):
         paths = _paths(forest)
         if sum(map(len, paths)) <= _MOST_GATHERED * len(forest.ids):
             return _varlen(forest, paths, window, parameter.device)

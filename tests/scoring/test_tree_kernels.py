@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel
 
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.scoring.tree_attention import tree_states
-from asr_data.scoring.tree_kernels import InPieces, Varlen, make_plan, set_tree_attention, tree_attention
+from asr_data.scoring.tree_kernels import InPieces, Varlen, make_plan, set_tree_attention, takes_paths, tree_attention
 from asr_data.scoring.tree_pieces import Forest
 
 HEADS, GROUPS, SIZE = 4, 2, 8
@@ -93,6 +93,31 @@ def test_over_whole_paths(window: int | None, monkeypatch: pytest.MonkeyPatch) -
     states = random_states(len(forest.ids))
     found = plan.attend(_fused, *states, 0.3)
     torch.testing.assert_close(found, whole(*states, allowed(forest, window), 0.3), atol=1e-5, rtol=1e-5)
+
+
+def two_of_five(query: Tensor, key: Tensor, value: Tensor, *, from_end: bool) -> Tensor:
+    """What a device might do with two queries after five keys."""
+    own = query.transpose(0, 1)[None].float()
+    keys, values = (x.transpose(0, 1)[None].float().repeat_interleave(2, dim=1) for x in (key, value))
+    at = torch.arange(2)[:, None] + (3 if from_end else 0)
+    scores = (own @ keys.transpose(2, 3) / own.shape[-1] ** 0.5).masked_fill(torch.arange(5)[None] > at, float("-inf"))
+    return (scores.softmax(-1) @ values).transpose(1, 2)[0].to(query.dtype)
+
+
+@pytest.mark.parametrize("from_end", [True, False])
+def test_a_device_that_counts_from_the_beginning_computes_in_pieces(
+    from_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kernel(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+        return two_of_five(query, key, value, from_end=from_end)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    torch.manual_seed(0)
+    assert takes_paths.__wrapped__(torch.device("cpu"), torch.bfloat16, 64) is from_end
+
+
+def test_a_device_without_such_attention() -> None:
+    assert not takes_paths(torch.device("cpu"), torch.bfloat16, 64)
 
 
 def decoder(attention: str) -> Any:
