@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asr_data.config import (
         BoundaryWeights,
+        ConfidenceWeights,
         DatasetBaseline,
         Fixed,
         FixedBaseline,
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
         RunningBaseline,
         Schmitt,
         ScoringConfig,
+        SegmentWeights,
         Sequence,
         SequenceBaseline,
+        ShareWeights,
+        SoftWeights,
         Step,
         Token,
+        UniformWeights,
     )
     from asr_data.evaluation import evaluate
     from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import SplitContext, split
+    from asr_data.tables import frame
 
 __all__ = [
     "MaskConfig",
@@ -48,11 +54,17 @@ __all__ = [
     "DatasetBaseline",
     "RunningBaseline",
     "FixedBaseline",
+    "UniformWeights",
+    "SegmentWeights",
+    "SoftWeights",
+    "ShareWeights",
+    "ConfidenceWeights",
     "ScoringConfig",
     "OutputConfig",
     "load_scorer",
     "annotate",
     "evaluate",
+    "frame",
     "split",
     "SplitContext",
 ]
@@ -61,6 +73,7 @@ _HOME = {
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
     "evaluate": "asr_data.evaluation",
+    "frame": "asr_data.tables",
     "split": "asr_data.segments",
     "SplitContext": "asr_data.segments",
 }

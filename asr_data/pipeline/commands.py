@@ -15,7 +15,7 @@ from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.merging import part_summary
 from asr_data.pipeline.plan import scoring_plan, tokenizer_record
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
-from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart
+from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart, check_weights
 from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
@@ -116,8 +116,9 @@ def run(
     """
     progress = progress or Silent()
     check_apart(source, output)
-    check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_columns(source, layout, writing.prefix, reference=reference is not None, weights=mask.has_weights)
     check_context(scorer.info.contexts, layout.sides, source.schema)
+    check_weights(mask, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
@@ -219,13 +220,16 @@ def mask(
             f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
         plan = plan.model_copy(update={"reference": None})
+    check_weights(mask, reference=plan.reference is not None)
     check_templates(first_annotated(before, plan.layout), [policy])
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
         columns = input_columns(schema, plan.input.column_types)
-        added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
+        added = asr_data_schemas.data_schema(
+            manifest.sides, plan.output.prefix, reference=plan.reference is not None, weights=mask.has_weights
+        )
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
         between = ShardNames.intermediate(directory, plan.output.split)

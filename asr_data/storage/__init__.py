@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Counts, Manifest, load_manifest
-from asr_data.storage.plan import InputRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
+from asr_data.storage.plan import InputRecord, ParentRecord, Plan, ReferenceRecord, ScorerRecord, TokenizerRecord
 from asr_data.storage.reader import AnnotatedDirectory, open_output
 from asr_data.storage.validate import Problem, validate
 
@@ -18,6 +18,7 @@ __all__ = [
     "Manifest",
     "Plan",
     "InputRecord",
+    "ParentRecord",
     "ScorerRecord",
     "ReferenceRecord",
     "TokenizerRecord",

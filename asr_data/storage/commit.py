@@ -130,6 +130,16 @@ def commit_bytes(path: Path, data: bytes) -> None:
         reached("checked", path)
 
 
+def commit_written(path: Path, write: Callable[[Path], None]) -> None:
+    """Replaces ``path`` by the file that ``write`` writes to the path that it is given, or leaves it as it was."""
+    with _committing(path) as temporary:
+        write(temporary)
+        reached("written", path)
+        with temporary.open("rb+") as file:
+            _flush(file)
+        reached("flushed", path)
+
+
 def commit_parquet(
     path: Path,
     batches: Iterable[pa.RecordBatch | pa.Table],

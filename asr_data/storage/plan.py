@@ -19,7 +19,7 @@ from asr_data.rows.layouts import Layout
 from asr_data.types import RewardForm
 
 _ABSENT: Final = "nothing"
-_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date")
+_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date", "parent")
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
 
@@ -100,6 +100,31 @@ class ReferenceRecord(_Part):
     dtype: str
 
 
+class ParentRecord(_Part):
+    """The output that this one is a selection of, and what was selected.
+
+    Attributes:
+        run_id: its ``asr_run``.
+        manifest_sha256: SHA-256 of its ``asr.json``.
+        where: the condition that rows meet; None for all.
+        sample: how many of these were drawn; None for all.
+        seed: of the draw.
+        parent: what it was a selection of itself.
+    """
+
+    run_id: str
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    where: str | None = None
+    sample: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
+    parent: ParentRecord | None = None
+
+    def describe(self) -> str:
+        """What was selected, as on the command line."""
+        drawn = [] if self.sample is None else [f"--sample {self.sample} --seed {self.seed}"]
+        return " ".join([*([] if self.where is None else [f"--where {self.where}"]), *drawn])
+
+
 class Plan(_Part):
     """Everything that can change a byte of the output.
 
@@ -117,6 +142,7 @@ class Plan(_Part):
         response_text: what response texts are, :data:`asr_data.response.RESPONSE_TEXT`; None: the contents alone, as in
             outputs of earlier versions.
         template_date: what chat templates that ask for the date are told; None where none asks.
+        parent: the output that this one is a selection of; None where it is of an input.
     """
 
     input: InputRecord
@@ -131,6 +157,7 @@ class Plan(_Part):
     mask: MaskConfig | None = None
     response_text: str | None = None
     template_date: date | None = None
+    parent: ParentRecord | None = None
 
     @property
     def shards(self) -> int:

@@ -25,14 +25,17 @@ from asr_data_cli import (
     demo,
     evaluate,
     export,
+    filter_rows,
     inspect_rows,
     judge,
     merge,
     push,
+    query,
     report,
     scorers,
     train,
     validate,
+    view,
 )
 from asr_data_cli.console import discard, print_error
 from asr_data_cli.help_layout import Command, laid_out
@@ -45,7 +48,7 @@ _RESUMED = (
     "The unfinished shard is discarded, finished ones are kept: the same command continues, with or without --resume."
 )
 _HINTS = {
-    **dict.fromkeys(("run", "score", "mask", "merge"), _RESUMED),
+    **dict.fromkeys(("run", "score", "mask", "merge", "filter"), _RESUMED),
     "judge": "Every verdict so far is kept: the same command continues from there.",
     "critique": "Every critique so far is kept: the same command continues from there.",
 }
@@ -131,9 +134,12 @@ def build_app() -> typer.Typer:
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
+    app.command("filter", epilog=_examples(filter_rows.FILTER_EXAMPLES), rich_help_panel=made)(filter_rows.filter_rows)
     app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
+    app.command("query", epilog=_examples(query.QUERY_EXAMPLES), rich_help_panel=seen)(query.query)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
+    app.command("view", epilog=_examples(view.VIEW_EXAMPLES), rich_help_panel=seen)(view.view)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
         with_options(evaluate.evaluate)

@@ -82,7 +82,9 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
 
 def print_input(console: Console, source: Source, layout: Layout) -> None:
     """What was found: the input, how it is read, and what of it is not read as it stands."""
-    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
+    unread = layout.unread_system(source.schema)
+    lines = [*source.notes, *([] if unread is None else [unread])]
+    notes = {"notes": "\n".join(lines)} if lines else {}
     print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})
 
 
@@ -106,6 +108,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
         **_unknown(summary),
+        **_weights(summary),
         "time": _speed(summary.seconds, summary.tokens),
         "output": str(summary.path),
     }
@@ -140,6 +143,17 @@ def _unknown(summary: Summary) -> dict[str, str]:
     counts = ", ".join(f"{side.unknown_responses:,} of {side.responses:,} {name}" for name, side in sides.items())
     trained = "trained on whole" if summary.unknown == "keep" else "not trained on"
     return {"unknown": f"{counts}: no reward is known, {trained} (--unknown {summary.unknown})"}
+
+
+def _weights(summary: Summary) -> dict[str, str]:
+    """A line on the mean weight of kept tokens, where there are weights."""
+    means = {
+        name: side.weight_sum / side.kept_tokens
+        for name, side in summary.sides.items()
+        if side.weight_sum is not None and side.kept_tokens
+    }
+    words = ", ".join(f"{mean:.3f} {name}" for name, mean in means.items())
+    return {"weights": f"mean of kept tokens {words}"} if means else {}
 
 
 def side_table(sides: Mapping[str, SideSummary]) -> Table:

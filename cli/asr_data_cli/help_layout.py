@@ -17,9 +17,11 @@ PANELS: Final = (
     "Segments",
     "Masks",
     "Training",
+    "Rows",
     "Older spellings",
     "Show",
     "Output",
+    "Server",
     "Several machines",
     "Options",
 )

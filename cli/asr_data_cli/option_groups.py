@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
 
 import typer
 from pydantic import BaseModel
 
-from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig
+from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig, WeightConfig
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -29,8 +29,13 @@ from asr_data_cli.setting_text import (
     segmenter_kinds,
     summary,
     value_text,
+    weight_shapes,
+    weights_text,
 )
 from asr_data_cli.settings import Checks
+
+if TYPE_CHECKING:
+    from asr_data.rows import Source
 
 
 @runtime_checkable
@@ -101,7 +106,16 @@ class InputOptions:
     split: opt.Split = None
     name: opt.Name = None
     revision: opt.Revision = None
+    file_format: opt.Format = None
     columns: opt.Columns = None
+
+    def open(self) -> Source:
+        """The input that they name."""
+        from asr_data.rows import open_source
+
+        return open_source(
+            self.location, split=self.split, name=self.name, revision=self.revision, file_format=self.file_format
+        )
 
     def roles(self, checks: Checks) -> dict[str, str]:
         """Columns by role."""
@@ -125,6 +139,7 @@ class ModelOptions:
     allow_pickle: opt.AllowPickle = False
     allow_hub: opt.AllowHub = False
     no_cache: opt.NoCache = False
+    verify: opt.Verify = False
     logprobs: opt.Logprobs = None
 
 
@@ -157,7 +172,7 @@ class MaskOptions:
     def parameters(cls) -> list[inspect.Parameter]:
         """The options, made from the fields."""
         default = MaskConfig()
-        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline")}
+        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline", "weights")}
         kinds = Literal[segmenter_kinds()]  # type: ignore[valid-type] # a choice made here
         made: dict[str, tuple[Any, Any, dict[str, Any]]] = {
             "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked["segmenter"], SegmenterConfig)})
@@ -170,6 +185,11 @@ class MaskOptions:
             baseline_text(default.baseline),
             {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
         )
+        made["weights"] = (
+            str,
+            weights_text(default.weights),
+            {"help": _each(asked["weights"], WeightConfig, numbers=False), "metavar": "|".join(weight_shapes())},
+        )
         for name, field in MaskConfig.model_fields.items():
             if name not in made:
                 made[name] = (field.annotation, field.default, {"help": field.description})
@@ -181,7 +201,7 @@ class MaskOptions:
         ]
 
 
-_MASKS = ("baseline", "on_empty", "end_token", "unknown")
+_MASKS = ("baseline", "on_empty", "end_token", "unknown", "weights")
 """Settings of the panel Masks; the others are those of Segments."""
 
 
@@ -200,11 +220,10 @@ def _setting(name: str, owners: list[type[BaseModel]]) -> dict[str, Any]:
     }
 
 
-def _each(asked: str | None, union: Any) -> str:
-    """A line on each member of a union, after what it is for."""
-    return " ".join(
-        [str(asked), *(f"{'X' if is_number(one) else kind_of(one)}: {summary(one)}" for one in models(union))]
-    )
+def _each(asked: str | None, union: Any, *, numbers: bool = True) -> str:
+    """A line on each member of a union, after what it is for; with ``numbers`` a member may be typed as one."""
+    named = {one: "X" if numbers and is_number(one) else kind_of(one) for one in models(union)}
+    return " ".join([str(asked), *(f"{name}: {summary(one)}" for one, name in named.items())])
 
 
 def _baseline_shapes() -> list[str]:
@@ -273,8 +292,12 @@ class MachineOptions:
         """Which share this job does; None for all of it."""
         return checks.attempt(lambda: settings.part(self.num_shards, self.shard_index), None)
 
-    def cluster(self, checks: Checks) -> RayOptions | None:
-        """The Ray cluster, if one was named."""
+    def cluster(self, checks: Checks, location: str) -> RayOptions | None:
+        """The Ray cluster, if one was named; its workers cannot read a copy that this process made of its input."""
+        from asr_data.rows.fetched import STANDARD_INPUT, is_url
+
+        if self.ray not in (None, "local") and (location == STANDARD_INPUT or is_url(location)):
+            checks.note("--ray needs an INPUT that all nodes can read: no standard input and no URL")
         if self.ray is None:
             if self.ray_workers is not None:
                 checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")

@@ -33,6 +33,7 @@ REJECT_CODES: Final[dict[str, str]] = {
     "wrong_reward_length": "the scorer's spans do not cover the response text exactly",
     "scorer_error": "the scorer failed on this row",
     "out_of_memory": "the row does not fit in memory even on its own",
+    "left_out": "the row does not meet --where, or was not drawn by --sample",
     "empty_mask": "no segment of a response is kept, and such rows are dropped (--on-empty drop)",
 }
 """Values of the column ``code`` of the rejects."""

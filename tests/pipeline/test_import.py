@@ -25,7 +25,8 @@ STAGES = ("rows", "text", "scoring", "segments", "masks", "storage", "pipeline")
 BESIDE: dict[str, set[str]] = {
     # Read what a run has written.
     "evaluation": {"rows", "text", "scoring", "segments", "masks", "storage", "pipeline", "statistics"},
-    "view": {"rows", "text", "segments", "masks", "storage", "evaluation"},
+    "tables": {"rows", "text", "storage", "pipeline"},
+    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "evaluation", "tables"},
     "export": {"rows", "text", "storage"},
     "hub": {"storage"},
     # Train on it.
@@ -54,6 +55,7 @@ ANYWHERE = {
     "model_cache",
     "compiled",
     "redact",
+    "conditions",
     "asr_data_schemas",
 }
 """May be imported by every package, and import each other alone."""
@@ -68,7 +70,7 @@ def may_import(package: str) -> set[str]:
     if package in ANYWHERE:
         return ANYWHERE
     if package == "asr_data":  # the front door: names that are imported when they are asked for
-        return {"pipeline", "scoring", "segments", "evaluation", "config"}
+        return {"pipeline", "scoring", "segments", "evaluation", "tables", "config"}
     own = set(STAGES[: STAGES.index(package)]) if package in STAGES else BESIDE[package]
     return own | ANYWHERE
 
