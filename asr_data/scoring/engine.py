@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asr_data.errors import ConfigError
 from asr_data.scoring.packing import joins, plan_batches, plan_padded
+from asr_data.scoring.spread import execution_device
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree_remembered
 from asr_data.types import Float32
@@ -139,7 +140,7 @@ class Engine:
 
     @property
     def _device(self) -> torch.device:
-        return next(self.backbone.parameters()).device
+        return execution_device(self.backbone)
 
     @torch.inference_mode()
     def _forward(self, trees: Sequence[Tree], requests: Sequence[Request]) -> dict[int, Float32 | None]:
@@ -174,7 +175,7 @@ def _regrown(requests: Sequence[Request], members: Sequence[int]) -> list[Tree]:
 
 def _plain_states(backbone: nn.Module, chains: Sequence[Tree]) -> Tensor:
     """Hidden states ``[tokens, hidden]`` of single sequences, computed side by side with a padding mask."""
-    device = next(backbone.parameters()).device
+    device = execution_device(backbone)
     ids, attention = (x.to(device) for x in pad([chain.ids.tolist() for chain in chains]))
     states: Tensor = backbone(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
     return states[attention.bool()]

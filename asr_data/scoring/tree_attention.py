@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.model_cache import remember, was_found
+from asr_data.scoring.spread import execution_device
 from asr_data.scoring.tree import Tree, grow_trees
-from asr_data.scoring.tree_kernels import carrier, is_fused, make_plan, tree_attention
+from asr_data.scoring.tree_kernels import carriers, is_fused, make_plan, tree_attention
 from asr_data.scoring.tree_pieces import Forest
 from asr_data.types import Int64
 
@@ -27,19 +28,18 @@ token that sees a wrong one, or none, differs by about its own size."""
 
 def tree_states(backbone: nn.Module, trees: Sequence[Tree]) -> Tensor:
     """Hidden states ``[nodes, hidden]`` of trees, one behind the other. Nothing is padded."""
-    parameter = next(backbone.parameters())
+    dtype, device = next(backbone.parameters()).dtype, execution_device(backbone)
     forest = Forest.of(trees)
-    ids = torch.from_numpy(forest.ids).to(parameter.device)[None]
+    ids = torch.from_numpy(forest.ids).to(device)[None]
     if len(forest.chains) == 1:
         return backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
-    depth = torch.from_numpy(forest.depth).to(parameter.device)[None]
+    depth = torch.from_numpy(forest.depth).to(device)[None]
     fused, size = is_fused(backbone), _head_size(backbone.config)
-    masks = {
-        kind: carrier(make_plan(forest, window, parameter, fused=fused, size=size), parameter)
-        for kind, window in _windows(backbone.config).items()
-    }
+    windows = _windows(backbone.config)
+    plans = [make_plan(forest, window, dtype, device, fused=fused, size=size) for window in windows.values()]
+    masks = dict(zip(windows, carriers(plans, device), strict=True))
     mask = masks if len(masks) > 1 else next(iter(masks.values()))
-    with tree_attention(backbone):
+    with tree_attention(backbone, plans):
         states = backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
     return states[0]
 
@@ -92,7 +92,7 @@ def why_not_tree_remembered(backbone: nn.Module, entry: Path | None) -> str | No
         "takes trees": _CHECK,
         "dtype": str(parameter.dtype),
         "attention": str(getattr(backbone.config, "_attn_implementation", None)),
-        "device": _device_name(parameter.device),
+        "device": _device_name(execution_device(backbone)),
     }
     if was_found(entry, fact):
         return None
@@ -134,7 +134,7 @@ def why_not_tree(backbone: nn.Module) -> str | None:
 
 @torch.inference_mode()
 def _difference(backbone: nn.Module, windows: dict[str, int | None]) -> tuple[float, float]:
-    parameter = next(backbone.parameters())
+    dtype, device = next(backbone.parameters()).dtype, execution_device(backbone)
     text = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
     longest = min([2048, *(w for w in windows.values() if w), getattr(text, "max_position_embeddings", None) or 2048])
     trunk = max(8, min(longest, 1024) - 24) if any(windows.values()) else 24
@@ -146,10 +146,10 @@ def _difference(backbone: nn.Module, windows: dict[str, int | None]) -> tuple[fl
     worst = 0.0
     for tree in trees:
         for member, i in enumerate(tree.members):
-            nodes = torch.from_numpy(tree.nodes(member, range(len(sequences[i])))).to(parameter.device)
-            alone = torch.tensor([sequences[i]], device=parameter.device)
+            nodes = torch.from_numpy(tree.nodes(member, range(len(sequences[i])))).to(device)
+            alone = torch.tensor([sequences[i]], device=device)
             plain = backbone(input_ids=alone, attention_mask=torch.ones_like(alone), use_cache=False)
             plain = plain.last_hidden_state[0].float()
             error = (states[nodes] - plain).square().mean(dim=1) / plain.square().mean(dim=1)
             worst = max(worst, float(error.max().sqrt()))
-    return worst, _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE)
+    return worst, _TOLERANCE.get(dtype, _HALF_TOLERANCE)

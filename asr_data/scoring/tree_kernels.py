@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -81,13 +82,14 @@ class Varlen:
         from torch.nn.attention.varlen import varlen_attn
 
         own, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
+        at, query_ends, key_ends = (x.to(query.device) for x in (self.keys, self.query_ends, self.key_ends))
         longest_chain, longest_path = self.most
         out = varlen_attn(
             own.contiguous(),
-            keys.index_select(0, self.keys),
-            values.index_select(0, self.keys),
-            self.query_ends,
-            self.key_ends,
+            keys.index_select(0, at),
+            values.index_select(0, at),
+            query_ends,
+            key_ends,
             longest_chain,
             longest_path,
             scale=scaling,
@@ -119,23 +121,26 @@ def takes_paths(device: torch.device, dtype: torch.dtype, size: int) -> bool:
     return bool((found - wanted).abs().max() < 0.05)  # of numbers of size 1; a wrong key changes them by about that
 
 
-def make_plan(forest: Forest, window: int | None, parameter: Tensor, *, fused: bool, size: int = 0) -> Plan:
-    """How layers with this window attend, on the device and in the dtype of ``parameter``.
+def make_plan(
+    forest: Forest, window: int | None, dtype: torch.dtype, device: torch.device, *, fused: bool, size: int = 0
+) -> Plan:
+    """How layers with this window attend.
 
     Args:
         forest: the trees.
         window: a token sees only those ancestors that are fewer than this many positions above it.
-        parameter: of the model.
+        dtype: of the model.
+        device: where the model begins.
         fused: whether the model uses torch's fused attention, which is causal without a mask.
         size: of a head, for GPUs.
     """
-    half = parameter.dtype in (torch.bfloat16, torch.float16)
-    if fused and half and parameter.device.type == "cuda" and takes_paths(parameter.device, parameter.dtype, size):
+    half = dtype in (torch.bfloat16, torch.float16)
+    if fused and half and device.type == "cuda" and takes_paths(device, dtype, size):
         paths = _paths(forest)
         if sum(map(len, paths)) <= _MOST_GATHERED * len(forest.ids):
-            return _varlen(forest, paths, window, parameter.device)
-    own = pieces(forest, parameter.dtype, parameter.device, window)
-    return InPieces(own if fused else [_masked(piece, parameter) for piece in own])
+            return _varlen(forest, paths, window, device)
+    own = pieces(forest, dtype, device, window)
+    return InPieces(own if fused else [_masked(piece, dtype, device) for piece in own])
 
 
 def _paths(forest: Forest) -> list[Int64]:
@@ -156,20 +161,40 @@ def _varlen(forest: Forest, paths: Sequence[Int64], window: int | None, device: 
     )
 
 
-def _masked(piece: Piece, parameter: Tensor) -> Piece:
+def _masked(piece: Piece, dtype: torch.dtype, device: torch.device) -> Piece:
     """A mask where there is none, for attention that is not causal by itself."""
     if piece.mask is not None:
         return piece
     width = piece.stop - piece.first
-    mask = torch.full((width, width), torch.finfo(parameter.dtype).min, dtype=parameter.dtype, device=parameter.device)
+    mask = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=device)
     return Piece(piece.first, piece.stop, piece.keys, mask.triu(1)[None, None])
 
 
-def carrier(plan: Plan, parameter: Tensor) -> Tensor:
-    """A mask that carries a plan to :func:`_attention`."""
-    mask = torch.zeros(1, 1, 1, 1, dtype=parameter.dtype, device=parameter.device)
-    mask.asr_plan = plan  # type: ignore[attr-defined] # a tensor takes attributes
-    return mask
+def carriers(plans: Sequence[Plan], device: torch.device) -> list[Tensor]:
+    """Masks that carry plans to :func:`_attention`.
+
+    Each has its plan as an attribute, for gradient checkpointing, and its number as the last size, for models over
+    several devices: a copy on another device has no attributes. It has no elements, so it is a mask for nothing else.
+    """
+    masks = []
+    for number, plan in enumerate(plans):
+        mask = torch.zeros(1, 1, 0, number, device=device)
+        mask.asr_plan = plan  # type: ignore[attr-defined] # a tensor takes attributes
+        masks.append(mask)
+    return masks
+
+
+_current: ContextVar[Sequence[Plan]] = ContextVar("plans of the pass", default=())
+
+
+def _carried(mask: Tensor | None) -> Plan | None:
+    """The plan that a mask carries, or None for another mask."""
+    if mask is None or mask.ndim != 4 or mask.shape[2]:
+        return None
+    plan: Plan | None = getattr(mask, "asr_plan", None)
+    if plan is None and mask.shape[3] < len(_current.get()):
+        plan = _current.get()[mask.shape[3]]
+    return plan
 
 
 def is_fused(backbone: nn.Module) -> bool:
@@ -201,14 +226,16 @@ def set_tree_attention(backbone: nn.Module) -> None:
 
 
 @contextmanager
-def tree_attention(backbone: nn.Module) -> Iterator[None]:
-    """As :func:`set_tree_attention`, for a while."""
+def tree_attention(backbone: nn.Module, plans: Sequence[Plan] = ()) -> Iterator[None]:
+    """As :func:`set_tree_attention`, for a pass with these plans."""
     configs = {id(c): c for c in (getattr(m, "config", None) for m in backbone.modules()) if c is not None}
     before = [(config, getattr(config, "_attn_implementation", None)) for config in configs.values()]
     set_tree_attention(backbone)
+    token = _current.set(plans)
     try:
         yield
     finally:
+        _current.reset(token)
         for config, name in before:
             if name is not None:
                 config._attn_implementation = name
@@ -238,7 +265,7 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' interface: ``[batch, heads, time, size]`` → ``[batch, time, heads, size]`` and weights or None."""
     fused = module.config._attn_implementation == _NAMES["sdpa"]  # type: ignore[union-attr] # HF models
-    plan: Plan | None = getattr(attention_mask, "asr_plan", None)
+    plan = _carried(attention_mask)
     if plan is None:
         own = _fused_of_transformers() if fused else _eager(module)
         return own(module, query, key, value, attention_mask, *more, scaling=scaling, dropout=dropout, **settings)
@@ -252,6 +279,7 @@ def _attention(
     eager = _eager(module)
 
     def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+        mask = None if mask is None else mask.to(query.device)
         return eager(module, query, key, value, mask, scaling=scaling, dropout=0.0, **settings)[0]
 
     return plan.attend(attention, query, key, value, scaling), None
@@ -265,7 +293,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scali
         key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
     causal = mask is None and query.shape[2] > 1
     if mask is not None:
-        mask = mask.to(query.dtype)  # under autocast
+        mask = mask.to(query.device, query.dtype)  # a later device's; under autocast
     out = scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=grouped
     )

@@ -74,7 +74,7 @@ class Piece:
     def pick(self, states: Tensor) -> Tensor:
         """States of the keys: ``[batch, heads, nodes of the forest, size]`` → ``[batch, heads, keys, size]``."""
         if isinstance(self.keys, Tensor):
-            return states.index_select(2, self.keys)
+            return states.index_select(2, self.keys.to(states.device))
         if len(self.keys) == 1:
             return states[:, :, self.keys[0]]
         return torch.cat([states[:, :, stretch] for stretch in self.keys], dim=2)

@@ -54,7 +54,7 @@ def test_in_pieces(window: int | None, gradients: bool) -> None:
 
     forest = Forest.of(trees())
     states = random_states(len(forest.ids))
-    plan = make_plan(forest, window, torch.zeros(1), fused=True)
+    plan = make_plan(forest, window, torch.float32, torch.device("cpu"), fused=True)
     assert isinstance(plan, InPieces)
     with torch.set_grad_enabled(gradients):
         found = plan.attend(_fused, *states, 0.3)
@@ -149,6 +149,28 @@ def test_a_model_whose_attention_is_set_for_good_is_the_same_without_trees(atten
     after = model(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(after[mask.bool()], before[mask.bool()], atol=0, rtol=0)
     assert tree_states(model, trees()).shape == (len(Forest.of(trees()).ids), 32)
+
+
+@torch.inference_mode()
+def test_a_copy_of_the_mask_on_another_device_still_has_its_plan() -> None:
+    """As accelerate's hooks make one where a layer is elsewhere."""
+    model = decoder("sdpa")
+    expected = tree_states(model, trees())
+
+    def moved(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return given, {k: v.clone() if isinstance(v, Tensor) else v for k, v in named.items()}
+
+    for layer in model.layers:
+        layer.register_forward_pre_hook(moved, with_kwargs=True)
+    torch.testing.assert_close(tree_states(model, trees()), expected, atol=0, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_mask_without_its_plan_is_an_error() -> None:
+    model = decoder("sdpa")
+    set_tree_attention(model)
+    with pytest.raises(RuntimeError):
+        model(input_ids=torch.arange(1, 9)[None], attention_mask=torch.zeros(1, 1, 0, 0))
 
 
 def test_attention_that_trees_do_not_know() -> None:
