@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--log", type=Path, help="keep what the server prints")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = rows_of(arguments.data, arguments.rows)
@@ -104,12 +106,16 @@ def main() -> None:
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         language, reward = save_models(Path(folder), arguments.dtype)
-        for model, kinds, options in (
+        for model, known, options in (
             (language, ("logp", "lm_label_tokens"), []),
             (reward, ("token_head",), ["--runner", "pooling"]),
         ):
+            kinds = [kind for kind in known if kind in arguments.kinds]
+            if not kinds:
+                continue
             more = ["--dtype", arguments.dtype, "--max-model-len", str(LENGTH + 1), *options]
-            with serving(model, more, Path(folder) / "server.log", threads=arguments.threads) as url:
+            log = arguments.log or Path(folder) / "server.log"
+            with serving(model, more, log, threads=arguments.threads) as url:
                 for kind in kinds:
                     print(line(kind, model, url, rows, scoring), flush=True)
 
