@@ -106,10 +106,11 @@ def main() -> None:
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         language, reward = save_models(Path(folder), arguments.dtype)
-        for model, known, options in (
+        plans: list[tuple[Path, tuple[str, ...], list[str]]] = [
             (language, ("logp", "lm_label_tokens"), []),
             (reward, ("token_head",), ["--runner", "pooling"]),
-        ):
+        ]
+        for model, known, options in plans:
             kinds = [kind for kind in known if kind in arguments.kinds]
             if not kinds:
                 continue
