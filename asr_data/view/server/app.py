@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -15,8 +15,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from asr_data.critique.reply import Severity
 from asr_data.errors import AsrDataError
 from asr_data.view.escape import visible
+from asr_data.view.server.labels import Order
 from asr_data.view.server.page import render
 from asr_data.view.server.security import Guard
 from asr_data.view.server.session import Session
@@ -56,10 +58,56 @@ class MasksAsked(SettingsAsked):
     rewards: bool = True
 
 
+class FiguresAsked(SettingsAsked):
+    """Figures at these settings; against the labels of this page even where the input has its own."""
+
+    own_labels: bool = False
+
+
 class KeepAsked(SettingsAsked):
     """Settings to be written; over what is there where ``replace`` says so."""
 
     replace: bool = False
+
+
+class TabAsked(Asked):
+    """A tab that labels, by a name that it made up."""
+
+    tab: Annotated[str, Field(min_length=8, max_length=64)]
+
+
+class NextAsked(TabAsked):
+    """The next response, in an order."""
+
+    order: Order = "disagreement"
+
+
+class BackAsked(TabAsked):
+    """The response that was judged before another one; or last."""
+
+    position: Annotated[int, Field(ge=0)] | None = None
+    side: Annotated[int, Field(ge=0, le=1)] = 0
+
+
+class MarkAsked(Asked):
+    """A fault, from one unit of the response to another."""
+
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0)]
+    type: Annotated[str, Field(min_length=1, max_length=60)]
+    severity: Severity
+
+
+class SaveAsked(TabAsked):
+    """What a person did with a response."""
+
+    position: Annotated[int, Field(ge=0)]
+    side: Annotated[int, Field(ge=0, le=1)]
+    marks: Annotated[list[MarkAsked], Field(max_length=1_000)]
+    status: Literal["open", "done", "skipped"]
+    order: Literal["disagreement", "chance", "hand"] = "hand"
+    blind: bool = True
+    seconds: Annotated[float, Field(ge=0, le=1e7)] = 0.0
 
 
 A = TypeVar("A", bound=Asked)
@@ -76,8 +124,13 @@ def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIAp
         Route("/", index, methods=["GET"]),
         Route("/api/rows", answer(RowsAsked, session.rows), methods=["POST"]),
         Route("/api/masks", answer(MasksAsked, session.masks), methods=["POST"]),
-        Route("/api/figures", answer(SettingsAsked, session.figures), methods=["POST"]),
+        Route("/api/figures", answer(FiguresAsked, session.figures), methods=["POST"]),
         Route("/api/keep", answer(KeepAsked, session.keep), methods=["POST"]),
+        Route("/api/labels/claim", answer(TabAsked, session.claim), methods=["POST"]),
+        Route("/api/labels/release", answer(TabAsked, session.release), methods=["POST"]),
+        Route("/api/labels/next", answer(NextAsked, session.next), methods=["POST"]),
+        Route("/api/labels/back", answer(BackAsked, session.back), methods=["POST"]),
+        Route("/api/labels/save", answer(SaveAsked, session.save), methods=["POST"]),
     ]
     return Guard(Starlette(routes=routes), token=token, hosts=hosts, policy=policy)
 
