@@ -17,6 +17,7 @@ const asrLabel = (() => {
   let begun = 0;
   let saving = Promise.resolve();
   let beating = 0;
+  let leaving = null; // a promise, while one response goes and the next one comes
 
   const markable = (index) => shown.units[index]?.[1] === 1;
   const markAt = (index) => shown.marks.find(({ first, last }) => first <= index && index <= last);
@@ -125,9 +126,14 @@ const asrLabel = (() => {
     paint();
   }
 
+  // While a response goes and the next one comes, keys mean neither.
   async function finish(status) {
-    if (!shown) return;
-    if (await save(status)) await next();
+    if (!shown || leaving) return;
+    leaving = (async () => {
+      if (await save(status)) await next();
+    })();
+    await leaving;
+    leaving = null;
   }
 
   async function next() {
@@ -140,6 +146,7 @@ const asrLabel = (() => {
   }
 
   async function back() {
+    await leaving;
     await saving;
     const before = shown ? { position: shown.position, side: shown.side } : {};
     const answer = await attempt(() => ask("api/labels/back", { tab, ...before }));
@@ -294,7 +301,7 @@ const asrLabel = (() => {
 
   function actionOf({ key, shiftKey }) {
     const always = { b: back, r: () => toRows(), "?": () => by("keys").showModal() }[key];
-    if (always || !shown) return always;
+    if (always || !shown || leaving) return always;
     const kind = /^[1-9]$/.test(key) ? setup.kinds[Number(key) - 1] : null;
     if (kind) return () => mark(kind);
     return {
@@ -349,6 +356,7 @@ const asrLabel = (() => {
 
   async function toRows() {
     clearInterval(beating);
+    await leaving;
     await saving;
     by("look").hidden = false;
     by("label").hidden = true;

@@ -17,7 +17,7 @@ from asr_data.errors import ConfigError
 from asr_data.evaluation.gold import Gold, journal_gold
 from asr_data.labelling import Entry, LabelJournal, Mark, agreements, last_done
 from asr_data.labelling.journal import response_of
-from asr_data.types import Completion
+from asr_data.types import Completion, Side
 from asr_data.view.client.rows import plain_number
 from asr_data.view.escape import visible
 from asr_data.view.reading import AnnotatedRow, rows_at
@@ -152,7 +152,7 @@ class Labels:
         entry = mine.get(self._key(place))
         return "" if entry is None else entry.status
 
-    def _key(self, place: Place) -> tuple[int, int, str]:
+    def _key(self, place: Place) -> tuple[int, int, Side]:
         first = self._viewed[0]
         return (
             int(first.indices[place.position]),
@@ -183,7 +183,7 @@ class Labels:
 
     def _shown(self, place: Place, order: str) -> dict[str, Any]:
         row, _, units = self._row(place)
-        entry = self._opened().latest(self.settings.annotator).get(self._key(place))  # type: ignore[call-overload]
+        entry = self._opened().latest(self.settings.annotator).get(self._key(place))
         marks = [] if entry is None else list(entry.marks)
         found = [(mark, units_in(units, mark.start, mark.end)) for mark in marks]
         return {
@@ -236,7 +236,7 @@ class Labels:
                 Entry(
                     asr_row=index,
                     asr_pair=pair,
-                    side=side,  # type: ignore[arg-type] # one of the manifest's
+                    side=side,
                     annotator=self.settings.annotator,
                     status=status,
                     prompt=response_of(row.row.prompt),
