@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import InputError, RowRejected, ScorerError
+from asr_data.pipeline.measured import measured_json
 from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
@@ -100,19 +101,21 @@ class ScoreStage:
             names.scores(index): _score_table(kept, self._layout.sides),
         }
         self._guard.check()
-        output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
+        output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected), **measured_json(self._scorer)})
         progress.update("scoring", first + read, self._source.rows, self.tokens)
 
     def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:
         rows = shard.rows
-        expected = sum(len(_text(row.prompt)) + len(_text(c.content)) for row in rows for c in row.completions) or 1
+        if isinstance(self._scorer, Preparing):
+            expected = self._scorer.tokens(shard.prepared)
+        else:  # four characters a token, each read once
+            expected = sum(len(_text(row.prompt)) + len(_text(c.content)) for row in rows for c in row.completions) // 4
         before = self.tokens
 
         def on_tokens(count: int) -> None:
             self.tokens += count
-            # Batches run longest first, so rows are not done in order: estimate them from the text done, at four
-            # characters a token.
-            share = min(1.0, 4 * (self.tokens - before) / expected)
+            # Batches run longest first, so rows are not done in order: they are estimated from the tokens done.
+            share = min(1.0, (self.tokens - before) / max(1, expected))
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
         if not isinstance(self._scorer, Preparing):

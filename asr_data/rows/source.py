@@ -76,6 +76,12 @@ class Source:
     files: tuple[tuple[Path, FileState | None], ...] = ()
     directory: Path | None = None
 
+    def first(self, rows: int | None) -> Source:
+        """The same input with no more than its first ``rows`` rows; None for all."""
+        if rows is None or rows >= self.rows:
+            return self
+        return replace(self, rows=rows, description=f"{self.description} (first {rows:,} of {self.rows:,} rows)")
+
     def fingerprint_now(self) -> str:
         """The fingerprint of what is there now: another one where the input changed since it was opened.
 

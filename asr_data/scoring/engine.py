@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asr_data.errors import ConfigError
 from asr_data.scoring.packing import Cost, plan_rows
+from asr_data.scoring.spread import execution_device
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree_remembered
 from asr_data.types import Float32
@@ -135,7 +136,7 @@ class Engine:
 
     @property
     def _device(self) -> torch.device:
-        return next(self.backbone.parameters()).device
+        return execution_device(self.backbone)
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
@@ -156,7 +157,7 @@ def attention_cost(backbone: nn.Module) -> Cost:
     Attention with a mask does fewer of them in a second than the rest of a layer: about half of them on a CPU, a
     quarter on a GPU.
     """
-    slower = 4 if next(backbone.parameters()).device.type == "cuda" else 2
+    slower = 4 if execution_device(backbone).type == "cuda" else 2
     config = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
     embedding = backbone.get_input_embeddings()  # type: ignore[operator] # HF models
     weights = sum(p.numel() for p in backbone.parameters()) - embedding.weight.numel()
@@ -189,7 +190,7 @@ def _regrown(requests: Sequence[Request], members: Sequence[int]) -> list[list[T
 
 def _plain_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     """Hidden states of chains, one a row, with a padding mask."""
-    device = next(backbone.parameters()).device
+    device = execution_device(backbone)
     ids, attention = pad([row[0].ids.tolist() for row in rows])
     return backbone(input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False).last_hidden_state
 

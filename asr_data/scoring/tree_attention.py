@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.model_cache import remember, was_found
+from asr_data.scoring.spread import execution_device
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.types import Int64
 
@@ -64,15 +65,15 @@ _ALIGNED = {"cuda": 16}
 
 def tree_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
     """Hidden states ``[rows, width, hidden]`` of trees side by side."""
-    parameter = next(backbone.parameters())
-    aligned = _ALIGNED.get(parameter.device.type, 1)
+    dtype, device = next(backbone.parameters()).dtype, execution_device(backbone)
+    aligned = _ALIGNED.get(device.type, 1)
     width = -(-max(sum(len(tree.ids) for tree in row) for row in rows) // aligned) * aligned
-    ids, depth, end = (x.to(parameter.device) for x in tree_inputs(rows, width))
+    ids, depth, end = (x.to(device) for x in tree_inputs(rows, width))
     if all(len(row) == 1 and row[0].is_chain for row in rows):
         # Padding stands behind what is read and causal attention never looks there: no mask, the fastest kernel.
         return backbone(input_ids=ids, use_cache=False).last_hidden_state
-    mask = _masks(backbone, depth, end, parameter.dtype)
-    with _grouped_heads(parameter.device):
+    mask = _masks(backbone, depth, end, dtype)
+    with _grouped_heads(device):
         return backbone(input_ids=ids, attention_mask=mask, position_ids=depth, use_cache=False).last_hidden_state
 
 
@@ -145,7 +146,7 @@ def why_not_tree_remembered(backbone: nn.Module, entry: Path | None) -> str | No
         "takes trees": _CHECK,
         "dtype": str(parameter.dtype),
         "attention": str(getattr(backbone.config, "_attn_implementation", None)),
-        "device": _device_name(parameter.device),
+        "device": _device_name(execution_device(backbone)),
     }
     if was_found(entry, fact):
         return None
@@ -187,7 +188,7 @@ def why_not_tree(backbone: nn.Module) -> str | None:
 
 @torch.inference_mode()
 def _difference(backbone: nn.Module, windows: dict[str, int | None]) -> tuple[float, float]:
-    parameter = next(backbone.parameters())
+    dtype, device = next(backbone.parameters()).dtype, execution_device(backbone)
     text = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
     longest = min([2048, *(w for w in windows.values() if w), getattr(text, "max_position_embeddings", None) or 2048])
     trunk = max(8, min(longest, 1024) - 24) if any(windows.values()) else 24
@@ -199,10 +200,10 @@ def _difference(backbone: nn.Module, windows: dict[str, int | None]) -> tuple[fl
     worst = 0.0
     for tree in trees:
         for member, i in enumerate(tree.members):
-            nodes = torch.from_numpy(tree.nodes(member, range(len(sequences[i])))).to(parameter.device)
-            alone = torch.tensor([sequences[i]], device=parameter.device)
+            nodes = torch.from_numpy(tree.nodes(member, range(len(sequences[i])))).to(device)
+            alone = torch.tensor([sequences[i]], device=device)
             plain = backbone(input_ids=alone, attention_mask=torch.ones_like(alone), use_cache=False)
             plain = plain.last_hidden_state[0].float()
             error = (states[nodes] - plain).square().mean(dim=1) / plain.square().mean(dim=1)
             worst = max(worst, float(error.max().sqrt()))
-    return worst, _TOLERANCE.get(parameter.dtype, _HALF_TOLERANCE)
+    return worst, _TOLERANCE.get(dtype, _HALF_TOLERANCE)

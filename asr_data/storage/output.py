@@ -117,8 +117,8 @@ class OutputDirectory:
 
         Args:
             path: the directory.
-            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing;
-                None for a member that is not asked for.
+            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing,
+                and of ``mask`` the baseline; None for a member that is not asked for.
             resume: see :meth:`create`.
             overwrite: see :meth:`create`.
             part: see :meth:`create`.
@@ -142,6 +142,10 @@ class OutputDirectory:
         comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
         if scorer:  # a settings file names none
             comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        mask: Any = known.get("mask") or {}
+        masked: Any = comparable.get("mask")
+        if mask and masked and "baseline" not in mask:  # it is the scorer's to choose
+            comparable["mask"] = {name: value for name, value in masked.items() if name != "baseline"}
         asked = {name: value for name, value in known.items() if value is not None}
         if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
             comparable["mask"] = asked["mask"]
@@ -323,7 +327,7 @@ def _is_masked_anew(work: WorkState, before: Plan, plan: Plan, part: Part | None
     """Whether a plan differs from the one before in settings that have had no effect yet."""
     if plan.mask is None or not _takes_other_masks(work, before, part):
         return False
-    return before.model_copy(update={"mask": plan.mask}) == plan
+    return before.model_copy(update={"mask": plan.mask, "config_sha256": plan.config_sha256}) == plan
 
 
 def _takes_other_masks(work: WorkState, before: Plan, part: Part | None) -> bool:

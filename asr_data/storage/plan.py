@@ -12,14 +12,16 @@ from typing import Annotated, Any, Final, Self
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig, SequenceBaseline
 from asr_data.errors import ConfigError
 from asr_data.response import RESPONSE_TEXT
 from asr_data.rows.layouts import Layout
 from asr_data.types import RewardForm
 
 _ABSENT: Final = "nothing"
-_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date", "parent")
+_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date", "parent", "config_sha256")
+_REMARKS: Final = ("config_sha256",)
+"""Members that change no byte of the data: runs with another one are the same run."""
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
 
@@ -75,6 +77,16 @@ class ScorerRecord(_Part):
     fingerprint: str
     settings: dict[str, JsonValue] = {}
     partial: bool = False
+
+    @property
+    def knows_verdict(self) -> bool:
+        """Whether it reads a response beside its partner, and is told which of the two is better.
+
+        The levels of its rewards then say nothing of the verdict, and comparing a response with the other one is of no
+        use.
+        """
+        features = self.settings.get("features")
+        return isinstance(features, dict) and features.get("partner") is not None
 
 
 class TokenizerRecord(_Part):
@@ -143,6 +155,7 @@ class Plan(_Part):
             outputs of earlier versions.
         template_date: what chat templates that ask for the date are told; None where none asks.
         parent: the output that this one is a selection of; None where it is of an input.
+        config_sha256: SHA-256 of the file of options that ``--config`` named; None where there was none.
     """
 
     input: InputRecord
@@ -158,6 +171,7 @@ class Plan(_Part):
     response_text: str | None = None
     template_date: date | None = None
     parent: ParentRecord | None = None
+    config_sha256: str | None = None
 
     @property
     def shards(self) -> int:
@@ -176,7 +190,8 @@ class Plan(_Part):
         Raises:
             ConfigError: see :func:`canonical_json`.
         """
-        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+        counted = {name: value for name, value in self.to_json().items() if name not in _REMARKS}
+        return hashlib.sha256(canonical_json(counted).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, JsonValue]:
         """As JSON values, in order; what was not asked for is left out."""
@@ -184,7 +199,12 @@ class Plan(_Part):
         return self.model_dump(mode="json", exclude=absent)
 
     def masked(self, tokenizer: TokenizerRecord, mask: MaskConfig, template_date: date | None = None) -> Self:
-        """The same plan with these segments and masks; ``template_date``: if it has none yet."""
+        """The same plan with these segments and masks; ``template_date``: if it has none yet.
+
+        A baseline that nobody chose is ``sequence`` where the scorer was told the verdict.
+        """
+        if self.scorer.knows_verdict and "baseline" not in mask.model_fields_set:
+            mask = mask.model_copy(update={"baseline": SequenceBaseline()})
         day = self.template_date or template_date
         now = {"tokenizer": tokenizer, "mask": mask, "response_text": RESPONSE_TEXT, "template_date": day}
         return self.model_copy(update=now)
@@ -221,7 +241,7 @@ def plan_differences(before: Mapping[str, JsonValue], now: Mapping[str, JsonValu
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
         f"{name}: was {old.get(name, _ABSENT)}, now {new.get(name, _ABSENT)}"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted((old.keys() | new.keys()) - set(_REMARKS))
         if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
 

@@ -27,8 +27,10 @@ from asr_data_cli import (
     export,
     filter_rows,
     inspect_rows,
+    install_builtin,
     judge,
     merge,
+    plan,
     push,
     query,
     report,
@@ -131,6 +133,7 @@ def build_app() -> typer.Typer:
     app.callback(epilog=_examples(epilog))(_program)
     made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("plan", epilog=_examples(plan.PLAN_EXAMPLES), rich_help_panel=made)(with_options(plan.plan))
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
@@ -151,6 +154,9 @@ def build_app() -> typer.Typer:
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
+    app.command("install-builtin", epilog=_examples(install_builtin.INSTALL_EXAMPLES), rich_help_panel=trained)(
+        install_builtin.install_builtin
+    )
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
         with_options(train.train_scorer)
     )

@@ -6,10 +6,12 @@ them at once and not one per attempt.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -86,9 +88,11 @@ def mask_config(typed: Mapping[str, Any], checks: Checks) -> MaskConfig:
         checks: collects the errors.
     """
     plain = {name: typed[name] for name in MaskConfig.model_fields if name not in ("segmenter", "baseline", "weights")}
+    chosen: dict[str, Any] = {"segmenter": segmenter(typed, checks)}
+    if (baseline := typed["baseline"]) is not None:  # left out, it is up to the scorer
+        chosen["baseline"] = checks.attempt(lambda: parse_baseline(baseline), MaskConfig().baseline)
     return MaskConfig(
-        segmenter=segmenter(typed, checks),
-        baseline=checks.attempt(lambda: parse_baseline(typed["baseline"]), MaskConfig().baseline),
+        **chosen,
         weights=checks.attempt(lambda: parse_weights(typed["weights"]), MaskConfig().weights),
         **plain,
     )
@@ -127,6 +131,28 @@ def batch_tokens(text: str) -> int | Literal["auto"]:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) >= 1):
         raise ConfigError(f"--batch-tokens is {text[:99]!r}: expected auto or a whole number >= 1")
     return int(text)
+
+
+def device_map(text: str | None) -> Literal["auto"] | dict[str, int | str] | None:
+    """``auto``, or what a JSON file says: parts of the model → devices."""
+    if text is None or text == "auto":
+        return None if text is None else "auto"
+    path = Path(text)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--device-map is {text!r}: expected auto or a JSON file, and there is no such file"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--device-map: cannot read {path}: {error}") from error
+    is_map = isinstance(content, dict) and content
+    if not is_map or not all(type(device) in (int, str) for device in content.values()):
+        raise ConfigError(
+            f'--device-map: {path} must hold an object of parts and devices, such as {{"layers.0": 0, "": "cpu"}}'
+        )
+    found: dict[str, int | str] = content
+    return found
 
 
 def columns(texts: Sequence[str]) -> dict[str, str]:
