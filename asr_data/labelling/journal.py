@@ -18,12 +18,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from asr_data.critique.reply import Severity
+from asr_data.critique.reply import SEVERITIES, Severity
 from asr_data.endpoints.journal import locked
 from asr_data.errors import CorruptFileError, OutputExistsError, StorageError
 from asr_data.response import contents_text
 from asr_data.storage.commit import flush_directory
 from asr_data.types import Side, Text
+
+__all__ = ["SEVERITIES", "Severity", "Key", "Mark", "Entry", "LabelJournal", "read_entries", "last_done", "response_of"]
 
 Key: TypeAlias = tuple[str, int, int, Side]
 """Who, which input row, which pair of it, which response."""

@@ -78,9 +78,9 @@ def view(
         typer.Option(
             "--kinds",
             metavar="KIND,…",
-            help="Kinds of faults to choose from.",
+            help="Kinds of faults, in place of factual, reasoning, instruction, unsafe, language and other.",
             rich_help_panel=OUTPUT,
-            show_default="factual,reasoning,instruction,unsafe,language,other",
+            show_default=False,
         ),
     ] = None,
     port: Annotated[

@@ -12,11 +12,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from asr_data.critique.reply import SEVERITIES, Severity
 from asr_data.errors import ConfigError
 from asr_data.evaluation.gold import Gold, journal_gold
 from asr_data.labelling import Entry, LabelJournal, Mark, agreements, last_done
-from asr_data.labelling.journal import response_of
+from asr_data.labelling.journal import SEVERITIES, Severity, response_of
 from asr_data.types import Completion, Side
 from asr_data.view.client.rows import plain_number
 from asr_data.view.escape import visible

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,22 +16,20 @@ from asr_data.view.server.controls import Scale, complete, controls
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.keep import SettingsFile
 from asr_data.view.server.labels import Labels, LabelSettings
+from asr_data.view.server.questions import (
+    BackAsked,
+    FiguresAsked,
+    KeepAsked,
+    MasksAsked,
+    NextAsked,
+    RowsAsked,
+    SaveAsked,
+    TabAsked,
+)
 from asr_data.view.server.queue import Place
 from asr_data.view.server.rows import Rows
 from asr_data.view.server.table import RowTable
 from asr_data.view.server.trials import Trials
-
-if TYPE_CHECKING:
-    from asr_data.view.server.app import (
-        BackAsked,
-        FiguresAsked,
-        KeepAsked,
-        MasksAsked,
-        NextAsked,
-        RowsAsked,
-        SaveAsked,
-        TabAsked,
-    )
 
 
 class Session:
