@@ -18,6 +18,7 @@ from torch import Tensor
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, MissingDependencyError, ScorerError
 from asr_data.scoring import spread
+from asr_data.scoring.engine import TREE
 from asr_data.scoring.load import load_scorer
 from asr_data.scoring.reference import load_reference
 from asr_data.text.align import align
@@ -64,7 +65,7 @@ def assert_same(found: Sequence[Any], wanted: Sequence[Any]) -> None:
 
 def test_rewards_are_those_of_one_device(checkpoint: Path, tmp_path: Path) -> None:
     scorer: Any = load_scorer(checkpoint, scoring=over(HALF_ON_DISK), offload_folder=tmp_path / "offload")
-    assert scorer.runner.attention == "tree"
+    assert scorer.runner.attention == TREE
     on_disk = [name for name, p in scorer.runner.backbone.named_parameters() if p.device.type == "meta"]
     assert on_disk == [
         name for name, _ in scorer.runner.backbone.named_parameters() if "layers.1" in name or name == "norm.weight"
