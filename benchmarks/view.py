@@ -79,8 +79,10 @@ def opening(folder: Path, rows: int) -> list[tuple[str, list[float]]]:
 def dragging(folder: Path, repeat: int) -> list[tuple[str, list[float]]]:
     """Times of masks for 20 rows with two responses of 500 tokens, at settings that change every time."""
     annotate(folder, 200, words=150)
-    ids = [one for batch in open_output(folder).data_batches() for one in batch.column("chosen_ids").to_pylist()]
-    tokens = f"20 rows of 2 × {statistics.median(map(len, ids)):,.0f} tokens"
+    ids: list[Any] = []
+    for batch in open_output(folder).data_batches(columns=["chosen_ids"]):
+        ids += batch.column(0).to_pylist()
+    tokens = f"20 rows of 2 × {statistics.median(len(one) for one in ids):,.0f} tokens"
     with Server(folder) as server:
         server.ask("rows")
         found = []
@@ -151,7 +153,7 @@ def serve(folder: str) -> None:
     from asr_data.view.server import directories
     from asr_data.view.server.serve import serve as run_server
 
-    directories._tokenizer = lambda *_: tokenizer()  # type: ignore[assignment]
+    directories._tokenizer = lambda *_: tokenizer()
     run_server([Path(folder)], ready=lambda address: print(address, flush=True))
 
 
@@ -175,8 +177,9 @@ def multiply(folder: Path, times: int) -> None:
     for config in ("data", "scores"):
         table = pq.read_table(folder / config / "train-00000.parquet")
         place = table.schema.get_field_index("asr_row")
+        before: list[Any] = table.column("asr_row").to_pylist()
         for number in range(times):
-            rows = pa.array([row + number * SHARD for row in table.column("asr_row").to_pylist()], pa.int64())
+            rows = pa.array([row + number * SHARD for row in before], pa.int64())
             moved = table.set_column(place, table.schema.field(place), rows)
             path = folder / config / f"train-{number:05}.parquet"
             records.append(commit_parquet(path, [moved], table.schema, root=folder))
