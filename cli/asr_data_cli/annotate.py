@@ -51,6 +51,7 @@ RUN_EXAMPLES = (
     "asr-annotate run pairs.jsonl -o annotated --preset hindsight --model CHAT_MODEL",
     "asr-annotate run pairs.jsonl -o annotated --preset feedback --context column:critique --model CHAT_MODEL",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
+    "asr-annotate run pairs.parquet -o annotated --where \"topic = 'code' AND score > 3\"",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
@@ -75,6 +76,7 @@ def run(
     machines: MachineOptions,
     templates: TemplateOptions,
     tokenizer: opt.Tokenizer = None,
+    where: opt.Where = None,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
@@ -94,6 +96,7 @@ def run(
         mask_settings,
         writing.config(),
         columns=columns,
+        where=where,
         tokenizer=tokenizer,
         part=part,
         ray=cluster,
@@ -113,6 +116,7 @@ def annotate(
     writing: OutputConfig,
     *,
     columns: Mapping[str, str],
+    where: str | None = None,
     tokenizer: str | None = None,
     part: Part | None = None,
     ray: RayOptions | None = None,
@@ -125,7 +129,7 @@ def annotate(
     from asr_data.text.probe import check_template
 
     console = standard_output()
-    source, layout = _open_input(source_options, columns)
+    source, layout = _open_input(source_options, columns, where)
     print_input(console, source, layout)
     pipeline.check_before_scoring(
         source,
@@ -179,6 +183,7 @@ def score(
     end: EndOptions,
     machines: MachineOptions,
     templates: TemplateOptions,
+    where: opt.Where = None,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -192,7 +197,7 @@ def score(
     day = templates.day(checks)
     checks.finish()
     console = standard_output()
-    rows, layout = _open_input(source, columns)
+    rows, layout = _open_input(source, columns, where)
     print_input(console, rows, layout)
     pipeline.check_before_scoring(
         rows,
@@ -325,13 +330,14 @@ def require_rows(summary: Summary, part: Part | None) -> None:
 
 
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
-    """Leave with code 3 where rows were rejected and ``--strict`` was given."""
-    if strict and summary.rejected:
+    """Leave with code 3 where rows were rejected and ``--strict`` was given; rows left out on request are none."""
+    if strict and summary.rejected > summary.rejects.get("left_out", 0):
         raise typer.Exit(ROWS_REJECTED)
 
 
-def _open_input(options: InputOptions, columns: Mapping[str, str]) -> tuple[Source, Layout]:
+def _open_input(options: InputOptions, columns: Mapping[str, str], where: str | None) -> tuple[Source, Layout]:
     from asr_data.rows import detect, first_records, open_source
 
     source = open_source(options.location, split=options.split, name=options.name, revision=options.revision)
-    return source, detect(source.schema, first_records(source), columns)
+    layout = detect(source.schema, first_records(source), columns)
+    return source if where is None else source.selecting(where), layout
