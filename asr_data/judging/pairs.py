@@ -172,4 +172,5 @@ def _with_one_response(layout: Layout) -> Layout | None:
     if layout.kind != "preference":
         return None
     columns = {role: column for role, column in layout.columns.items() if role not in ("chosen", "rejected")}
-    return Layout(kind="prompt_completion", columns={**columns, "completion": layout.columns["chosen"]})
+    one = {**columns, "completion": layout.columns["chosen"]}
+    return Layout.model_validate({**layout.model_dump(), "kind": "prompt_completion", "columns": one})

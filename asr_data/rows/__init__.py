@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asr_data.errors import RowRejected
+from asr_data.rows.file_formats import ALLOWED_SUFFIXES
 from asr_data.rows.layouts import Layout, detect
 from asr_data.rows.normalise import normalise
 from asr_data.rows.records import ArrowRecord, readable, records_of
 from asr_data.rows.schema import to_arrow
-from asr_data.rows.source import ALLOWED_SUFFIXES, Source, first_records, open_source
+from asr_data.rows.source import Source, first_records, open_source
 from asr_data.rows.text_readers import RawRow
 from asr_data.types import RejectedRow, Row
 

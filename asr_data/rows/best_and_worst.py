@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_data.errors import RowRejected
+from asr_data.rows.class_labels import verdict_of
 
 
 def by_scores(scores: Any, count: int, column: str) -> tuple[int, int]:
@@ -39,6 +40,17 @@ def by_ranks(ranks: Any, count: int, column: str) -> tuple[int, int]:
     """Indices of the lowest rank, which is the best, and of the highest; otherwise as ``by_scores``."""
     best, worst = by_scores(ranks, count, column)
     return worst, best
+
+
+def by_verdicts(verdicts: Any, count: int, column: str) -> tuple[int, int]:
+    """Indices of the first that is true and of the first that is false; otherwise as ``by_scores``.
+
+    Raises:
+        RowRejected: ``no_preference`` where all are true or all are false.
+    """
+    if isinstance(verdicts, Sequence) and not isinstance(verdicts, str):
+        verdicts = [None if one is None else int(verdict_of(one, {}, column)) for one in verdicts]
+    return by_scores(verdicts, count, column)
 
 
 def by_preference(preference: Any, column: str) -> tuple[int, int]:

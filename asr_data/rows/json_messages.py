@@ -67,5 +67,5 @@ def _are_messages(value: Any) -> bool:
 
 
 def _is_message(item: Any) -> bool:
-    keys = [("role", "content"), ("from", "value")]
+    keys = [("role", "content"), ("from", "value"), ("input", "output")]
     return isinstance(item, Mapping) and any(isinstance(item.get(who), str) and what in item for who, what in keys)

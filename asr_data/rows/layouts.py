@@ -14,10 +14,13 @@ from asr_data.rows.class_labels import split_verdicts, verdicts
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
 from asr_data.rows.features import class_names, read_as
 from asr_data.rows.json_messages import json_message_columns
-from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, LayoutKind, Role
+from asr_data.rows.known_columns import KIND_OF_ROLES, LABEL_ROLES, ROLES, SYSTEM_COLUMNS, LayoutKind, Role
 from asr_data.rows.labels import LabelUnit, label_unit
-from asr_data.rows.roles import REMEDY, named_roles, needed_roles, overruled_roles, seen
+from asr_data.rows.messages import MESSAGE_KEYS
+from asr_data.rows.prompt_forms import PROMPT_FORMS, PromptForm, prompt_form
+from asr_data.rows.roles import REMEDY, known_winners, named_roles, needed_roles, overruled_roles, seen
 from asr_data.rows.transcripts import starts_as_transcript
+from asr_data.rows.winners import Winner, split_winners, winners
 from asr_data.types import Side
 
 TextKind: TypeAlias = Literal["text", "messages", "empty"]
@@ -45,8 +48,11 @@ _MEANING: Final[dict[LayoutKind, str]] = {
     "preference_implicit_prompt": "preference pairs whose prompt is what both conversations begin with",
     "transcripts": "preference pairs of 'Human:'/'Assistant:' transcripts, prompt inside both",
     "two_responses": "two responses with a preference, below zero for the first",
+    "two_responses_winner": "two responses, of which one won",
+    "two_responses_scored": "two responses with a score each: the higher is chosen",
     "scored_completions": "several completions with scores: the highest is chosen, the lowest rejected",
     "ranked_completions": "several completions with ranks: the lowest is chosen, the highest rejected",
+    "judged_completions": "several completions with a verdict each: a true one is chosen, a false one rejected",
     "ordered_completions": "two completions each, the first preferred",
     "unpaired": "responses with a verdict each",
     "prompt_completion": "prompts with one completion each, taken as preferred",
@@ -71,6 +77,8 @@ class Layout(BaseModel):
         verdicts: values of the label column, such as class names → whether they mean a preferred response; empty where
             they are true, false, 1 or 0.
         json_columns: columns whose texts are messages as JSON.
+        winners: values of the winner column → which response won.
+        prompt_form: what a prompt that is a text is, see :mod:`asr_data.rows.prompt_forms`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +91,8 @@ class Layout(BaseModel):
     label_units: dict[Role, LabelUnit] = {}
     verdicts: Annotated[dict[str, bool], Field(exclude_if=_is_empty)] = {}
     json_columns: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
+    winners: Annotated[dict[str, Winner], Field(exclude_if=_is_empty)] = {}
+    prompt_form: Annotated[PromptForm, Field(exclude_if=lambda form: form == "plain")] = "plain"
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> Self:
@@ -110,10 +120,19 @@ class Layout(BaseModel):
             return f"{labelled.FORMATS[self.format].title} (format={self.format})"
         mapping = ", ".join(f"{role}={self.columns[role]}" for role in ROLES if role in self.columns)
         read = [f"messages as JSON in {', '.join(self.json_columns)}"] if self.json_columns else []
+        read += filter(None, [PROMPT_FORMS[self.prompt_form]])
+        for which in ("first", "second"):
+            values = [value for value, winner in self.winners.items() if winner == which]
+            read += [f"the {which} won: {', '.join(values)}"] if values else []
         for verdict, meaning in ((True, "preferred"), (False, "not preferred")):
             values = [value for value, preferred in self.verdicts.items() if preferred is verdict]
             read += [f"{meaning}: {', '.join(values)}"] if values else []
         return "; ".join([f"{_MEANING[self.kind]} ({mapping})", *read])
+
+    def unread_system(self, schema: pa.Schema) -> str | None:
+        """A line about columns of system messages that are not read, or None where there is none."""
+        left = [name for name in SYSTEM_COLUMNS if name in schema.names and name not in self.columns.values()]
+        return f"not read: {', '.join(left)} (--columns system={left[0]},… would)" if left else None
 
 
 def detect(
@@ -138,6 +157,7 @@ def detect(
     names = {field.name: names for field in schema if (names := class_names(schema, field.name))}
     schema = read_as(schema)
     columns, given = split_verdicts(columns or {})
+    columns, winner_values = split_winners(columns)
     format_name = _labelled_format(schema, first_records, columns)
     if format_name is not None:
         return Layout(kind="labelled", columns={}, format=format_name)
@@ -154,6 +174,10 @@ def detect(
     kind = _kind(schema, roles)
     if kind == "preference_implicit_prompt":
         kind = _implicit_kind(roles, text_kinds, first_records, overruled=bool(columns))
+    elif "prompt" not in needed_roles(roles) and "text" in text_kinds.values():
+        raise InputError(
+            f"{_texts_without_prompt(roles, text_kinds)}; where the prompt ends would be a guess; {REMEDY}"
+        )
     _check_kinds_agree(roles, text_kinds)
     for role, column in roles.items():
         _check_type(role, column, _type(schema, column))
@@ -165,6 +189,8 @@ def detect(
         label_units=_label_units(schema, roles),
         verdicts=verdicts(roles.get("label"), names, given),
         json_columns=json_columns,
+        winners=winners(roles.get("winner"), known_winners(roles.get("winner")), winner_values),
+        prompt_form=prompt_form(roles, text_kinds, first_records),
     )
     _check_labels_have_sides(layout)
     return layout
@@ -222,6 +248,11 @@ def _implicit_kind(
     )
 
 
+def _texts_without_prompt(roles: Mapping[Role, str], text_kinds: Mapping[Role, TextKind]) -> str:
+    columns = " and ".join(repr(roles[role]) for role, kind in text_kinds.items() if kind == "text")
+    return f"the columns {columns} hold texts, and no column a prompt; where the prompt ends would be a guess; {REMEDY}"
+
+
 # --- checks of types -------------------------------------------------------------------------------------
 
 
@@ -269,16 +300,24 @@ def _text_kind(schema: pa.Schema, role: Role, column: str) -> TextKind:
         wanted = {"instruction": "texts", "messages": "messages"}.get(role, "texts, or messages with role and content")
         raise InputError(f"column {column!r} is {whole}; it must hold {wanted}")
     keys = [field.name for field in item.fields]
-    if not ({"role", "content"} <= set(keys) or {"from", "value"} <= set(keys)):
+    if not any(known <= set(keys) for known in MESSAGE_KEYS):
         raise InputError(
             f"column {column!r} holds messages with the keys {', '.join(keys)}; role and content are needed, or from "
-            "and value"
+            "and value, or input and output"
         )
     return "messages"
 
 
 def _is_flag(kind: pa.DataType) -> bool:
     return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or is_text(kind))
+
+
+def _is_winner(kind: pa.DataType) -> bool:
+    return _is_flag(kind) or bool(pa.types.is_floating(kind))
+
+
+def _is_score(kind: pa.DataType) -> bool:
+    return is_number(kind) or is_text(kind)
 
 
 def _is_list_of(holds: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
@@ -293,6 +332,10 @@ _TYPES: Final[dict[Role, tuple[Callable[[pa.DataType], bool], str]]] = {
     "label": (_is_flag, "a label is true or false"),
     "scores": (_is_list_of(is_number), "scores are a list of numbers"),
     "ranks": (_is_list_of(is_number), "ranks are a list of numbers"),
+    "verdicts": (_is_list_of(_is_flag), "verdicts are a list of true and false"),
+    "winner": (_is_winner, "a winner is a name or a number"),
+    "score1": (_is_score, "a score is a number"),
+    "score2": (_is_score, "a score is a number"),
     "preference": (is_number, "a preference is a number, below zero for the first response"),
     "input": (is_text, "an input is a text"),
     "system": (is_text, "a system prompt is a text"),

@@ -10,6 +10,9 @@ from asr_data.response import REASONING_FIELDS, reasoning_field, tool_calls
 from asr_data.rows.sharegpt import parse_sharegpt
 from asr_data.types import Message, Text
 
+MESSAGE_KEYS = (frozenset({"role", "content"}), frozenset({"from", "value"}), frozenset({"input", "output"}))
+"""What objects of a conversation have: a message each, or a request and its answer (Capybara)."""
+
 _TEXT_PARTS = ("text", "input_text", "output_text")
 """Types of content parts that hold a text; the last two are of OpenAI's Responses API."""
 
@@ -19,7 +22,15 @@ def parse_messages(value: Any, column: str) -> list[Message]:
     items = [value] if isinstance(value, Mapping) else value
     if not isinstance(items, Sequence):
         raise RowRejected("wrong_type", f"column {column!r} is {type(value).__name__}, not a text or messages")
-    return [_message(item, column, number) for number, item in enumerate(items)]
+    return [message for number, item in enumerate(items) for message in _messages(item, column, number)]
+
+
+def _messages(item: Any, column: str, number: int) -> list[Message]:
+    """One message, or the two of a request with its answer."""
+    if not isinstance(item, Mapping) or not MESSAGE_KEYS[2] <= item.keys() or {"role", "from"} & item.keys():
+        return [_message(item, column, number)]
+    spoken = (("user", item["input"]), ("assistant", item["output"]))
+    return [_message({"role": role, "content": content}, column, number) for role, content in spoken]
 
 
 def _message(item: Any, column: str, number: int) -> Message:

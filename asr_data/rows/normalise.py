@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from asr_data.errors import RowRejected
 from asr_data.rows import labelled
-from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores
+from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores, by_verdicts
 from asr_data.rows.class_labels import verdict_of
 from asr_data.rows.columns import column_value
 from asr_data.rows.json_messages import notation
@@ -18,10 +18,13 @@ from asr_data.rows.layouts import Layout
 from asr_data.rows.messages import has_text, parse_messages, without_nulls
 from asr_data.rows.other_answers import best_first, between
 from asr_data.rows.prompts import Sides, extract_prompt, last_message, separate, with_system
-from asr_data.rows.transcripts import parse_transcript
+from asr_data.rows.transcripts import parse_transcript, parse_transcript_prompt
+from asr_data.rows.turn_lists import interleaved
+from asr_data.rows.winners import by_two_scores, by_winner
 from asr_data.types import Completion, Label, Message, Row, Side, Text
 
 _TWO_RESPONSES: Final[tuple[Role, Role]] = ("response1", "response2")
+_TWO_SCORES: Final[tuple[Role, Role]] = ("score1", "score2")
 
 
 def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
@@ -62,8 +65,29 @@ def _prompt_and_sides(record: Mapping[str, Any], layout: Layout) -> tuple[Text, 
     if "instruction" in layout.columns:
         return separate(_instruction(record, layout), sides)
     if "prompt" in layout.columns:
-        return separate(_text(record, layout, "prompt"), sides)
+        return _separate(record, layout, sides)
     return extract_prompt(sides)
+
+
+def _separate(record: Mapping[str, Any], layout: Layout, sides: Sides) -> tuple[Text, Sides]:
+    """Prompt and completions; a prompt that is a text becomes what the layout says it is."""
+    prompt = _text(record, layout, "prompt")
+    if layout.prompt_form == "plain" or not isinstance(prompt, str) or not prompt.strip():
+        return separate(prompt, sides)
+    if layout.prompt_form == "turns":
+        return extract_prompt({side: _interleaved(prompt, text, layout) for side, text in sides.items()})
+    if layout.prompt_form == "user":
+        return separate([_message_of("user", prompt)], sides)
+    turns = parse_transcript_prompt(prompt, layout.columns["prompt"])
+    # As in transcripts, the space after "Assistant:" is the marker's; here it may stand at the answer's beginning.
+    answers = {side: text.removeprefix(" ") if isinstance(text, str) else text for side, text in sides.items()}
+    return separate(turns, {**answers})
+
+
+def _interleaved(prompt: str, answers: Text, layout: Layout) -> list[Message]:
+    if not isinstance(answers, str):
+        raise RowRejected("wrong_type", "a response is messages where a list of turns is needed")
+    return interleaved(prompt, answers, (layout.columns["prompt"], "responses"))
 
 
 # --- reading columns -------------------------------------------------------------------------------------
@@ -99,14 +123,25 @@ def _optional_text(record: Mapping[str, Any], layout: Layout, role: Role) -> str
 
 
 def _responses(record: Mapping[str, Any], layout: Layout) -> Sides:
-    if layout.kind == "two_responses":
-        column, preference = _value(record, layout, "preference")
-        return _pair([_text(record, layout, role) for role in _TWO_RESPONSES], by_preference(preference, column))
+    if layout.kind in ("two_responses", "two_responses_winner", "two_responses_scored"):
+        return _pair([_text(record, layout, role) for role in _TWO_RESPONSES], _of_two(record, layout))
     if "completions" in layout.columns:
         return _pair_of_several(record, layout)
     if layout.kind == "transcripts":
         return {side: _transcript(record, layout, side) for side in layout.sides}
     return {side: _text(record, layout, side) for side in layout.sides}
+
+
+def _of_two(record: Mapping[str, Any], layout: Layout) -> tuple[int, int]:
+    """Chosen and rejected of two responses."""
+    if layout.kind == "two_responses":
+        column, preference = _value(record, layout, "preference")
+        return by_preference(preference, column)
+    if layout.kind == "two_responses_winner":
+        column, winner = _value(record, layout, "winner")
+        return by_winner(winner, layout.winners, column)
+    (first_column, first), (second_column, second) = (_value(record, layout, role) for role in _TWO_SCORES)
+    return by_two_scores(first, second, (first_column, second_column))
 
 
 def _pair(responses: Sequence[Text], chosen_and_rejected: tuple[int, int]) -> Sides:
@@ -123,7 +158,7 @@ def _several(record: Mapping[str, Any], layout: Layout) -> tuple[str, list[Text]
 
 def _between(record: Mapping[str, Any], layout: Layout, prompt: Text) -> tuple[Text, ...]:
     """The answers of a row that no pair is made of, best first."""
-    if layout.kind not in ("scored_completions", "ranked_completions"):
+    if layout.kind not in ("scored_completions", "ranked_completions", "judged_completions"):
         return ()
     _, responses = _several(record, layout)
     role, choose = _order(layout)
@@ -133,6 +168,8 @@ def _between(record: Mapping[str, Any], layout: Layout, prompt: Text) -> tuple[T
 
 
 def _order(layout: Layout) -> tuple[Role, Callable[[Any, int, str], tuple[int, int]]]:
+    if layout.kind == "judged_completions":
+        return "verdicts", by_verdicts
     return ("scores", by_scores) if layout.kind == "scored_completions" else ("ranks", by_ranks)
 
 

@@ -45,8 +45,8 @@ def separate(prompt: Text, sides: Sides) -> tuple[Text, Sides]:
     """Prompt and completions of the same kind, where the completions may repeat the prompt.
 
     A completion of messages may begin with the prompt's messages, and so may one whose prompt is a text that
-    is its first user message (UltraFeedback). A text prompt of completions that begin with the assistant is a
-    user message, and a text response to a prompt of messages is the assistant's message.
+    is its first user message (UltraFeedback) or its last one (Capybara). A text prompt of completions that begin with
+    the assistant is a user message, and a text response to a prompt of messages is the assistant's message.
     """
     if all(isinstance(content, str) for content in sides.values()):
         return prompt, sides if isinstance(prompt, str) else _by_assistant(sides)
@@ -57,12 +57,13 @@ def separate(prompt: Text, sides: Sides) -> tuple[Text, Sides]:
         if all(messages[0]["role"] == "assistant" for messages in conversations.values()):
             return [{"role": "user", "content": prompt}] if prompt.strip() else [], {**conversations}
         for side, messages in conversations.items():
-            if _first_user_content(messages) != prompt:
-                raise RowRejected("prompt_mismatch", f"the first user message of {side} is not the prompt")
+            if prompt not in [messages[at]["content"] for at in _first_and_last_request(messages)]:
+                message = f"neither the first nor the last user message of {side} is the prompt"
+                raise RowRejected("prompt_mismatch", message)
         if len(conversations) == 2:
             return extract_prompt({**conversations})
         messages = next(iter(conversations.values()))
-        prompt = messages[: 1 + next(at for at, message in enumerate(messages) if message["role"] == "user")]
+        prompt = messages[: 1 + _place_of(prompt, messages)]
     known = list(prompt)
     if known and all(messages[: len(known)] == known for messages in conversations.values()):
         conversations = {side: messages[len(known) :] for side, messages in conversations.items()}
@@ -80,8 +81,15 @@ def _as_messages(content: Text) -> list[Message]:
     return list(content)
 
 
-def _first_user_content(messages: Sequence[Message]) -> str | None:
-    return next((message["content"] for message in messages if message["role"] == "user"), None)
+def _first_and_last_request(messages: Sequence[Message]) -> list[int]:
+    """Places of the first and of the last user message."""
+    requests = [at for at, message in enumerate(messages) if message["role"] == "user"]
+    return [requests[0], requests[-1]] if requests else []
+
+
+def _place_of(prompt: str, messages: Sequence[Message]) -> int:
+    """Where the prompt stands: as the first user message, or else as the last one."""
+    return next(at for at in _first_and_last_request(messages) if messages[at]["content"] == prompt)
 
 
 def last_message(messages: Sequence[Message]) -> tuple[list[Message], Sides]:

@@ -18,9 +18,12 @@ from asr_data.rows.known_columns import (
     RESPONSES,
     ROLES,
     SPAN_COLUMNS,
+    SYSTEM_COLUMNS,
     ResponseColumns,
     Role,
 )
+from asr_data.rows.transcripts import starts_as_transcript
+from asr_data.rows.winners import Winner
 
 _FORMS: Final = (
     "prompt=…,chosen=…,rejected=…",
@@ -31,14 +34,18 @@ _FORMS: Final = (
     "messages=…",
     "prompt=…,completions=…,scores=…",
     "prompt=…,completions=…,ranks=…",
+    "prompt=…,completions=…,verdicts=…",
     "prompt=…,response1=…,response2=…,preference=…",
+    "prompt=…,response1=…,response2=…,winner=…",
+    "prompt=…,response1=…,response2=…,score1=…,score2=…",
     "format=…   (data with labels)",
 )
 REMEDY: Final = (
     "say which columns to use with --columns, in one of these forms (instruction=… in place of prompt=… makes the text "
     "a user message):" + "".join(f"\n  {form}" for form in _FORMS)
 )
-_CONVERSATION_COLUMNS: Final = ("conversations", "messages")
+_SURE_PROMPTS: Final = frozenset({"prompt", "instruction"})
+"""Columns that hold the prompt whatever the responses begin with."""
 
 
 def named_roles(schema: pa.Schema, first_records: Sequence[Mapping[str, Any]]) -> dict[Role, str]:
@@ -54,14 +61,23 @@ def named_roles(schema: pa.Schema, first_records: Sequence[Mapping[str, Any]]) -
     prompt = _prompt_column(schema, known[0], first_records)
     roles: dict[Role, str] = {} if prompt is None else {PROMPT_ROLES[prompt]: prompt}
     roles.update({role: column for column, role in known[0].columns.items()})
-    extras: tuple[Role, ...] = ()
     if "instruction" in roles:
-        extras = ("input", "history", "system")
+        alpaca: tuple[Role, ...] = ("input", "history")
+        roles |= {role: role for role in alpaca if role in schema.names}
         if "completion" in roles and item_type(schema.field(roles["completion"]).type) is not None:
             roles["completions"] = roles.pop("completion")
-    elif set(_CONVERSATION_COLUMNS) & set(roles.values()):
-        extras = ("system",)
-    return {**roles, **{role: role for role in extras if role in schema.names}, **_span_columns(schema, roles)}
+    return {**roles, **_system_column(schema), **_span_columns(schema, roles)}
+
+
+def known_winners(column: str | None) -> Mapping[str, Winner]:
+    """How the data set that has a winner column of this name writes its values; empty where none is known."""
+    return next((one.winners for one in RESPONSES if column in one.columns and one.columns[column] == "winner"), {})
+
+
+def _system_column(schema: pa.Schema) -> dict[Role, str]:
+    """The column with system messages; one that is no text is left for the check of types to refuse."""
+    found = _first_there(schema, SYSTEM_COLUMNS)
+    return {} if found is None else {"system": found}
 
 
 def _span_columns(schema: pa.Schema, roles: Mapping[Role, str]) -> dict[Role, str]:
@@ -163,9 +179,9 @@ def _first_there(schema: pa.Schema, columns: Sequence[str]) -> str | None:
 def _prompt_column(
     schema: pa.Schema, responses: ResponseColumns, first_records: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    """Where the prompt is; not in a conversation beside responses that are whole conversations themselves."""
+    """Where the prompt is; a column that might be one is none beside responses that are whole conversations."""
     column = _first_there(schema, responses.prompts)
-    if column in _CONVERSATION_COLUMNS:
+    if responses.prompt_may_be_inside and column not in _SURE_PROMPTS:
         values = [record.get(response) for record in first_records for response in responses.columns]
         if any(_begins_with_the_prompt(value) for value in values):
             return None
@@ -173,6 +189,8 @@ def _prompt_column(
 
 
 def _begins_with_the_prompt(response: Any) -> bool:
+    if isinstance(response, str):
+        return starts_as_transcript(response)
     first = response[0] if isinstance(response, list) and response else None
     return isinstance(first, Mapping) and (first.get("role") or first.get("from")) in ("system", "user", "human")
 
@@ -196,7 +214,11 @@ def _filled_by_name(schema: pa.Schema, given: Mapping[Role, str]) -> dict[Role, 
     if len(largest) != 1:
         fault = "fit more than one layout" if largest else "fit no layout"
         raise InputError(f"with --columns {_written(given)} the columns {fault}:{seen(schema)}\n{REMEDY}")
-    return {**{role: column for role, column in available.items() if role in largest[0]}, **given}
+    return {
+        **_beside(given, _system_column(schema)),
+        **{role: column for role, column in available.items() if role in largest[0]},
+        **given,
+    }
 
 
 def _written(columns: Mapping[Role, str]) -> str:

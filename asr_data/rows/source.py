@@ -17,12 +17,21 @@ from asr_data.errors import ConfigError, InputError
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader, TableReader
 from asr_data.rows.directories import choose_split, data_files
 from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
+from asr_data.rows.fetched import (
+    STANDARD_INPUT,
+    copy_of_standard_input,
+    copy_of_url,
+    hub_dataset,
+    is_url,
+    shown,
+)
+from asr_data.rows.file_formats import ALLOWED, ALLOWED_SUFFIXES, FileFormat, format_of_name, named_format
 from asr_data.rows.file_state import FileState, states_of
 from asr_data.rows.in_memory import table_of
 from asr_data.rows.records import ArrowRecord, readable
 from asr_data.rows.schema import to_arrow, unify
 from asr_data.rows.selection import Selection, kept
-from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, json_reader
+from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, TsvReader, json_reader
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
@@ -31,7 +40,6 @@ if TYPE_CHECKING:
     import polars as pl
     from _typeshed import ReadableBuffer as Buffer
 
-ALLOWED_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv", ".arrow")
 _SELECTED_AT_ONCE = 1_000
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -145,65 +153,103 @@ def open_source(
     split: str | None = None,
     name: str | None = None,
     revision: str | None = None,
+    file_format: str | None = None,
 ) -> Source:
     """Open an input.
 
     Args:
         location: a file (``ALLOWED_SUFFIXES``); a directory that ``save_to_disk`` wrote or that
-            ``datasets.load_dataset`` understands; a Hub dataset id ``owner/name``; or rows in memory: a dataset, a
-            polars or pandas frame, a list of dictionaries.
+            ``datasets.load_dataset`` understands; a Hub dataset id ``owner/name``; a URL of a file, as fsspec
+            understands it; ``-`` for standard input; or rows in memory: a dataset, a polars or pandas frame, a list of
+            dictionaries.
         split: which split; needed where there are several and none is ``train``.
         name: which configuration, for a directory or a Hub dataset that has several.
         revision: commit, branch or tag of a Hub dataset.
+        file_format: what a file, a URL or standard input holds, whatever its name: ``jsonl``, ``csv.gz``.
 
     Raises:
+        ConfigError: there is no such format, or standard input comes without one.
         InputError: it does not exist, holds no rows, is damaged, has an unknown suffix, or leaves open which
             split or configuration is meant.
     """
+    given = None if file_format is None else named_format(file_format)
     if not isinstance(location, str | Path):
         source = _from_memory(location)
+    elif (typed := str(location)) == STANDARD_INPUT or is_url(typed):
+        source = _from_elsewhere(typed, split, name, revision, given)
     elif (path := Path(location)).is_dir():
+        if given is not None:
+            raise ConfigError(f"--format is for files, URLs and standard input, and {path} is a directory")
         source = replace(_from_directory(path, split, name), directory=path)
-    elif path.exists() or str(location).endswith(ALLOWED_SUFFIXES) or not _HUB_ID.fullmatch(str(location)):
-        if split is not None or name is not None or revision is not None:
-            raise InputError(f"{path}: --split, --name and --revision are for directories and Hub datasets")
-        source = _from_files([path], str(path))
+    elif given or path.exists() or typed.lower().endswith(ALLOWED_SUFFIXES) or not _HUB_ID.fullmatch(typed):
+        _refuse_choices(typed, split, name, revision)
+        source = _from_files([path], str(path), file_format=given)
     else:
-        source = _from_hub(str(location), split, name, revision)
+        source = _from_hub(typed, split, name, revision)
     if source.rows == 0:
         raise InputError(f"{source.description}: there are no rows")
     return source
 
 
-def open_reader(path: Path) -> Reader:
-    """The reader for one file, chosen by its suffix.
+def open_reader(path: Path, file_format: FileFormat | None = None) -> Reader:
+    """The reader for one file, chosen by its format, or else by its suffix.
 
     Raises:
         InputError: the file is missing, damaged, or has a suffix that is not in ``ALLOWED_SUFFIXES``.
     """
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file or directory (a dataset on the Hub is written owner/name; a file ends in "
-            f"{', '.join(ALLOWED_SUFFIXES)})"
+            f"{path}: no such file or directory (a dataset on the Hub is written owner/name; a file ends in {ALLOWED})"
         )
-    match path.name.lower():
-        case lower if lower.endswith(".parquet"):
+    found = file_format or format_of_name(path.name)
+    if found is None:
+        raise InputError(f"{path}: unknown suffix; allowed are {ALLOWED}")
+    match found.kind:
+        case "parquet":
             return ParquetReader(path)
-        case lower if lower.endswith((".jsonl", ".jsonl.gz")):
-            return JsonLinesReader(path)
-        case lower if lower.endswith(".json"):
-            return json_reader(path)
-        case lower if lower.endswith(".csv"):
-            return CsvReader(path)
-        case lower if lower.endswith(".arrow"):
+        case "arrow":
             return ArrowReader(path)
-    raise InputError(f"{path}: unknown suffix; allowed are {', '.join(ALLOWED_SUFFIXES)}")
+        case "jsonl" | "ndjson":
+            return JsonLinesReader(path, found.compression)
+        case "json":
+            return json_reader(path, found.compression)
+        case "csv":
+            return CsvReader(path, found.compression)
+        case "tsv":
+            return TsvReader(path, found.compression)
 
 
-def _from_files(paths: Sequence[Path], description: str, card: Mapping[str, Any] = MappingProxyType({})) -> Source:
+def _from_elsewhere(
+    location: str, split: str | None, name: str | None, revision: str | None, file_format: FileFormat | None
+) -> Source:
+    """Standard input, or what stands at a URL."""
+    if (repository := hub_dataset(location)) is not None:
+        if revision and repository[1]:
+            raise ConfigError(f"{location} names a revision, and so does --revision {revision}")
+        return _from_hub(repository[0], split, name, revision or repository[1])
+    _refuse_choices(shown(location), split, name, revision)
+    if location != STANDARD_INPUT:
+        path, file_format = copy_of_url(location, file_format)
+        return _from_files([path], shown(location), file_format=file_format)
+    if file_format is None:
+        raise ConfigError("- reads standard input, which has no name: say what it holds, as in --format jsonl")
+    return _from_files([copy_of_standard_input(file_format)], "standard input", file_format=file_format)
+
+
+def _refuse_choices(location: str, *choices: str | None) -> None:
+    if any(choice is not None for choice in choices):
+        raise InputError(f"{location}: --split, --name and --revision are for directories and Hub datasets")
+
+
+def _from_files(
+    paths: Sequence[Path],
+    description: str,
+    card: Mapping[str, Any] = MappingProxyType({}),
+    file_format: FileFormat | None = None,
+) -> Source:
     """Files as one source; ``card`` has the features that a dataset card gives."""
     files = states_of(paths)
-    readers = [open_reader(path) for path in paths]
+    readers = [open_reader(path, file_format) for path in paths]
     schema = unify((str(path), reader.schema) for path, reader in zip(paths, readers, strict=True))
     if card:
         schema = with_card_features(schema, card, description)

@@ -7,16 +7,14 @@ Columns of a CSV file are text, all of them: CSV has no types, and ``007`` is no
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
 import re
 import sys
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -24,12 +22,11 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import InputError
+from asr_data.rows.file_formats import BinaryFile, Compression, decompressed
 from asr_data.rows.schema import SchemaBuilder, to_arrow
 from asr_data.types import RejectedRow
 
 RawRow: TypeAlias = tuple[int, Mapping[str, Any]] | RejectedRow
-
-BinaryFile: TypeAlias = gzip.GzipFile | io.BufferedReader
 
 _SCAN_ROWS = 1_000
 _CHUNK_CHARACTERS = 1 << 20
@@ -48,7 +45,8 @@ class TextReader(ABC):
     Subclasses give ``_rows``, every row from the first one on.
 
     Args:
-        path: the file; a name that ends in ``.gz`` is decompressed on the way.
+        path: the file.
+        compression: how it is compressed; None where it is not.
 
     Attributes:
         rows: number of rows, those that will be rejected included.
@@ -61,14 +59,17 @@ class TextReader(ABC):
 
     notes: Sequence[str] = ()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, compression: Compression | None = None) -> None:
+        self.path, self.compression = path, compression
         self.rows, self.schema = self._scan()
 
     def records(self, start: int, stop: int) -> Iterator[RawRow]:
         """The rows ``[start, stop)`` in order."""
-        with _readable(self.path) as stream:
+        with self._readable() as stream:
             yield from islice(self._rows(stream, start), max(0, stop - start))
+
+    def _readable(self) -> AbstractContextManager[BinaryFile]:
+        return decompressed(self.path, self.compression)
 
     @abstractmethod
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
@@ -76,7 +77,7 @@ class TextReader(ABC):
 
     def _scan(self) -> tuple[int, pa.Schema]:
         builder, rows = SchemaBuilder(str(self.path)), 0
-        with _readable(self.path) as stream:
+        with self._readable() as stream:
             source = self._rows(stream, 0)
             while chunk := list(islice(source, _SCAN_ROWS)):
                 rows += len(chunk)
@@ -88,7 +89,7 @@ class TextReader(ABC):
 
     def _check(self, schema: pa.Schema) -> None:
         """Refuses, before anything is scored, a value that its column's joined type cannot hold."""
-        with _readable(self.path) as stream:
+        with self._readable() as stream:
             for row in self._rows(stream, 0):
                 if not isinstance(row, RejectedRow):
                     try:
@@ -132,11 +133,13 @@ class JsonArrayReader(TextReader):
 class CsvReader(TextReader):
     """A header line, then rows with as many fields as the header; every value is a text."""
 
+    separator = ","
+
     def _rows(self, stream: BinaryFile, start: int) -> Iterator[RawRow]:
         # The module's limit of 128 KiB per field is below the length of real responses, and is global.
         csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
         with _decoded(stream) as text:
-            yield from self._parse(csv.reader(text, strict=True), start)
+            yield from self._parse(csv.reader(text, strict=True, delimiter=self.separator), start)
 
     def _parse(self, reader: Any, start: int) -> Iterator[RawRow]:
         header = next(self._nonblank(reader), [])
@@ -167,30 +170,26 @@ class CsvReader(TextReader):
             raise InputError(f"{self.path}: the header is not valid UTF-8")
 
 
-def json_reader(path: Path) -> TextReader:
+class TsvReader(CsvReader):
+    """The same with tabs between fields."""
+
+    separator = "\t"
+
+
+def json_reader(path: Path, compression: Compression | None = None) -> TextReader:
     """Reader of a ``.json`` file: an array of objects, or JSON Lines under that name.
 
     Raises:
         InputError: it is neither.
     """
-    with _readable(path) as stream:
+    with decompressed(path, compression) as stream:
         line = next((line for line in stream if line.strip(_BYTE_ORDER_MARK.encode() + _SPACE)), b"")
     line = line.strip(_BYTE_ORDER_MARK.encode() + _SPACE)
     if not line or line.startswith(b"["):
-        return JsonArrayReader(path)
+        return JsonArrayReader(path, compression)
     if isinstance(_parse_line(0, 1, line), RejectedRow):
         raise InputError(f"{path}: a .json file must hold an array of objects, or one object per line")
-    return JsonLinesReader(path)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[BinaryFile]:
-    """The file's bytes, decompressed where its name says so; every way to fail becomes an InputError."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            yield stream
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    return JsonLinesReader(path, compression)
 
 
 def _decoded(stream: BinaryFile) -> io.TextIOWrapper:

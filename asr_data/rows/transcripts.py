@@ -1,4 +1,4 @@
-"""Transcripts as in hh-rlhf: one string of turns, each marked by a blank line and its speaker."""
+"""Transcripts as in hh-rlhf and Nectar: one string of turns, each marked by a blank line and its speaker."""
 
 from __future__ import annotations
 
@@ -33,3 +33,17 @@ def parse_transcript(text: str, column: str) -> list[Message]:
         {"role": _ROLE[speaker], "content": content.removeprefix(" ")}
         for speaker, content in zip(pieces[::2], pieces[1::2], strict=True)
     ]
+
+
+def parse_transcript_prompt(text: str, column: str) -> list[Message]:
+    """The turns of a prompt that the assistant is to answer: the empty turn at its end, if any, is left out.
+
+    Raises:
+        RowRejected: ``wrong_type`` as for a transcript, ``prompt_mismatch`` where the assistant has begun to answer.
+    """
+    turns = parse_transcript(text, column)
+    if turns[-1]["role"] == "assistant":
+        if turns[-1]["content"].strip():
+            raise RowRejected("prompt_mismatch", f"column {column!r} ends with a turn by the assistant")
+        turns.pop()
+    return turns

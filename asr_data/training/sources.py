@@ -15,6 +15,7 @@ from pathlib import Path
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
+from asr_data.rows.fetched import STANDARD_INPUT, is_url, shown
 from asr_data.rows.input_guard import InputGuard
 from asr_data.training.config import SourceConfig
 from asr_data.training.examples import Goal, TrainingExample, examples_of, identity
@@ -89,6 +90,8 @@ def read_sources(configs: Sequence[SourceConfig]) -> list[SourceData]:
 
 def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
     """Read one source; see :func:`read_sources`."""
+    if config.input == STANDARD_INPUT:
+        raise ConfigError("train-scorer reads its sources by name; standard input (-) has none")
     source = open_source(config.input, split=config.split, name=config.name, revision=config.revision)
     try:
         layout = detect(source.schema, first_records(source), config.columns or None)
@@ -134,6 +137,8 @@ def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
 
 def source_name(config: SourceConfig) -> str:
     """``folder/file`` without suffixes (``data/prmbench/train.jsonl.gz`` is ``prmbench/train``), or the Hub id."""
+    if is_url(config.input):
+        return shown(config.input)
     path = Path(config.input)
     if not path.exists():
         return config.input

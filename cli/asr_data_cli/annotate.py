@@ -85,7 +85,7 @@ def run(
     mask_settings = mask.config(checks)
     end.check(checks)
     part = machines.part(checks)
-    cluster = machines.cluster(checks)
+    cluster = machines.cluster(checks, source.location)
     day = templates.day(checks)
     checks.finish()
     summary = annotate(
@@ -193,7 +193,7 @@ def score(
     scoring_settings = scoring.config(checks)
     end.check(checks)
     part = machines.part(checks)
-    cluster = machines.cluster(checks)
+    cluster = machines.cluster(checks, source.location)
     day = templates.day(checks)
     checks.finish()
     console = standard_output()
@@ -336,8 +336,8 @@ def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
 
 
 def _open_input(options: InputOptions, columns: Mapping[str, str], where: str | None) -> tuple[Source, Layout]:
-    from asr_data.rows import detect, first_records, open_source
+    from asr_data.rows import detect, first_records
 
-    source = open_source(options.location, split=options.split, name=options.name, revision=options.revision)
+    source = options.open()
     layout = detect(source.schema, first_records(source), columns)
     return source if where is None else source.selecting(where), layout

@@ -82,7 +82,9 @@ def print_facts(console: Console, facts: Mapping[str, str]) -> None:
 
 def print_input(console: Console, source: Source, layout: Layout) -> None:
     """What was found: the input, how it is read, and what of it is not read as it stands."""
-    notes = {"notes": "\n".join(source.notes)} if source.notes else {}
+    unread = layout.unread_system(source.schema)
+    lines = [*source.notes, *([] if unread is None else [unread])]
+    notes = {"notes": "\n".join(lines)} if lines else {}
     print_facts(console, {"input": source.description, "layout": layout.describe(), **notes})
 
 

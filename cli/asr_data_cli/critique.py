@@ -156,14 +156,13 @@ def critique(
     """
     from asr_data.critique import critique as ask
     from asr_data.critique import review_layout
-    from asr_data.rows import open_source
 
     checks = Checks()
     roles = source.roles(checks)
     critics = panel.critics(checks, review.samples)
     settings, request_settings = review.config(checks), requests.config(checks)
     checks.finish()
-    data = open_source(source.location, split=source.split, name=source.name, revision=source.revision)
+    data = source.open()
     layout = review_layout(data, roles)
     console = standard_output()
     print_input(console, data, layout)

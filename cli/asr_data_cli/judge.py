@@ -81,7 +81,6 @@ def judge(
     """
     from asr_data.judging import answers_layout, load_prompt
     from asr_data.judging import judge as ask
-    from asr_data.rows import open_source
 
     checks = Checks()
     roles = source.roles(checks)
@@ -89,7 +88,7 @@ def judge(
     request_settings = requests.config(checks)
     checks.finish()
     template = None if prompt is None else load_prompt(prompt, has_reference=answers.reference is not None)
-    data = open_source(source.location, split=source.split, name=source.name, revision=source.revision)
+    data = source.open()
     layout = answers_layout(data, answers.first, answers.second, roles)
     console = standard_output()
     print_input(console, data, layout)

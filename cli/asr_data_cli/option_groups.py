@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
 
 import typer
 from pydantic import BaseModel
@@ -31,6 +31,9 @@ from asr_data_cli.setting_text import (
     value_text,
 )
 from asr_data_cli.settings import Checks
+
+if TYPE_CHECKING:
+    from asr_data.rows import Source
 
 
 @runtime_checkable
@@ -101,7 +104,16 @@ class InputOptions:
     split: opt.Split = None
     name: opt.Name = None
     revision: opt.Revision = None
+    file_format: opt.Format = None
     columns: opt.Columns = None
+
+    def open(self) -> Source:
+        """The input that they name."""
+        from asr_data.rows import open_source
+
+        return open_source(
+            self.location, split=self.split, name=self.name, revision=self.revision, file_format=self.file_format
+        )
 
     def roles(self, checks: Checks) -> dict[str, str]:
         """Columns by role."""
@@ -273,8 +285,12 @@ class MachineOptions:
         """Which share this job does; None for all of it."""
         return checks.attempt(lambda: settings.part(self.num_shards, self.shard_index), None)
 
-    def cluster(self, checks: Checks) -> RayOptions | None:
-        """The Ray cluster, if one was named."""
+    def cluster(self, checks: Checks, location: str) -> RayOptions | None:
+        """The Ray cluster, if one was named; its workers cannot read a copy that this process made of its input."""
+        from asr_data.rows.fetched import STANDARD_INPUT, is_url
+
+        if self.ray not in (None, "local") and (location == STANDARD_INPUT or is_url(location)):
+            checks.note("--ray needs an INPUT that all nodes can read: no standard input and no URL")
         if self.ray is None:
             if self.ray_workers is not None:
                 checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")

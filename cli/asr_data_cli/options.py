@@ -20,8 +20,9 @@ InputArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="A Hub dataset id, a directory (saved dataset or Parquet), or a .parquet, .jsonl, .jsonl.gz, "
-        ".json, .csv or .arrow file.",
+        help="A .parquet, .arrow, .jsonl, .json, .csv or .tsv file, the last four also compressed (.gz, .zst, .xz, "
+        ".bz2); a directory (saved dataset or Parquet); a Hub dataset id; the URL of a file (hf://, s3://, https://, "
+        "…); or - for standard input.",
         show_default=False,
     ),
 ]
@@ -40,6 +41,17 @@ Revision: TypeAlias = Annotated[
         help="Branch, tag or commit of a Hub dataset.",
         rich_help_panel=INPUT,
         show_default="main",
+    ),
+]
+Format: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="What a file, a URL or standard input holds: parquet, arrow, jsonl, json, csv or tsv, and how it is "
+        "compressed, as in jsonl.gz.",
+        rich_help_panel=INPUT,
+        show_default="as its name says",
     ),
 ]
 Columns: TypeAlias = Annotated[

@@ -58,7 +58,7 @@ class Library:
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)
         source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None, notes=())
-        layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt")
+        layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt", unread_system=lambda _: None)
         settings = {"recognised": "its own settings"}
         info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings=settings)
         scorer = SimpleNamespace(info=info, tokenizer=SimpleNamespace(name="own"))

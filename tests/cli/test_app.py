@@ -42,7 +42,7 @@ def test_run_with_defaults(library: Any) -> None:
     assert (options["resume"], options["overwrite"]) == (False, False)
     assert library.calls["open_source"] == (
         ("pairs.jsonl",),
-        {"split": None, "name": None, "revision": None},
+        {"split": None, "name": None, "revision": None, "file_format": None},
     )
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,15 @@ def write(directory: Path, form: str) -> Path:
             path.write_text(lines)
         case "jsonl.gz":
             path.write_bytes(gzip.compress(lines.encode()))
+        case "jsonl.bz2":
+            path.write_bytes(bz2.compress(lines.encode()))
+        case "json.xz":
+            path.write_bytes(lzma.compress(json.dumps(RECORDS).encode()))
+        case "ndjson.zst":
+            with pa.CompressedOutputStream(str(path), "zstd") as file:
+                file.write(lines.encode())
+        case "tsv":
+            path.write_text("prompt\tchosen\trejected\n" + "".join("\t".join(r.values()) + "\n" for r in RECORDS))
         case "json":
             path.write_text(json.dumps(RECORDS))
         case "csv":
@@ -53,7 +64,10 @@ def write(directory: Path, form: str) -> Path:
     return path
 
 
-FORMS = ["jsonl", "jsonl.gz", "json", "csv", "parquet", "arrow", "saved", "directory"]
+FORMS = [
+    *("jsonl", "jsonl.gz", "jsonl.bz2", "json.xz", "ndjson.zst", "json", "csv", "tsv"),
+    *("parquet", "arrow", "saved", "directory"),
+]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -70,7 +70,7 @@ def test_json_lines_rejects_what_is_no_object_and_goes_on(tmp_path: Path) -> Non
 def test_byte_order_mark_and_gzip(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress("\ufeff{}\r\n{}".encode()))
-    assert all_rows(JsonLinesReader(path)) == [(0, {}), (1, {})]
+    assert all_rows(JsonLinesReader(path, "gz")) == [(0, {}), (1, {})]
 
 
 @pytest.mark.parametrize("content", [b"plain", gzip.compress(b'{"a": 1}\n' * 999)[:-20]], ids=["plain", "cut"])
@@ -78,7 +78,7 @@ def test_damaged_gzip_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.jsonl.gz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.jsonl\.gz"):
-        JsonLinesReader(path)
+        JsonLinesReader(path, "gz")
 
 
 JSON = st.recursive(
