@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asr_data.config import (
         BoundaryWeights,
+        ConfidenceWeights,
         DatasetBaseline,
         Fixed,
         FixedBaseline,
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
         RunningBaseline,
         Schmitt,
         ScoringConfig,
+        SegmentWeights,
         Sequence,
         SequenceBaseline,
+        ShareWeights,
+        SoftWeights,
         Step,
         Token,
+        UniformWeights,
     )
     from asr_data.evaluation import evaluate
     from asr_data.pipeline import annotate
@@ -49,6 +54,11 @@ __all__ = [
     "DatasetBaseline",
     "RunningBaseline",
     "FixedBaseline",
+    "UniformWeights",
+    "SegmentWeights",
+    "SoftWeights",
+    "ShareWeights",
+    "ConfidenceWeights",
     "ScoringConfig",
     "OutputConfig",
     "load_scorer",

@@ -17,6 +17,14 @@ from asr_data.masks.baseline import (
     RunningBaseline,
     SequenceBaseline,
 )
+from asr_data.masks.weights import (
+    ConfidenceWeights,
+    SegmentWeights,
+    ShareWeights,
+    SoftWeights,
+    UniformWeights,
+    WeightConfig,
+)
 from asr_data.segments.segmenters import (
     BoundaryWeights,
     Fixed,
@@ -50,6 +58,12 @@ __all__ = [
     "DatasetBaseline",
     "RunningBaseline",
     "FixedBaseline",
+    "WeightConfig",
+    "UniformWeights",
+    "SegmentWeights",
+    "SoftWeights",
+    "ShareWeights",
+    "ConfidenceWeights",
 ]
 
 
@@ -68,6 +82,11 @@ def _number_or_named(given: object) -> object:
 def _is_keep(unknown: object) -> bool:
     """The default is left out of dumps, so that runs of earlier versions stay what they are."""
     return unknown == "keep"
+
+
+def _is_uniform(weights: WeightConfig) -> bool:
+    """Left out of dumps for the same reason."""
+    return weights.kind == "mask"
 
 
 class MaskConfig(Settings):
@@ -123,6 +142,21 @@ class MaskConfig(Settings):
             exclude_if=_is_keep,
         ),
     ] = "keep"
+    weights: Annotated[
+        WeightConfig,
+        BeforeValidator(_named),
+        Field(description="What each kept token counts in a loss.", exclude_if=_is_uniform),
+    ] = UniformWeights()
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether ``S_weight`` is written."""
+        return not _is_uniform(self.weights)
+
+    @property
+    def without_weights(self) -> MaskConfig:
+        """The same masks, where only they matter."""
+        return self.model_copy(update={"weights": UniformWeights()})
 
     @model_validator(mode="after")
     def _fits(self) -> MaskConfig:

@@ -86,7 +86,7 @@ def compare(
     judged: list[Judged] = []
     for path in directories:
         judged.append(judge(path, tokenizer, options))
-        _require_same_input(judged[0].directory.manifest, judged[-1].directory.manifest, directories[0], path)
+        require_same_input(judged[0].directory.manifest, judged[-1].directory.manifest, directories[0], path)
     common = _common(judged)
     masks = [np.isin(one.loaded.labelled.batch.group, common) for one in judged]
     groups = [group for group, wanted in zip(judged[0].loaded.groups, masks[0], strict=True) if wanted]
@@ -118,7 +118,7 @@ def compare(
     )
 
 
-def _require_same_input(first: Manifest, other: Manifest, first_path: Path, path: Path) -> None:
+def require_same_input(first: Manifest, other: Manifest, first_path: Path, path: Path) -> None:
     """Refuse a directory with other rows, or with rows read in another way; only the input's name may differ."""
     decisive = {"fingerprint", "rows", "columns", "column_types"}
     records: list[dict[str, JsonValue]] = [

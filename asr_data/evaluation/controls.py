@@ -90,7 +90,7 @@ def _measured(labelled: Labelled, rewards: Float32, config: MaskConfig, toleranc
     """Cut and mask these rewards as the scorer's would be, and measure what they find."""
     # They are what the settings make of a scorer's answer, increments or without a trend: neither must be done again.
     how = "mean" if config.sequence_reward == "scorer" else config.sequence_reward
-    own = config.model_copy(update={"reward": "value", "sequence_reward": how, "detrend": False})
+    own = config.without_weights.model_copy(update={"reward": "value", "sequence_reward": how, "detrend": False})
     batch = replace(labelled.batch, values=rewards, span_reward=None, span_offsets=None)
     statistics = RewardStatistics()
     statistics.add(*span_rewards(batch, "value"), response_rewards(batch, rewards, own.sequence_reward))

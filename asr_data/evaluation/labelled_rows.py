@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -106,10 +106,36 @@ def load_labelled(annotated: AnnotatedDirectory, tokenizer: Tokenizer | None, op
     if options.group is not None and column_type(annotated.schema(), options.group) is None:
         raise ConfigError(f"--group {options.group}: no such column")
     gold = find_gold(annotated, options.gold)
-    reader = _Reader(annotated, layout, tokenizer or recorded_tokenizer(annotated.manifest), gold, options)
-    for data, scores in zip(annotated.data_batches(), annotated.score_batches(), strict=True):
-        reader.read(data, scores)
+    tokenizer = tokenizer or recorded_tokenizer(annotated.manifest)
+    batches = zip(annotated.data_batches(), annotated.score_batches(), strict=True)
+    loaded = _read(batches, _Reader(annotated, layout, tokenizer, gold, options))
     annotated.check_unchanged()
+    return loaded
+
+
+def load_labelled_at(
+    annotated: AnnotatedDirectory,
+    positions: Sequence[int],
+    tokenizer: Tokenizer,
+    gold: Gold | None,
+    options: GoldOptions = GoldOptions(),
+) -> LabelledRows:
+    """As :func:`load_labelled`, of the rows at some positions in ``data/`` alone, in ascending order.
+
+    Args:
+        annotated: the directory.
+        positions: of the rows, from 0.
+        tokenizer: the policy's.
+        gold: the labels, of which rows without any are left out; None takes every row.
+        options: how gold is counted; which it is, ``gold`` says.
+    """
+    batches = zip(annotated.rows_at(positions), annotated.rows_at(positions, "scores"), strict=True)
+    return _read(batches, _Reader(annotated, annotated.manifest.plan.layout, tokenizer, gold, options))
+
+
+def _read(batches: Iterable[tuple[pa.RecordBatch, pa.RecordBatch]], reader: _Reader) -> LabelledRows:
+    for data, scores in batches:
+        reader.read(data, scores)
     return reader.finish()
 
 

@@ -97,8 +97,8 @@ def try_settings(labelled: Labelled, settings: Iterator[MaskConfig], *, toleranc
     for config in settings:
         kind = (config.reward, config.sequence_reward, config.detrend)
         if kind not in known:
-            known[kind] = data_set_statistics(lambda: [batch], config)
-        masked, _ = segment_and_mask(batch, config, known[kind])
+            known[kind] = data_set_statistics(lambda: [batch], config.without_weights)
+        masked, _ = segment_and_mask(batch, config.without_weights, known[kind])
         judged = labelled.judged(masked)
         yield Setting(
             config, measure(judged, known[kind].sigma(), tolerance=tolerance, step_reward=config.segment_reward)

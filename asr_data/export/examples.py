@@ -13,7 +13,7 @@ from asr_data.export.notes import Notes
 from asr_data.ragged import Ragged
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import AnnotatedDirectory
-from asr_data.types import Bool, Int32, Int64, Side
+from asr_data.types import Bool, Float32, Int32, Int64, Side
 
 Truncate: TypeAlias = Literal["end", "start"]
 """What goes where a sequence is too long: the end of the response, or the start of the prompt."""
@@ -32,7 +32,8 @@ class Response:
         preferred: its verdict.
         prompt: int32 ``[prompt tokens]``.
         ids: int32 ``[tokens]``.
-        mask: bool ``[tokens]``, true where a token is trained on.
+        mask: bool ``[tokens]``, true where a token is trained on: where its weight is above 0.
+        weights: float32 ``[tokens]``, 0 where it is not trained on; None where the data has no weights.
     """
 
     row: int
@@ -41,6 +42,7 @@ class Response:
     prompt: Int32
     ids: Int32
     mask: Bool
+    weights: Float32 | None = None
 
 
 RowResponses: TypeAlias = tuple[Response, ...]
@@ -54,10 +56,12 @@ class TokenSequence:
     Attributes:
         ids: int32 ``[time]``.
         mask: bool ``[time]``; false over the prompt and at the first token, which nothing predicts.
+        weights: float32 ``[time]``, 0 where the mask is false.
     """
 
     ids: Int32
     mask: Bool
+    weights: Float32
 
     @property
     def labels(self) -> Int64:
@@ -95,12 +99,13 @@ class Cutter:
     def joined(self, prompt: Int32, response: Response) -> tuple[TokenSequence, int]:
         """The response after any prompt, and how many tokens were cut off; nothing is noted."""
         ids = np.concatenate((prompt, response.ids))
-        mask = np.concatenate((np.zeros(len(prompt), dtype=bool), response.mask))
+        own = response.mask.astype(np.float32) if response.weights is None else response.weights
+        weights = np.concatenate((np.zeros(len(prompt), dtype=np.float32), own))
         removed = 0 if self._max_length is None else max(0, len(ids) - self._max_length)
         kept = slice(removed, None) if self._truncate == "start" else slice(None, len(ids) - removed)
-        ids, mask = ids[kept], mask[kept]
-        mask[0] = False
-        return TokenSequence(ids, mask), removed
+        ids, weights = ids[kept], weights[kept]
+        weights[0] = 0.0
+        return TokenSequence(ids, weights > 0, weights), removed
 
 
 def require_masks(annotated: AnnotatedDirectory) -> None:
@@ -125,7 +130,8 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
     layout = manifest.plan.layout
     judged = list(manifest.input.column_types) if layout.kind == "unpaired" else []
     names = [f"{manifest.prefix}{name}" for name in ("asr_row", "prompt_ids")]
-    names += [f"{manifest.prefix}{side}_{name}" for side in manifest.sides for name in ("ids", "mask")]
+    parts = ("ids", "mask", "weight") if manifest.has_weights else ("ids", "mask")
+    names += [f"{manifest.prefix}{side}_{name}" for side in manifest.sides for name in parts]
     for batch in annotated.data_batches(batch_rows, [*judged, *names]):
         index: list[Any] = batch.column(names[0]).to_pylist()
         lists = {name: _lists(annotated, batch.column(name), name) for name in names[1:]}
@@ -158,4 +164,13 @@ def _response(annotated: AnnotatedDirectory, row: int, side: Side, verdict: bool
         )
     if min(ids.min(), prompt.min(initial=0)) < 0:
         raise CorruptFileError(f"{annotated.path}: row {row} has a token id below 0; see asr-annotate validate")
-    return Response(row, side, side == "chosen" or (side == "completion" and verdict), prompt, ids, mask)
+    preferred = side == "chosen" or (side == "completion" and verdict)
+    weights = cells.get(f"{side}_weight")
+    if weights is None:
+        return Response(row, side, preferred, prompt, ids, mask)
+    if len(weights) != len(mask) or not np.isfinite(weights).all() or (weights < 0).any() or weights[~mask].any():
+        raise CorruptFileError(
+            f"{annotated.path}: row {row} has {side} weights that do not fit its mask: finite, at least 0, and 0 where "
+            "the mask is false; see asr-annotate validate"
+        )
+    return Response(row, side, preferred, prompt, ids, mask & (weights > 0), weights)

@@ -24,6 +24,8 @@ Target: TypeAlias = Literal[
     "jsonl",
 ]
 FORMATS: Final[tuple[Target, ...]] = get_args(Target)
+WEIGHTED: Final[tuple[Target, ...]] = ("verl-sft", "jsonl")
+"""Formats whose trainers take a weight for each token."""
 
 Example: TypeAlias = dict[str, Any]
 """One example: column to value; lists of numbers as NumPy arrays."""

@@ -14,7 +14,9 @@ from asr_data_schemas import data_schema
 def every_column(annotated: AnnotatedDirectory) -> ExportFormat:
     """The added columns of every row, without the input's own; nothing is cut or left out."""
     manifest = annotated.manifest
-    schema = data_schema(manifest.sides, manifest.prefix, reference=manifest.reference is not None)
+    schema = data_schema(
+        manifest.sides, manifest.prefix, reference=manifest.reference is not None, weights=manifest.has_weights
+    )
     return ExportFormat("train.jsonl", schema, _records, _setup)
 
 

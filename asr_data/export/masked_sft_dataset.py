@@ -48,6 +48,8 @@ class MaskedSFTDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """``input_ids``, ``position_ids`` and ``loss_mask``, int64 ``[time]``; the mask is unshifted.
 
+        A mask of weights is float32.
+
         Raises:
             ValueError: a row longer than ``data.max_length``.
         """

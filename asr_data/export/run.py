@@ -12,7 +12,7 @@ from asr_data.export import axolotl, json_lines, llamafactory, trl, verl
 from asr_data.export.card import export_card
 from asr_data.export.examples import Cutter, Truncate
 from asr_data.export.files import write_data
-from asr_data.export.formats import FORMATS, ExportFormat, Facts, Setup, Target
+from asr_data.export.formats import FORMATS, WEIGHTED, ExportFormat, Facts, Setup, Target
 from asr_data.export.notes import Notes
 from asr_data.export.output import MANIFEST_NAME, new_directory
 from asr_data.storage import AnnotatedDirectory
@@ -125,6 +125,7 @@ def _format(
         raise ConfigError(f"--to {target} needs pairs; {annotated.path} has single completions")
     if target == "jsonl" and max_length is not None:
         raise ConfigError("--to jsonl writes the columns as they are; it takes no --max-length")
+    _check_weights(annotated, target)
     record = annotated.manifest.tokenizer
     if tokenizer is not None and record is not None and tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(f"tokenizer {tokenizer.name!r} is not {record.name!r}, which the masks are for")
@@ -144,8 +145,19 @@ def _format(
                 raise ConfigError(f"--to {target} needs the policy's tokenizer: name it with --tokenizer")
             return axolotl.segments(tokenizer)
         case "verl-sft":
-            return verl.sft()
+            return verl.sft(weights=annotated.manifest.has_weights)
         case "jsonl":
             return json_lines.every_column(annotated)
         case _:
             raise ConfigError(f"--to {target!r} is not one of {', '.join(FORMATS)}")
+
+
+def _check_weights(annotated: AnnotatedDirectory, target: Target) -> None:
+    """Weights of 0 and 1 are masks, which every format has."""
+    mask = annotated.manifest.mask
+    if mask is None or not mask.has_weights or mask.weights.is_mask or target in WEIGHTED:
+        return
+    raise ConfigError(
+        f"--to {target} has masks and no weights, and {annotated.path} was made with --weights {mask.weights.kind}: "
+        f"export to {', '.join(WEIGHTED)}, or mask anew without weights (asr-annotate mask {annotated.path} -o DIR)"
+    )

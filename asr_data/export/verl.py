@@ -18,15 +18,21 @@ from asr_data.storage import AnnotatedDirectory
 _CLASS_FILE: Final = "masked_sft_dataset.py"
 
 
-def sft() -> ExportFormat:
-    """The preferred responses."""
-    columns: list[tuple[str, pa.DataType]] = [("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(pa.int8()))]
-    return ExportFormat("data/train.parquet", pa.schema(columns), _records, _setup)
+def sft(*, weights: bool = False) -> ExportFormat:
+    """The preferred responses; with ``weights``, verl's ``loss_mask`` has them, and it divides by their sum."""
+    kind = pa.float32() if weights else pa.int8()
+    columns: list[tuple[str, pa.DataType]] = [("input_ids", pa.list_(pa.int32())), ("loss_mask", pa.list_(kind))]
+    return ExportFormat("data/train.parquet", pa.schema(columns), _weighted if weights else _masked, _setup)
 
 
-def _records(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
+def _masked(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     for _, sequence in preferred_sequences(annotated, cutter):
         yield {"input_ids": sequence.ids, "loss_mask": sequence.mask.astype(np.int8)}
+
+
+def _weighted(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
+    for _, sequence in preferred_sequences(annotated, cutter):
+        yield {"input_ids": sequence.ids, "loss_mask": sequence.weights}
 
 
 def _setup(facts: Facts) -> Setup:
@@ -44,7 +50,8 @@ def _setup(facts: Facts) -> Setup:
     explanation = (
         "verl's own SFT data set reads messages, tokenises them itself and trains on whole assistant turns; it has no "
         f"column for a token mask. `{_CLASS_FILE}` in this directory is a data set class for `data.custom_cls` that "
-        "reads tokens and mask as they are. It needs torch and datasets, nothing else."
+        "reads tokens and mask as they are. It needs torch and datasets, nothing else. Where the data has weights, "
+        "`loss_mask` holds them: verl multiplies each token's log-probability by it and divides by its sum."
     )
     source = Path(__file__).with_name(_CLASS_FILE).read_text(encoding="utf-8")
     return Setup(

@@ -4,6 +4,9 @@ Shapes: ``[batch, time]`` for log-probabilities, rewards and masks, aligned with
 log-probability, and whether it is trained on. A mask is true where a token **is trained on**. Log-probabilities and
 KL are in nats. Masked tokens get a gradient of exactly zero.
 
+In place of a mask every loss takes float weights (``S_weight``), finite and at least 0: what a token's term is
+multiplied by. Means over tokens divide by the sum of weights. 0 is as masked, and 1 as kept, to the last bit.
+
 What stands at masked tokens and in the padding is never looked at: it may be infinite or NaN. float16 and bfloat16
 are computed in float32.
 

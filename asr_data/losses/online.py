@@ -16,8 +16,10 @@ from asr_data.config import (
     RunningBaseline,
     SegmenterConfig,
     SequenceBaseline,
+    WeightConfig,
 )
 from asr_data.losses.online_segments import FlatTokens, segment_starts, sigma_of
+from asr_data.losses.online_weights import FlatWeighted, flat_weights
 from asr_data.losses.tensors import check_mask, check_values
 
 
@@ -40,11 +42,14 @@ def adaptive_mask(
     segment_reward: Literal["mean", "last"] = "mean",
     on_empty: Literal["keep-all", "keep-best", "drop"] = "keep-all",
     end_token: Literal["keep", "mask", "segment"] = "keep",  # noqa: S107 - no password
+    weights: WeightConfig | str = "mask",
+    mean_distance: float | None = None,
+    reference_logps: Tensor | None = None,
 ) -> Tensor:
     """Cut responses into segments and keep those that agree with the verdict (paper eq. 8, 14, 15).
 
-    Equals the ``S_mask`` column that ``asr-annotate`` writes for the same rewards and settings. Rewards are rounded to
-    bfloat16 first, as in the columns.
+    Equals the ``S_mask`` column (``S_weight`` with ``weights``) that ``asr-annotate`` writes for the same rewards and
+    settings. Rewards are rounded to bfloat16 first, as in the columns.
 
     The noise σ is estimated for each response from its tokens with text, not rounded. The columns take it from the
     scorer's own spans, by default over the data set: this is ``--noise response`` where the policy's tokens are spans.
@@ -77,9 +82,14 @@ def adaptive_mask(
         segment_reward: r_k.
         on_empty: what a response gets that keeps nothing; ``drop`` masks all of it.
         end_token: as ``--end-token``.
+        weights: a rule such as ``asr_data.ShareWeights(share=0.3)``, or the name of one for its defaults.
+        mean_distance: what ``segment`` divides by: the data set's (``weight_mean_distance`` in ``asr.json``); default
+            the mean of this batch.
+        reference_logps: float ``[batch, time]``, log π_ref in nats, for ``confidence``.
 
     Returns:
-        bool ``[batch, time]``, true where a token is trained on.
+        bool ``[batch, time]``, true where a token is trained on; with ``weights`` float32, what each token counts, 0
+        where it is not trained on. The losses take either.
 
     Raises:
         ValueError: shapes, types, numbers that are not finite, a response without tokens, or a missing argument.
@@ -92,6 +102,7 @@ def adaptive_mask(
         segment_reward=segment_reward,
         on_empty=on_empty,
         end_token=end_token,
+        weights=weights,  # type: ignore[arg-type] # a name is short for its defaults
     )
     _check(rewards, valid, preferred, config, step_start=step_start, boundary=boundary)
     closing = torch.zeros_like(valid) if end is None else end & valid
@@ -109,30 +120,59 @@ def adaptive_mask(
     flags = {"step_start": step_start, "boundary": boundary}
     known = {name: None if given is None else given[valid] for name, given in flags.items()}
     starts = segment_starts(config.segmenter, FlatTokens(flat, row, begins, lengths, b, noise, **known))
-    kept, empty = _kept(flat, row, starts, text, preferred, b, config)
+    kept, aligned, distance, empty = _kept(flat, row, starts, text, preferred, b, config)
     mask = torch.zeros_like(valid)
     mask[valid] = kept
     mask &= own | closing if config.end_token == "segment" else own & ~closing
     if config.end_token == "keep":
         mask |= closing
-    return mask & ~empty[:, None] if config.on_empty == "drop" else mask
+    mask = mask & ~empty[:, None] if config.on_empty == "drop" else mask
+    if not config.has_weights:
+        return mask
+    free = mask & ~closing if config.end_token == "keep" else mask
+    tokens = FlatWeighted(
+        kept=mask[valid],
+        free=free[valid],
+        aligned=free[valid] & aligned,
+        own=(own | closing)[valid],
+        reward=flat,
+        distance=distance,
+        preferred=preferred[row],
+        row=row,
+        rows=len(valid),
+        reference=_reference(reference_logps, valid),
+    )
+    weighted = torch.zeros_like(valid, dtype=torch.float32)
+    weighted[valid] = flat_weights(tokens, config.weights, mean_distance)
+    return weighted
+
+
+def _reference(logps: Tensor | None, valid: Tensor) -> Tensor | None:
+    """Log π_ref of the valid tokens, float64 ``[N]``."""
+    if logps is None:
+        return None
+    check_mask(logps, valid=valid)
+    check_values(reference_logps=logps.where(valid, logps.new_zeros(())))
+    return logps[valid].double()
 
 
 def _kept(
     rewards: Tensor, row: Tensor, starts: Tensor, text: Tensor, preferred: Tensor, b: Tensor, config: MaskConfig
-) -> tuple[Tensor, Tensor]:
-    """Equation 8 and ``on_empty``: for each token whether its segment is kept; the rows that kept nothing."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Equation 8 and ``on_empty``: for each token whether its segment is kept, whether it is aligned, and how far from
+    b it is on the verdict's side; the rows that kept nothing."""
     segment = starts.cumsum(0) - 1
     segment_row = row[starts]
     sizes = torch.bincount(segment)
     reward = _means(rewards, segment, sizes, sizes.cumsum(0) - sizes, config.segment_reward, text)
-    keep = torch.where(preferred[segment_row], reward > b[segment_row], reward <= b[segment_row])
-    content = torch.zeros_like(keep)
+    aligned = torch.where(preferred[segment_row], reward > b[segment_row], reward <= b[segment_row])
+    distance = (reward - b[segment_row]) * torch.where(preferred[segment_row], 1.0, -1.0)
+    content = torch.zeros_like(aligned)
     content[segment[text]] = True
     empty = torch.ones_like(preferred)
-    empty[segment_row[keep & content]] = False
-    keep = _refilled(keep, reward, content, segment_row, empty, preferred, config.on_empty)
-    return keep[segment], empty
+    empty[segment_row[aligned & content]] = False
+    keep = _refilled(aligned, reward, content, segment_row, empty, preferred, config.on_empty)
+    return keep[segment], aligned[segment], distance[segment], empty
 
 
 def _check(

@@ -11,10 +11,10 @@ from asr_data.losses.tensors import (
     TokenReduction,
     check_finite,
     check_floats,
-    check_mask,
     check_settings,
     masked,
     reduce_tokens,
+    weighting,
 )
 
 
@@ -41,7 +41,7 @@ def adaptive_ppo_loss(
         logps: float ``[batch, time]``, log π in nats.
         old_logps: log-probabilities under the policy that sampled; no gradient flows through them.
         advantages: float ``[batch]`` or ``[batch, time]``.
-        mask: bool ``[batch, time]``.
+        mask: bool ``[batch, time]``, or float weights, as in :func:`~asr_data.losses.adaptive_rs_loss`.
         reference_logps: for the KL penalty (bounded k3 estimate, see :func:`~asr_data.losses.adaptive_rs_loss`).
         clip: ε, above 0.
         clip_high: another ε above 1; default the same.
@@ -60,13 +60,13 @@ def adaptive_ppo_loss(
     if advantages.dim() == 1 and advantages.shape[0] == logps.shape[0]:
         advantages = advantages[:, None].expand_as(logps)
     check_floats(logps=logps, old_logps=old_logps, advantages=advantages)
-    check_mask(logps, mask=mask)
+    by = weighting(logps, mask=mask, validate=validate)
     if validate:
-        check_finite(mask, logps=logps, old_logps=old_logps, advantages=advantages)
-    advantages = masked(advantages.detach(), mask)
-    difference = masked(logps, mask) - masked(old_logps.detach(), mask)
+        check_finite(by.kept, logps=logps, old_logps=old_logps, advantages=advantages)
+    advantages = masked(advantages.detach(), by.kept)
+    difference = masked(logps, by.kept) - masked(old_logps.detach(), by.kept)
     ratio = difference.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     losses = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + high) * advantages)
     if beta:
-        losses = losses + beta * token_kl(logps, reference_logps, mask, validate=validate)
-    return reduce_tokens(losses, mask, reduction, normalizer, validate=validate)
+        losses = losses + beta * token_kl(logps, reference_logps, by.kept, validate=validate)
+    return reduce_tokens(losses, by, reduction, normalizer, validate=validate)

@@ -9,10 +9,10 @@ from asr_data.losses.tensors import (
     TokenReduction,
     check_finite,
     check_floats,
-    check_mask,
     check_settings,
     masked,
     reduce_tokens,
+    weighting,
 )
 
 LOG_RATIO_BOUND = 20.0
@@ -36,7 +36,7 @@ def adaptive_rs_loss(
 
     Args:
         logps: float ``[batch, time]``, the policy's log-probabilities in nats.
-        mask: bool ``[batch, time]``.
+        mask: bool ``[batch, time]``; or float, at least 0, what each token's term is multiplied by.
         reference_logps: the reference's. The KL of each token is then estimated by
             ``exp(d) − d − 1`` with ``d = log π_ref − log π`` (Schulman's k3: never negative, 0 where they agree), at
             most 10 nats, as in verl and OpenRLHF. The estimate is unbiased for tokens that the policy sampled. Others
@@ -45,8 +45,8 @@ def adaptive_rs_loss(
         beta: weight of the KL, at least 0; above 0 it needs ``reference_logps`` or ``kl``.
         reduction: ``token`` (mean over the batch's kept tokens), ``sequence`` (mean of the rows' means), ``sum`` (over
             the kept tokens), or ``none`` (the rows' means, ``[batch]``).
-        normalizer: what the sum is divided by, in place of this batch's number of kept tokens (of rows in
-            ``sequence``): the number in all micro-batches of a step makes their gradients add up to one batch's.
+        normalizer: what the sum is divided by, in place of this batch's number of kept tokens, or sum of weights (of
+            rows in ``sequence``): that of all micro-batches of a step makes their gradients add up to one batch's.
         validate: false skips the checks of values, which wait for the device and break ``torch.compile``'s graph.
 
     Returns:
@@ -57,18 +57,18 @@ def adaptive_rs_loss(
     """
     check_settings(zero=True, beta=beta)
     check_floats(logps=logps)
-    check_mask(logps, mask=mask)
+    by = weighting(logps, mask=mask, validate=validate)
     if validate:
-        check_finite(mask, logps=logps)
-    penalized = -masked(logps, mask)
+        check_finite(by.kept, logps=logps)
+    penalized = -masked(logps, by.kept)
     if beta:
         if (kl is None) == (reference_logps is None):
             raise ValueError("beta above 0 needs either reference_logps or kl")
-        exact = None if kl is None else _exact_kl(logps, kl, mask, validate=validate)
+        exact = None if kl is None else _exact_kl(logps, kl, by.kept, validate=validate)
         penalized = penalized + beta * (
-            token_kl(logps, reference_logps, mask, validate=validate) if exact is None else exact
+            token_kl(logps, reference_logps, by.kept, validate=validate) if exact is None else exact
         )
-    return reduce_tokens(penalized, mask, reduction, normalizer, validate=validate)
+    return reduce_tokens(penalized, by, reduction, normalizer, validate=validate)
 
 
 def token_kl(logps: Tensor, reference_logps: Tensor | None, mask: Tensor, *, validate: bool = True) -> Tensor:

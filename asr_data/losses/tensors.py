@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -66,6 +66,46 @@ def check_mask(like: Tensor, **masks: Tensor) -> None:
             raise ValueError(f"{name} has shape {list(mask.shape)}; it must be {list(like.shape)}")
 
 
+class Weighting(NamedTuple):
+    """What tokens count: where they do at all, and how much.
+
+    Attributes:
+        kept: bool ``[batch, time]``.
+        weight: float ``[batch, time]``, 0 where not kept; None where every kept token counts 1.
+    """
+
+    kept: Tensor
+    weight: Tensor | None
+
+    @property
+    def total(self) -> Tensor:
+        """``[batch]``, the number of kept tokens, or the sum of their weights."""
+        return self.kept.sum(dim=1) if self.weight is None else self.weight.sum(dim=1)
+
+
+def weighting(like: Tensor, *, validate: bool, **masks: Tensor) -> Weighting:
+    """A bool mask, or float weights, of the shape of ``like``. No gradient flows through weights.
+
+    Raises:
+        ValueError: naming the argument, and with ``validate`` the row and the token of a weight that is negative or not
+            finite.
+    """
+    [(name, mask)] = masks.items()
+    if not mask.is_floating_point():
+        check_mask(like, **masks)
+        return Weighting(mask, None)
+    if mask.shape != like.shape:
+        raise ValueError(f"{name} has shape {list(mask.shape)}; it must be {list(like.shape)}")
+    if validate:
+        check_finite(**masks)
+        negative = (mask < 0).nonzero()
+        if len(negative):
+            row, token = negative[0].tolist()
+            raise ValueError(f"{name} is negative, first in row {row}, token {token}; weights are at least 0")
+    half = like.dtype in (torch.float16, torch.bfloat16)
+    return Weighting(mask > 0, mask.detach().to(torch.float32 if half else like.dtype))
+
+
 def check_settings(*, zero: bool = False, **settings: float) -> None:
     """Numbers above 0 and finite, or 0 where that is allowed.
 
@@ -87,14 +127,16 @@ def masked(values: Tensor, mask: Tensor) -> Tensor:
     return values.where(mask, values.new_zeros(()))
 
 
-def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
-    """Sums ``[batch]`` over the tokens of the mask; the others' gradient is exactly zero."""
-    return masked(values, mask).sum(dim=1)
+def weighted_sum(values: Tensor, by: Weighting) -> Tensor:
+    """Sums ``[batch]`` over kept tokens, each times its weight; the others' gradient is exactly zero."""
+    kept = masked(values, by.kept)
+    return (kept if by.weight is None else kept * by.weight).sum(dim=1)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Means ``[batch]`` over the tokens of the mask; 0 with a gradient of zero where it is empty."""
-    return masked_sum(values, mask) / mask.sum(dim=1).clamp(min=1)  # an empty sum is 0, whatever it is divided by
+def weighted_mean(values: Tensor, by: Weighting) -> Tensor:
+    """Means ``[batch]``: sums by the sum of weights; 0 with a gradient of zero where nothing is kept."""
+    total = by.total
+    return weighted_sum(values, by) / total.where(total != 0, total.new_ones(()))  # an empty sum is 0
 
 
 def reduce_rows(losses: Tensor, reduction: Reduction, normalizer: Normalizer, *, validate: bool) -> Tensor:
@@ -114,13 +156,13 @@ def reduce_rows(losses: Tensor, reduction: Reduction, normalizer: Normalizer, *,
 
 
 def reduce_tokens(
-    values: Tensor, mask: Tensor, reduction: TokenReduction, normalizer: Normalizer, *, validate: bool
+    values: Tensor, by: Weighting, reduction: TokenReduction, normalizer: Normalizer, *, validate: bool
 ) -> Tensor:
     """Mean over the batch's kept tokens (``token``), mean of the rows' means (``sequence``), sum over kept tokens
-    (``sum``), or the rows' means ``[batch]`` (``none``).
+    (``sum``), or the rows' means ``[batch]`` (``none``). With weights, means divide by the sum of weights.
 
     Rows with an empty mask count as 0 in ``sequence`` and not at all in ``token``. A ``normalizer`` is what the sum is
-    divided by, in place of the number of kept tokens, or of rows in ``sequence``.
+    divided by, in place of the number of kept tokens (their weights), or of rows in ``sequence``.
 
     Raises:
         ValueError: an unknown reduction, or a normalizer that is none.
@@ -128,13 +170,13 @@ def reduce_tokens(
     if reduction not in ("token", "sequence", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}; allowed are token, sequence, sum, none")
     by_row = reduction in ("sequence", "none")
-    counted = len(mask) if by_row else mask.sum()
+    counted = len(by.kept) if by_row else by.kept.sum() if by.weight is None else by.weight.sum()
     _check_normalizer(normalizer, reduction, counted, "rows" if by_row else "kept tokens", validate=validate)
     if validate:
-        _check_loss(masked_mean(values.detach(), mask))
+        _check_loss(weighted_mean(values.detach(), by))
     if reduction == "none":
-        return masked_mean(values, mask)
-    total = (masked_mean(values, mask) if by_row else masked_sum(values, mask)).sum()
+        return weighted_mean(values, by)
+    total = (weighted_mean(values, by) if by_row else weighted_sum(values, by)).sum()
     return _divided(total, counted if reduction != "sum" and normalizer is None else normalizer)
 
 
@@ -148,7 +190,7 @@ def _check_normalizer(
     if isinstance(normalizer, Tensor) and normalizer.dim():
         raise ValueError(f"normalizer has shape {list(normalizer.shape)}; it must be one number")
     if validate:
-        value, count = float(normalizer), int(counted)
+        value, count = float(normalizer), counted if isinstance(counted, int) else counted.item()
         if not 0 <= value < math.inf or (value == 0 and count > 0):
             raise ValueError(f"normalizer is {value} and the batch has {count} {what}; it must be above 0 and finite")
 

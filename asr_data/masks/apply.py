@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from asr_data.masks.baseline import Responses
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.keep import keep_segments
 from asr_data.masks.known_runs import known_runs, unknown_responses
+from asr_data.masks.weights import WeightedTokens, counted_distances, token_weights
 from asr_data.segments import SplitContext, split
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
@@ -53,6 +55,24 @@ def segment_and_mask(
         ConfigError: a setting asks for what the scorer did not give, or for statistics that are not there.
         InputError: an infinite reward, or a response without tokens.
     """
+    cut = _cut(batch, config, statistics, running)
+    if config.weights.kind == "mask":
+        return cut.masked, cut.running
+    mean_distance = None if statistics is None else statistics.mean_distance
+    weight = token_weights(cut.weighted, config.weights, mean_distance)
+    return replace(cut.masked, weight=weight), cut.running
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cut:
+    """Segments and masks of a batch, what weights follow from, and the running baseline after the batch."""
+
+    masked: MaskedBatch
+    weighted: WeightedTokens
+    running: float | None
+
+
+def _cut(batch: TokenBatch, config: MaskConfig, statistics: RewardStatistics | None, running: float | None) -> _Cut:
     rewards = _without_trend(batch, config, statistics)
     reward = response_rewards(batch, rewards, config.sequence_reward)
     baseline, running = config.baseline.values(Responses(reward, batch.group, statistics, running))
@@ -60,15 +80,29 @@ def segment_and_mask(
     segment_offsets = np.searchsorted(starts, batch.row_offsets).astype(np.int64)
     segment_row = np.repeat(np.arange(reward.size), np.diff(segment_offsets))
     segment_reward = segment_rewards(rewards, batch.row_offsets, starts, config.segment_reward, batch.with_text)
-    keep = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
+    aligned = keep_segments(segment_reward, segment_row, baseline, batch.preferred)
     lengths = np.diff(starts, append=rewards.size)
     unknown = unknown_responses(rewards, batch.row_offsets)
-    keep, empty = _refill_empty(batch, config.on_empty, keep, segment_reward, segment_row, lengths, unknown)
+    keep, empty = _refill_empty(batch, config.on_empty, aligned, segment_reward, segment_row, lengths, unknown)
     keep = np.where(unknown[segment_row], config.unknown == "keep", keep)
     mask = _token_mask(batch, config.end_token, np.repeat(keep, lengths))
     if config.unknown == "drop":
         mask &= ~np.repeat(unknown, np.diff(batch.row_offsets))  # its end-of-turn tokens, too
-    return MaskedBatch(
+    distance = segment_reward.astype(np.float64) - baseline[segment_row]
+    free = mask & ~batch.end if config.end_token == "keep" else mask
+    row = np.repeat(np.arange(reward.size), np.diff(batch.row_offsets))
+    weighted = WeightedTokens(
+        kept=mask,
+        free=free,
+        aligned=free & np.repeat(aligned, lengths),
+        own=batch.written | batch.end,
+        token_reward=rewards,
+        distance=np.repeat(np.where(batch.preferred[segment_row], distance, -distance), lengths),
+        preferred=batch.preferred[row],
+        row=row,
+        reference=batch.reference,
+    )
+    masked = MaskedBatch(
         token_reward=rewards,
         mask=mask,
         segment_offsets=segment_offsets,
@@ -78,7 +112,8 @@ def segment_and_mask(
         reward=reward,
         empty=empty,
         unknown=unknown,
-    ), running
+    )
+    return _Cut(masked, weighted, running)
 
 
 def token_rewards(batch: TokenBatch, reward: Literal["value", "delta"]) -> Float32:
@@ -120,7 +155,9 @@ def _without_trend(batch: TokenBatch, config: MaskConfig, statistics: RewardStat
 
 
 def data_set_statistics(batches: Callable[[], Iterable[TokenBatch]], config: MaskConfig) -> RewardStatistics:
-    """What masks need to know of the whole data set, in one pass over it, or two with a trend to subtract.
+    """What masks need to know of the whole data set, in one pass over it.
+
+    A trend to subtract takes another pass before it, and the weights ``segment`` one behind it.
 
     Args:
         batches: gives all responses in row order, batch by batch, every time that it is called.
@@ -140,7 +177,26 @@ def data_set_statistics(batches: Callable[[], Iterable[TokenBatch]], config: Mas
         rewards = _without_trend(batch, config, statistics)
         own = response_rewards(batch, rewards, config.sequence_reward)
         statistics.add(*span_rewards(batch, config.reward), own)
+    if config.weights.needs_statistics:
+        statistics.mean_distance = _mean_distance(batches(), config, statistics)
     return statistics
+
+
+def _mean_distance(batches: Iterable[TokenBatch], config: MaskConfig, statistics: RewardStatistics) -> float:
+    """Return the mean that ``segment`` weights divide by, over the rows that are not dropped; 0 where there is none.
+
+    Summed in row order, one by one, as the mean of r_s is: it must not depend on the batches.
+    """
+    total, count, running = 0.0, 0, None
+    for batch in batches:
+        cut = _cut(batch, config, statistics, running)
+        running = cut.running
+        found = counted_distances(cut.weighted)
+        dropped = batch.group[cut.masked.empty] if config.on_empty == "drop" else batch.group[:0]
+        found = found[~np.isnan(found) & ~np.isin(batch.group[cut.weighted.row], dropped)]
+        total = float(np.cumsum(np.concatenate(([total], found)))[-1])
+        count += found.size
+    return total / count if count else 0.0
 
 
 def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "last", "sum", "scorer"]) -> Float32:
@@ -164,7 +220,7 @@ def response_rewards(batch: TokenBatch, rewards: Float32, how: Literal["mean", "
 def needs_statistics(config: MaskConfig) -> bool:
     """Whether these settings need a pass over the whole data set before the first mask."""
     over_all_rows = config.segmenter.needs_sigma and config.noise == "dataset"
-    return over_all_rows or config.baseline.needs_statistics or config.detrend
+    return over_all_rows or any((config.baseline.needs_statistics, config.detrend, config.weights.needs_statistics))
 
 
 def _starts(

@@ -29,6 +29,7 @@ class TokenBatch:
         span_reward: float32 ``[S]``, rewards of the scorer's own spans, in order and not rounded, without the one for
             the prompt; None where the tokens with text are the spans.
         span_offsets: int64 ``[R + 1]`` of the spans.
+        reference: float32 ``[N]``, the reference's log π in nats; NaN where unknown, None where there is no reference.
     """
 
     values: Float32
@@ -44,6 +45,7 @@ class TokenBatch:
     text: Bool | None = None
     span_reward: Float32 | None = None
     span_offsets: Int64 | None = None
+    reference: Float32 | None = None
 
     @property
     def with_text(self) -> Bool:
@@ -66,6 +68,7 @@ class MaskedBatch:
         empty: bool ``[R]``, true where no written token was left to train on, whatever ``on_empty`` then did.
         unknown: bool ``[R]``, true where no reward is known; these are not ``empty``, and ``unknown`` of the settings
             decided.
+        weight: float32 ``[N]``, 0 where ``mask`` is false, else finite and not negative; None where it is 1 there.
     """
 
     token_reward: Float32
@@ -77,3 +80,4 @@ class MaskedBatch:
     reward: Float32
     empty: Bool
     unknown: Bool
+    weight: Float32 | None = None

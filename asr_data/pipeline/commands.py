@@ -15,7 +15,7 @@ from asr_data.pipeline.logprobs import LogProbabilities, reference_record
 from asr_data.pipeline.merging import part_summary
 from asr_data.pipeline.plan import scoring_plan, tokenizer_record
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
-from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart
+from asr_data.pipeline.preflight import check_apart, check_columns, check_directories_apart, check_weights
 from asr_data.pipeline.reporting import PartProgress, report_state
 from asr_data.pipeline.shard_files import FinishedShards, ShardNames
 from asr_data.pipeline.shard_jobs import LocalPool, ShardJob, ShardPool
@@ -54,6 +54,7 @@ def score(
     part: Part | None = None,
     pool: ShardPool | None = None,
     template_date: date | None = None,
+    config_sha256: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -63,7 +64,8 @@ def score(
     ``reference``: a model whose log-probabilities of the responses are written, too. ``part``: do only this share of
     the shards; :func:`asr_data.pipeline.merge` joins the parts. ``pool``: processes that do the work; ``scorer`` and
     ``reference`` then only describe the models. ``template_date``: what chat templates that ask for the date are told;
-    default today, or the date with which the output was started.
+    default today, or the date with which the output was started. ``config_sha256``: of a file of options, for the
+    manifest.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -74,7 +76,7 @@ def score(
     check_context(scorer.info.contexts, layout.sides, source.schema)
     day = date_of_run(output, scorer, reference, None, template_date, overwrite=overwrite)
     check_templates(first_rows(source, layout), [None if reference is None else reference.tokenizer])
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day, config_sha256)
     return _annotate(
         ShardJob(source, plan, None),
         output,
@@ -100,6 +102,7 @@ def run(
     part: Part | None = None,
     pool: ShardPool | None = None,
     template_date: date | None = None,
+    config_sha256: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -116,13 +119,14 @@ def run(
     """
     progress = progress or Silent()
     check_apart(source, output)
-    check_columns(source, layout, writing.prefix, reference=reference is not None)
+    check_columns(source, layout, writing.prefix, reference=reference is not None, weights=mask.has_weights)
     check_context(scorer.info.contexts, layout.sides, source.schema)
+    check_weights(mask, reference=reference is not None)
     _check_reward(mask, scorer.info.form)
     _check_reference(reference, tokenizer)
     day = date_of_run(output, scorer, reference, tokenizer, template_date, overwrite=overwrite)
     check_templates(first_rows(source, layout), [tokenizer, None if reference is None else reference.tokenizer])
-    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day)
+    plan = scoring_plan(source, layout, scorer, scoring, writing, _record(reference), day, config_sha256)
     return _annotate(
         ShardJob(source, plan.masked(tokenizer_record(tokenizer), mask), tokenizer),
         output,
@@ -188,6 +192,7 @@ def mask(
     *,
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     template_date: date | None = None,
+    config_sha256: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -199,6 +204,7 @@ def mask(
         output: another directory.
         tokenizer: the policy's; default the one that ``scored`` was made with.
         template_date: what a chat template that asks for the date is told, if ``scored`` has none; default today.
+        config_sha256: of a file of options, for the manifest.
 
     Raises:
         AsrDataError: see :mod:`asr_data.errors`.
@@ -213,19 +219,22 @@ def mask(
     day = settle_date((policy,), told or template_date or date_of_output(output, overwrite=overwrite))
     if told is not None and template_date not in (None, told):
         progress.message(f"template_date: {scored} was scored with {told}, which is used again")
-    plan = manifest.plan.masked(tokenizer_record(policy), mask, day)
+    plan = manifest.plan.masked(tokenizer_record(policy), mask, day).model_copy(update={"config_sha256": config_sha256})
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"
         )
         plan = plan.model_copy(update={"reference": None})
+    check_weights(mask, reference=plan.reference is not None)
     check_templates(first_annotated(before, plan.layout), [policy])
     directory = OutputDirectory.create(output, plan, resume=resume, overwrite=overwrite)
     report_state(directory, progress)
     if not directory.is_finished:
         schema = before.schema()
         columns = input_columns(schema, plan.input.column_types)
-        added = asr_data_schemas.data_schema(manifest.sides, plan.output.prefix, reference=plan.reference is not None)
+        added = asr_data_schemas.data_schema(
+            manifest.sides, plan.output.prefix, reference=plan.reference is not None, weights=mask.has_weights
+        )
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
         between = ShardNames.intermediate(directory, plan.output.split)

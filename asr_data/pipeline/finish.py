@@ -16,7 +16,7 @@ from asr_data.pipeline.masking import MaskStage
 from asr_data.pipeline.plan import versions
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
-from asr_data.pipeline.summary import side_statistics
+from asr_data.pipeline.summary import side_statistics, weight_statistics
 from asr_data.progress import Progress
 from asr_data.segments.trend import trend_statistics
 from asr_data.storage.card import dataset_card
@@ -75,12 +75,15 @@ def mask_and_finish(
     stage.measure(directory, between, progress)
     stage.work(directory, between, final, plan.input.rows, progress)
     stages = [*([] if before else [scoring.STAGE]), aligning.STAGE, masking.STAGE]
-    added = asr_data_schemas.data_schema(sides, plan.output.prefix, reference=plan.reference is not None)
+    added = asr_data_schemas.data_schema(
+        sides, plan.output.prefix, reference=plan.reference is not None, weights=mask.has_weights
+    )
     records = _committed(directory, stages, shards.shards)
     totals: list[Any] = [record.extra["totals"] for record in records if "totals" in record.extra]
     statistics = {
         "sigma": stage.statistics.sigma(),
         **trend_statistics(stage.statistics.trend),
+        **weight_statistics(stage.statistics, totals, sides),
         **side_statistics(totals, sides),
     }
     earlier = [] if before is None else rejects_json(before.rejects())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from asr_data.config import MaskConfig
+from asr_data.errors import CorruptFileError
 from asr_data.masks.apply import data_set_statistics, needs_statistics, segment_and_mask
 from asr_data.masks.batch import MaskedBatch, TokenBatch
 from asr_data.masks.positions import tokens_by_fifth
@@ -18,12 +20,12 @@ from asr_data.pipeline.aligned_rows import token_batch
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import BATCH_ROWS, ScoredShards, ShardNames
 from asr_data.progress import Progress
-from asr_data.ragged import interleaved, list_column, row_sums
+from asr_data.ragged import Ragged, interleaved, list_column, row_sums
 from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
-from asr_data.types import Bool, Int64, RejectedRow, Side
+from asr_data.types import Bool, Float32, Int64, RejectedRow, Side
 from asr_data_schemas import data_schema, logprobs_schema, scores_schema
 
 STAGE = "mask"
@@ -93,7 +95,7 @@ class MaskStage:
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        added = data_schema(self._sides, self._prefix, reference=self._reference)
+        added = data_schema(self._sides, self._prefix, reference=self._reference, weights=self._config.has_weights)
         return with_added(self._input_schema, added)
 
     def _tables(
@@ -112,9 +114,11 @@ class MaskStage:
                 continue
             source = _as_schema(rows.take(batch.column("asr_row")), self._input_schema)
             tokens = token_batch(batch, self._sides)
+            found = None if logprobs is None else logprobs.take(batch.column("asr_row"))
+            if found is not None and self._config.weights.needs_reference:
+                tokens = replace(tokens, reference=reference_logps(found, self._sides, tokens.row_offsets))
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
             state.add(masked, tokens, self._sides, drop=self._config.on_empty == "drop")
-            found = None if logprobs is None else logprobs.take(batch.column("asr_row"))
             table = self._annotated(source, batch, masked, tokens, found)
             table = table if state.kept.all() else table.filter(pa.array(state.kept))
             state.count_notes(table.column(f"{self._prefix}asr_notes"))
@@ -134,6 +138,7 @@ class MaskStage:
         columns: list[Any] = [*source.columns, batch.column("prompt_ids")]
         text_start = interleaved([batch.column(f"{side}_text_start") for side in self._sides])[0]
         flat_start = masked.segment_start + np.repeat(tokens.row_offsets[:-1], np.diff(masked.segment_offsets))
+        weight = [] if masked.weight is None else [masked.weight]
         for position, side in enumerate(self._sides):
             responses = np.arange(position, source.num_rows * count, count)
             columns += [
@@ -146,6 +151,7 @@ class MaskStage:
                 _lists(masked.segment_keep, masked.segment_offsets, responses, pa.bool_()),
                 pa.array(masked.reward[responses], type=pa.float32(), from_pandas=True),
                 *([] if logprobs is None else [logprobs.column(f"{side}_ref_logp")]),
+                *(_lists(flat, tokens.row_offsets, responses, pa.float32()) for flat in weight),
             ]
         notes: Any = batch.column("notes").to_pylist()
         for response in np.flatnonzero(masked.empty):
@@ -204,6 +210,10 @@ class _Shard:
             self._count(f"{side}_responses", len(mine))
             self._count(f"{side}_tokens", int(lengths[mine].sum()))
             self._count(f"{side}_kept_tokens", int(kept_tokens[mine].sum()))
+            if masked.weight is not None:
+                whole = tokens.row_offsets
+                parts = [masked.weight[whole[r] : whole[r + 1]] for r in mine]
+                self._count(f"{side}_weight_sum", float(sum(part.astype(np.float64).sum() for part in parts)))
             self._count(f"{side}_segments", int(segments[mine].sum()))
             self._count(f"{side}_kept_segments", int(kept_segments[mine].sum()))
             known = masked.reward[mine][~np.isnan(masked.reward[mine])]
@@ -264,6 +274,28 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for column in [table.column(field.name)]
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def reference_logps(found: pa.Table, sides: Sequence[Side], row_offsets: Int64) -> Float32:
+    """Log π_ref of every token, float32 ``[N]``; NaN in rows that the reference could not read.
+
+    Raises:
+        CorruptFileError: another number of log-probabilities than of tokens, naming the row.
+    """
+    flat = np.full(int(row_offsets[-1]), np.nan, dtype=np.float32)
+    for position, side in enumerate(sides):
+        column = found.column(f"{side}_ref_logp").combine_chunks()
+        absent, lists = np.asarray(column.is_null()), Ragged(column).arrays()
+        for row in np.flatnonzero(~absent):
+            response = row * len(sides) + position
+            own = flat[row_offsets[response] : row_offsets[response + 1]]
+            if len(own) != len(lists[row]):
+                index = found.column("asr_row")[int(row)].as_py()
+                raise CorruptFileError(
+                    f"row {index}: {len(lists[row])} reference log-probabilities for {len(own)} {side} tokens"
+                )
+            own[:] = lists[row]
+    return flat
 
 
 def _lists(flat: Any, offsets: Int64, responses: Any, kind: pa.DataType) -> pa.Array[Any]:

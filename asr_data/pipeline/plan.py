@@ -29,6 +29,7 @@ def scoring_plan(
     writing: OutputConfig,
     reference: ReferenceRecord | None = None,
     template_date: date | None = None,
+    config_sha256: str | None = None,
 ) -> Plan:
     """The plan of ``score``: input, layout, scorer and how the files are written."""
     info = scorer.info
@@ -50,6 +51,7 @@ def scoring_plan(
         versions=versions(),
         response_text=RESPONSE_TEXT,
         template_date=template_date,
+        config_sha256=config_sha256,
     )
 
 

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 import asr_data_schemas
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
-from asr_data.errors import StorageError
+from asr_data.errors import ConfigError, StorageError
+from asr_data.masks.weights import NO_REFERENCE
 from asr_data.pipeline.plan import input_record, versions
 from asr_data.rows import Layout, Source
 from asr_data.storage.card import check_features
@@ -47,12 +48,15 @@ def check_before_scoring(
         overwrite: likewise.
 
     Raises:
-        ConfigError: an added column takes the name of an input column, or options exclude each other.
+        ConfigError: an added column takes the name of an input column, options exclude each other, or weights need a
+            reference.
         InputError: a column that a dataset card cannot describe.
         StorageError: input and output contain each other, or the output directory is taken.
     """
     check_apart(source, output)
-    check_columns(source, layout, writing.prefix, reference=reference)
+    check_columns(source, layout, writing.prefix, reference=reference, weights=mask is not None and mask.has_weights)
+    if mask is not None:
+        check_weights(mask, reference=reference)
     known: dict[str, JsonValue] = {
         "input": input_record(source, layout).model_dump(mode="json"),
         "layout": layout.model_dump(mode="json"),
@@ -65,7 +69,17 @@ def check_before_scoring(
     OutputDirectory.refuse_other(output, known, resume=resume, overwrite=overwrite, part=part)
 
 
-def check_columns(source: Source, layout: Layout, prefix: str, *, reference: bool) -> None:
+def check_weights(mask: MaskConfig, *, reference: bool) -> None:
+    """Refuse weights by a reference's log-probabilities where none are asked for.
+
+    Raises:
+        ConfigError: names the setting and what is missing.
+    """
+    if mask.weights.needs_reference and not reference:
+        raise ConfigError(NO_REFERENCE)
+
+
+def check_columns(source: Source, layout: Layout, prefix: str, *, reference: bool, weights: bool = False) -> None:
     """Refuse added columns that take the name of an input column, and types that a dataset card cannot describe.
 
     The columns of masks are among them even where only scores are asked for: masking takes the prefix of scoring.
@@ -74,7 +88,7 @@ def check_columns(source: Source, layout: Layout, prefix: str, *, reference: boo
         ConfigError: a name is taken.
         InputError: a type cannot be described.
     """
-    added = asr_data_schemas.data_schema(layout.sides, prefix, reference=reference)
+    added = asr_data_schemas.data_schema(layout.sides, prefix, reference=reference, weights=weights)
     check_collisions(source.schema.names, added.names)
     check_features(source.schema)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr_data.masks.positions import FIFTHS, KeptByPosition
+from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.manifest import Manifest
 
 
@@ -16,8 +17,9 @@ from asr_data.storage.manifest import Manifest
 class SideSummary:
     """Totals over the responses of one side.
 
-    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out. ``by_position`` has
-    what is kept in each fifth of them; None in outputs of earlier versions.
+    ``mean_reward`` is the mean of their sequence rewards, those of ``unknown_responses`` left out. ``weight_sum``
+    is that of the tokens' weights; None where rows have none. ``by_position`` has what is kept in each fifth of them;
+    None in outputs of earlier versions.
     """
 
     responses: int
@@ -27,6 +29,7 @@ class SideSummary:
     kept_segments: int
     mean_reward: float
     unknown_responses: int = 0
+    weight_sum: float | None = None
     by_position: KeptByPosition | None = None
 
 
@@ -70,6 +73,16 @@ def side_statistics(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -
     return {f"{side}_{name}": float(sums[f"{side}_{name}"]) for side in sides for name in _SIDE_FIELDS}
 
 
+def weight_statistics(
+    statistics: RewardStatistics, totals: Iterable[Mapping[str, Any]], sides: Iterable[str]
+) -> dict[str, float]:
+    """``S_weight_sum`` of the sides, where rows have weights, and what they were divided by; else nothing."""
+    found = {} if statistics.mean_distance is None else {"weight_mean_distance": statistics.mean_distance}
+    names = [f"{side}_weight_sum" for side in sides]
+    sums = {name: sum(float(shard[name]) for shard in totals if name in shard) for name in names}
+    return found | (sums if any(name in shard for shard in totals for name in names) else {})
+
+
 def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> Summary:
     """The summary of a finished directory."""
     sides: dict[str, SideSummary] = {}
@@ -85,6 +98,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
                 kept_segments=int(total["kept_segments"]),
                 mean_reward=total["reward_sum"] / known if known else float("nan"),
                 unknown_responses=int(total["unknown_responses"]),
+                weight_sum=manifest.statistics.get(f"{side}_weight_sum"),
                 by_position=_by_position(manifest.statistics, side),
             )
     counts = manifest.counts

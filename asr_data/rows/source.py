@@ -101,6 +101,12 @@ class Source:
             raise ConfigError(f"--where {where!r}: none of the {self.rows:,} rows of {self.description} meets it")
         return selected
 
+    def first(self, rows: int | None) -> Source:
+        """The same input with no more than its first ``rows`` rows; None for all."""
+        if rows is None or rows >= self.rows:
+            return self
+        return replace(self, rows=rows, description=f"{self.description} (first {rows:,} of {self.rows:,} rows)")
+
     def fingerprint_now(self) -> str:
         """The fingerprint of what is there now: another one where the input changed since it was opened.
 

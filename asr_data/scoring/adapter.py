@@ -7,6 +7,8 @@ own file. The head is read from there like any other (:mod:`asr_data.scoring.hea
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +57,8 @@ def adapter_head(directory: Path) -> dict[str, Tensor]:
 def merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
     """The decoder with the adapter merged into it; a head in the adapter's file is left to the caller.
 
+    Layer by layer in float32, whatever the weights are in: they are rounded once.
+
     Raises:
         ScorerError: it does not fit the decoder, or changes more than the decoder and a reward head.
     """
@@ -79,6 +83,7 @@ def merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
 def _merged(target: nn.Module, directory: Path, tensors: dict[str, Tensor]) -> Any:
     from peft import get_peft_model, set_peft_model_state_dict
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     settings = {key: value for key, value in read_json_object(directory / CONFIG).items() if key not in _NOT_DATA}
     kind = settings.get("peft_type")
@@ -93,7 +98,21 @@ def _merged(target: nn.Module, directory: Path, tensors: dict[str, Tensor]) -> A
     missing = [key for key in loaded.missing_keys if any(part in key for part in ours)]
     if missing or loaded.unexpected_keys:
         raise ValueError(f"missing {missing[:3] or 'none'}, unexpected {list(loaded.unexpected_keys)[:3] or 'none'}")
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge = partial(_merge_in_float32, module, module.merge)
     return wrapped.merge_and_unload()
+
+
+def _merge_in_float32(module: Any, merge: Callable[..., None], *args: Any, **settings: Any) -> None:
+    """Merge one layer in float32; the others stay as they are."""
+    layer = module.get_base_layer()
+    narrow = {name: parameter.data for name, parameter in layer.named_parameters()}
+    layer.float()
+    merge(*args, **settings)
+    for name, parameter in layer.named_parameters():
+        if name in narrow and narrow[name].shape == parameter.shape:
+            parameter.data = narrow[name].copy_(parameter.data)  # into the old place: the heap stays in one piece
 
 
 def _is_head(name: str) -> bool:

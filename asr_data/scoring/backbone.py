@@ -8,7 +8,11 @@ tensor must be accounted for.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,8 @@ from asr_data.scoring.locate import backbone_directory, inside, packaged_file
 from asr_data.scoring.model_config import read_model_config
 from asr_data.scoring.quantised import quantised_arguments
 from asr_data.scoring.quiet import quiet_transformers
-from asr_data.scoring.weights import ADAPTER, SAFETENSORS, find_weights, no_weights, read_tensors
+from asr_data.scoring.stored import StoredTensor
+from asr_data.scoring.weights import ADAPTER, SAFETENSORS, find_weights, no_weights, stored_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +49,9 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     cache: bool = True,
 ) -> tuple[nn.Module, set[str]]:
-    """Load the decoder, its adapter merged in float32.
+    """Load the decoder, its adapter merged.
+
+    The weights go from the files to the device one by one, each in its number format; nothing is held twice.
 
     Args:
         config: what is beside the weights, and where they are.
@@ -68,13 +75,11 @@ def load_backbone(
     source = directory if config.backbone is None else backbone_directory(config.backbone, directory, hub=hub)
     model, extra = _load_native(source, device, dtype, pickles=pickles)
     _name_unread(source, config, pickles=pickles)
-    if is_quantised(model):
-        if adapter is not None:
-            raise ScorerError(f"{source} is quantised, and an adapter can only be merged into full weights")
-        return model.eval(), extra
     if adapter is not None:
+        if is_quantised(model):
+            raise ScorerError(f"{source} is quantised, and an adapter can only be merged into full weights")
         model = merge_adapter(model, adapter)
-    return model.to(device, dtype).eval(), extra
+    return model.eval(), extra
 
 
 def load_packaged(
@@ -99,7 +104,7 @@ def _packaged(path: Path, adapter: Path | None, dtype: torch.dtype, *, cache: bo
     key = entry_key(files, {"what": "decoder", "dtype": str(dtype)}) if cache else ""
     folder = find_entry(key) if cache else None
     if folder is not None:
-        model, _ = _load_native(folder, _CPU, dtype, pickles=False, plain=dtype)
+        model, _ = _load_native(folder, _CPU, dtype, pickles=False)
         return model.to(dtype), folder  # buffers, too
     logger.info("%s: dequantising the backbone%s", path.name, ", once; the result is cached" if cache else "")
     model = load_gguf(path)
@@ -120,18 +125,18 @@ def is_quantised(model: nn.Module) -> bool:
 
 
 def _load_native(
-    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool, plain: torch.dtype = torch.float32
+    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
 ) -> tuple[nn.Module, set[str]]:
-    """The decoder of a checkpoint, in ``plain`` if it is not quantised, and the tensors that it did not take."""
+    """The decoder of a checkpoint, on its device, and the tensors that it did not take."""
     from transformers import AutoModel
 
     config = read_model_config(directory)
     if not find_weights(directory, pickles=pickles).files:
         raise ScorerError(no_weights(directory))
-    tensors: dict[str, Any] = dict(read_tensors(directory, lambda _key: True, pickles=pickles))
-    arguments: dict[str, Any] = quantised_arguments(config, directory, device, dtype) or {"dtype": plain}
+    tensors: dict[str, Any] = dict(stored_tensors(directory, dtype, pickles=pickles))
+    arguments = _arguments(config, directory, device, dtype)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), _one_by_one(device, config):
             with torch.device("meta"):
                 empty = AutoModel.from_config(config, trust_remote_code=False)
             _check_size(empty, tensors, directory)
@@ -168,13 +173,41 @@ def _load_native(
         raise ScorerError(
             f"the checkpoint in {directory} does not fit its backbone: missing {missing[:5]}, mismatched {wrong[:5]}"
         )
-    return model, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
+    # Without accelerate it is on the CPU still.
+    placed = model if is_quantised(model) else model.to(device)
+    return placed, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
 
 
-def _check_size(empty: nn.Module, tensors: dict[str, torch.Tensor], directory: Path) -> None:
+def _arguments(config: Any, directory: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Number format, device and quantiser, for ``from_pretrained``."""
+    arguments = quantised_arguments(config, directory, device, dtype) or {"dtype": dtype}
+    if device.type != "cpu" and importlib.util.find_spec("accelerate") is not None:
+        arguments["device_map"] = {"": str(device)}  # no copy in the host's memory
+    return arguments
+
+
+@contextmanager
+def _one_by_one(device: torch.device, config: Any) -> Iterator[None]:
+    """Where reading ahead costs memory, have transformers read weights in this thread only.
+
+    Its own threads allocate from heaps of their own, whose gaps nothing else fills; and they run ahead of what turns
+    quantised weights into plain ones. To a GPU, several threads read faster.
+    """
+    name = "HF_DEACTIVATE_ASYNC_LOAD"
+    if name in os.environ or (device.type != "cpu" and getattr(config, "quantization_config", None) is None):
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _check_size(empty: nn.Module, tensors: dict[str, StoredTensor | torch.Tensor], directory: Path) -> None:
     """Refuse sizes that the weights do not have before memory is taken for them."""
     described = sum(parameter.numel() for parameter in empty.parameters())
-    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    held = sum(tensor.nbytes for tensor in tensors.values())
     if described > 4 * held:  # half a byte a number at the least, and some to spare
         raise ScorerError(
             f"the checkpoint in {directory} does not fit its backbone: config.json describes {described:,} numbers, "

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asr_data.model_cache import file_sha256
+from asr_data.file_hashes import FileHashes
 from asr_data.scoring.adapter import CONFIG as ADAPTER_CONFIG
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.locate import inside, packaged_file
@@ -18,12 +18,12 @@ _DECISIVE = ("config.json", "tokenizer*.json", "*.jinja")
 """Files beside the weights that decide sizes, scales, tokens and their layout."""
 
 
-def fingerprint(paths: Iterable[Path], settings: dict[str, Any]) -> str:
+def fingerprint(paths: Iterable[Path], settings: dict[str, Any], hashes: FileHashes) -> str:
     """sha256 over file names, file contents and settings."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(set(paths)):
         digest.update(path.name.encode())
-        digest.update(file_sha256(path))
+        digest.update(hashes.sha256(path))
     return digest.hexdigest()
 
 

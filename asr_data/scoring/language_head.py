@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,21 @@ _LOGIT_BYTES = 2**26
 """Most memory for the logits of one piece: a vocabulary of 128k tokens takes half a megabyte per position."""
 
 
+_WIDE_BYTES = 2**28
+"""Output embeddings that take more than this in float32 stay in the decoder's number format: of a 7B model with 152k
+tokens it is 2.2 GB, a seventh of the model in bfloat16, and where it is the input embedding, too, it takes nothing."""
+_PIECE_BYTES = 2**26
+"""Of such an output embedding, what is in float32 at a time."""
+
+
 class LanguageHead(nn.Module):
     """Hidden states ``[n, hidden]`` → logits float32 ``[n, vocabulary]``, computed in float32 in any case.
 
     The difference of two log-probabilities is small beside the logits; rounding these to bfloat16 would drown it.
 
     Args:
-        model: a transformers causal language model whose decoder is :class:`_GivenStates`, in float32.
+        model: a transformers causal language model whose decoder is :class:`_GivenStates`, in float32. A large output
+            embedding is in the decoder's number format, and its products are in float32 all the same.
         vocabulary: number of logits.
 
     Attributes:
@@ -89,15 +98,18 @@ def load_language_head(decoder: Decoder) -> LanguageHead:
     if decoder.model.config.get_text_config().tie_word_embeddings:  # type: ignore[union-attr, operator] # HF models
         # As transformers does it: where the file has a head of its own, that one counts.
         shared = decoder.model.get_input_embeddings().weight.detach()  # type: ignore[operator] # HF models
-        found = {key: shared for key, parameter in wanted.items() if parameter is output} | found
+        found = {key: shared for key, parameter in wanted.items() if parameter is output.weight} | found
     _check(found, wanted, decoder.extra, f"the head of {name} in {source or 'a packaged backbone'}")
-    model.load_state_dict({key: t.to(decoder.device, torch.float32) for key, t in found.items()}, assign=True)
-    vocabulary = len(output)
+    kept = _narrow(output, decoder) if 4 * output.weight.numel() > _WIDE_BYTES else torch.float32
+    formats = {key: kept if parameter is output.weight else torch.float32 for key, parameter in wanted.items()}
+    placed = {key: tensor.to(decoder.device, formats[key]) for key, tensor in found.items()}
+    model.load_state_dict(placed, assign=True)
+    vocabulary = len(output.weight)
     _try(model, decoder, vocabulary, name)
     return LanguageHead(model, vocabulary).eval()
 
 
-def _around(decoder: Decoder) -> tuple[Any, nn.Parameter]:
+def _around(decoder: Decoder) -> tuple[Any, Any]:
     """The family's language model without weights and without its decoder, and its output embedding."""
     from transformers import AutoModelForCausalLM
 
@@ -113,7 +125,26 @@ def _around(decoder: Decoder) -> tuple[Any, nn.Parameter]:
             f"{type(model).__name__} is not a head on a {type(decoder.model).__name__}: not a language model"
         )
     setattr(model, model.base_model_prefix, _GivenStates())
-    return model, head.weight
+    return model, head
+
+
+def _narrow(output: Any, decoder: Decoder) -> torch.dtype:
+    """Have an output embedding multiplied piece by piece in float32; returns the number format to keep it in."""
+    if not isinstance(output, nn.Linear):
+        return torch.float32
+    output.forward = partial(_product_in_float32, output)  # type: ignore[method-assign] # its names must stay
+    kept: torch.dtype = decoder.model.get_input_embeddings().weight.dtype  # type: ignore[operator] # HF models
+    return kept
+
+
+def _product_in_float32(head: nn.Linear, states: Tensor) -> Tensor:
+    """Logits float32 ``[..., vocabulary]`` of float32 states ``[..., hidden]``."""
+    logits = states.new_empty(*states.shape[:-1], len(head.weight))
+    rows = max(1, _PIECE_BYTES // (4 * head.weight.shape[1]))
+    for first in range(0, len(head.weight), rows):
+        piece = head.weight[first : first + rows].float()
+        logits[..., first : first + rows] = nn.functional.linear(states, piece)
+    return logits if head.bias is None else logits + head.bias
 
 
 def _read_head(directory: Path, wanted: Collection[str], *, pickles: bool) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, RowRejected, ScorerError
+from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
     CONFIG_NAME,
@@ -84,6 +85,7 @@ def load_scorer(
     allow_pickle: bool = False,
     allow_hub: bool = False,
     cache: bool = True,
+    verify: bool = False,
     first_rows: Sequence[Row] = (),
     schema: pa.Schema | None = None,
     context: ContextConfig | None = None,
@@ -106,7 +108,9 @@ def load_scorer(
             ``torch.load(weights_only=True)``: it makes tensors and runs no code.
         allow_hub: fetch from the Hub what a local model's files name (an adapter's base, a preset's reference). Without
             it the Hub is asked only for ``model`` and ``reference``, and for what a model from the Hub names itself.
-        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
+            directory.
+        verify: hash every file, whatever the user's cache or the names of the Hub's files say.
         first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
             its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
@@ -150,7 +154,16 @@ def load_scorer(
                 f"a reference is for kinds 'implicit' and 'contrast'; {model} is a {settings.kind!r} scorer"
             )
         settings = settings.model_copy(update={"reference": str(reference)})
-    asked = _Asked(str(model), reason, scoring, pickles=allow_pickle, hub=hub, reference_hub=hub or typed, cache=cache)
+    asked = _Asked(
+        str(model),
+        reason,
+        scoring,
+        pickles=allow_pickle,
+        hub=hub,
+        reference_hub=hub or typed,
+        cache=cache,
+        hashes=FileHashes(remember=cache, verify=verify),
+    )
     return _model_scorer(settings, directory, asked, first_rows)
 
 
@@ -166,6 +179,7 @@ class _Asked:
         hub: whether what the model's files name may be fetched from the Hub.
         reference_hub: the same of its reference, which the user may have named.
         cache: whether a dequantised backbone is kept.
+        hashes: how the hashes of its files are found.
     """
 
     name: str
@@ -175,6 +189,7 @@ class _Asked:
     hub: bool
     reference_hub: bool
     cache: bool
+    hashes: FileHashes
 
 
 def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
@@ -243,7 +258,7 @@ def _info(
         name=asked.name,
         kind=settings.kind,
         form=settings.form,
-        fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}),
+        fingerprint=fingerprint(files, {**settings.model_dump(mode="json"), **written_out(settings)}, asked.hashes),
         settings=facts,
         partial=may_leave_unknown(settings),
         contexts=shown_by(settings),

@@ -55,7 +55,7 @@ def quantised_arguments(config: Any, directory: Path, device: torch.device, dtyp
             )
     if method in _DEQUANTISED:
         config.quantization_config = {**settings, **_DEQUANTISED[method]}
-        return {"dtype": torch.float32}
+        return {"dtype": dtype}
     return {"dtype": dtype, "device_map": {"": str(device)}}
 
 

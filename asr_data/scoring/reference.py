@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_data.config import ScoringConfig
+from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
 from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
@@ -84,13 +85,16 @@ def load_reference(
     scoring: ScoringConfig = ScoringConfig(),  # noqa: B008 - frozen
     *,
     cache: bool = True,
+    verify: bool = False,
 ) -> ReferenceModel:
     """Load a language model as a reference.
 
     Args:
         model: a directory or a hub id; ``builtin`` is the built-in scorer's backbone, SmolLM2-135M-Instruct.
         scoring: dtype, device, batch budget, longest row.
-        cache: keep the backbone of the built-in model, once dequantised, in the user's cache directory.
+        cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
+            directory.
+        verify: hash every file, whatever is known of it.
 
     Raises:
         ScorerError: the model cannot be loaded, or is not a language model.
@@ -110,7 +114,7 @@ def load_reference(
     files = builtin or model_files(settings, directory, decoder.checkpoint, pickles=False)
     return ReferenceModel(
         name=name,
-        fingerprint=fingerprint(files, {}),
+        fingerprint=fingerprint(files, {}, FileHashes(remember=cache, verify=verify)),
         tokenizer=scorer_tokenizer(settings, directory, name, cache=cache),
         dtype=str(next(decoder.model.parameters()).dtype).removeprefix("torch."),
         vocabulary=min(decoder.vocabulary, head.vocabulary),

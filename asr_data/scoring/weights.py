@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from asr_data.errors import ScorerError
+from asr_data.scoring.stored import StoredTensor
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -112,6 +114,31 @@ def read_tensors(directory: Path, wanted: Callable[[str], bool], *, pickles: boo
     return found
 
 
+def stored_tensors(directory: Path, dtype: torch.dtype, *, pickles: bool) -> dict[str, StoredTensor | Tensor]:
+    """All tensors of a checkpoint, none of them read yet; those of pickle files are mapped.
+
+    Args:
+        directory: of the checkpoint.
+        dtype: the number format of the model that they are for.
+        pickles: whether they may come from pickle files.
+
+    Raises:
+        ScorerError: a file cannot be read.
+    """
+    weights = find_weights(directory, pickles=pickles)
+    found: dict[str, StoredTensor | Tensor] = {}
+    for path in weights.files:
+        with _readable(path):
+            tensors: dict[str, StoredTensor | Tensor]
+            if path.suffix == ".safetensors":
+                file: Any = safe_open(path, framework="pt", backend="pread")
+                tensors = {key: StoredTensor(file, key, dtype) for key in file.keys()}  # noqa: SIM118
+            else:
+                tensors = dict(_unpickled(path))
+        found |= {key: tensor for key, tensor in tensors.items() if weights.holds(key, path)}
+    return found
+
+
 def read_file(path: Path, wanted: Callable[[str], bool] = lambda _key: True) -> dict[str, Tensor]:
     """The tensors of one file whose names are wanted.
 
@@ -120,7 +147,7 @@ def read_file(path: Path, wanted: Callable[[str], bool] = lambda _key: True) -> 
     """
     with _readable(path):
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="pt", backend="pread") as file:
                 return {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
         return {key: tensor for key, tensor in _unpickled(path) if wanted(key)}
 

@@ -30,6 +30,8 @@ class RewardStatistics:
 
     def __init__(self, limit: int = SAMPLE_LIMIT, trend: Float64 | None = None) -> None:
         self.trend = trend
+        self.mean_distance: float | None = None
+        """Mean distance of kept tokens' segments from b, where weights are by it; it takes a pass of its own."""
         self._changes = _Sample(limit)
         self._sequences = _Sample(limit)
         self._sum = 0.0

@@ -26,7 +26,8 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     prefix = manifest.prefix
     masked = manifest.stage == "masked"
     reference = masked and manifest.reference is not None
-    schema = data_schema(manifest.sides, prefix) if masked else row_schema(prefix)
+    weights = manifest.has_weights
+    schema = data_schema(manifest.sides, prefix, weights=weights) if masked else row_schema(prefix)
     yield from _nulls(batch, schema.names, partial=may_be_unknown(manifest, "data"))
     run = batch.column(f"{prefix}asr_run")
     wrong_run = np.asarray([value != manifest.run_id for value in run.to_pylist()], dtype=bool)
@@ -45,6 +46,8 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     for side in manifest.sides:
         yield from _side_findings(batch, f"{prefix}{side}_")
         yield from _unknown_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", side)
+        if weights:
+            yield from _weight_findings(batch, f"{prefix}{side}_")
         if manifest.mask is not None and manifest.mask.end_token != "keep":
             # With "keep", end-of-turn tokens are trained on although their segment is dropped.
             yield from _mask_findings(batch, f"{prefix}{side}_", f"{prefix}asr_notes", f"empty_mask_{side}")
@@ -103,6 +106,22 @@ def _mask_findings(batch: pa.RecordBatch, side: str, notes: str, empty: str) -> 
     np.add.at(begins, starts.values + np.repeat(mask.offsets[:-1], starts.lengths), 1)
     kept = keep.values[np.cumsum(begins) - 1]
     yield f"{side}mask is true in a dropped segment", mask.any_of(mask.values & ~kept) & ~noted
+
+
+def _weight_findings(batch: pa.RecordBatch, side: str) -> Iterator[Finding]:
+    """Finite numbers that are not negative, none where nothing is trained on, not all 0 where something is."""
+    weight, mask = (Ragged(batch.column(f"{side}{name}")) for name in ("weight", "mask"))
+    fits = weight.lengths == mask.lengths
+    yield f"{side}weight is not as long as {side}mask", ~fits
+    yield from _finite(batch, f"{side}weight")
+    yield f"{side}weight is negative", weight.any_of(weight.values < 0)
+    if not fits.all():
+        return  # a token's weight is not defined
+    yield f"{side}weight is not 0 where {side}mask is false", mask.any_of(~mask.values & (weight.values != 0))
+    yield (
+        f"{side}weight is 0 at every token, and {side}mask is not false at every token",
+        mask.any_of(mask.values) & ~weight.any_of(weight.values != 0),
+    )
 
 
 def _unknown_findings(batch: pa.RecordBatch, side: str, notes: str, name: str) -> Iterator[Finding]:

@@ -162,11 +162,16 @@ class Manifest(BaseModel):
         """Put before every added column."""
         return self.output.prefix
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the rows have ``S_weight``."""
+        return self.mask is not None and self.mask.has_weights
+
     def added_columns(self) -> dict[str, str]:
         """The columns that ``data/`` has beyond the input's, and their Arrow types, in order."""
         masked = self.stage == "masked"
-        with_reference = self.reference is not None
-        schema = data_schema(self.sides, self.prefix, reference=with_reference) if masked else row_schema(self.prefix)
+        optional = {"reference": self.reference is not None, "weights": self.has_weights}
+        schema = data_schema(self.sides, self.prefix, **optional) if masked else row_schema(self.prefix)
         return {field.name: type_name(field.type) for field in schema}
 
     def columns_of(self, record: FileRecord) -> dict[str, str]:

@@ -323,7 +323,7 @@ def _is_masked_anew(work: WorkState, before: Plan, plan: Plan, part: Part | None
     """Whether a plan differs from the one before in settings that have had no effect yet."""
     if plan.mask is None or not _takes_other_masks(work, before, part):
         return False
-    return before.model_copy(update={"mask": plan.mask}) == plan
+    return before.model_copy(update={"mask": plan.mask, "config_sha256": plan.config_sha256}) == plan
 
 
 def _takes_other_masks(work: WorkState, before: Plan, part: Part | None) -> bool:

@@ -19,7 +19,9 @@ from asr_data.rows.layouts import Layout
 from asr_data.types import RewardForm
 
 _ABSENT: Final = "nothing"
-_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date", "parent")
+_OPTIONAL: Final = ("reference", "tokenizer", "mask", "response_text", "template_date", "parent", "config_sha256")
+_REMARKS: Final = ("config_sha256",)
+"""Members that change no byte of the data: runs with another one are the same run."""
 _LIST_ITEM: Final = re.compile(r"(list(?:_view)?<)[^:<>]+: ")
 
 
@@ -145,6 +147,7 @@ class Plan(_Part):
             outputs of earlier versions.
         template_date: what chat templates that ask for the date are told; None where none asks.
         parent: the output that this one is a selection of; None where it is of an input.
+        config_sha256: SHA-256 of the file of options that ``--config`` named; None where there was none.
     """
 
     input: InputRecord
@@ -160,6 +163,7 @@ class Plan(_Part):
     response_text: str | None = None
     template_date: date | None = None
     parent: ParentRecord | None = None
+    config_sha256: str | None = None
 
     @property
     def shards(self) -> int:
@@ -178,7 +182,8 @@ class Plan(_Part):
         Raises:
             ConfigError: see :func:`canonical_json`.
         """
-        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()[:16]
+        counted = {name: value for name, value in self.to_json().items() if name not in _REMARKS}
+        return hashlib.sha256(canonical_json(counted).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, JsonValue]:
         """As JSON values, in order; what was not asked for is left out."""
@@ -223,7 +228,7 @@ def plan_differences(before: Mapping[str, JsonValue], now: Mapping[str, JsonValu
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
         f"{name}: was {old.get(name, _ABSENT)}, now {new.get(name, _ABSENT)}"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted((old.keys() | new.keys()) - set(_REMARKS))
         if old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
 

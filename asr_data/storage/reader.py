@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +15,7 @@ from asr_data.rows.file_state import FileState
 from asr_data.storage.commit import FileRecord, check_file
 from asr_data.storage.manifest import Manifest, load_manifest
 from asr_data.storage.plan import type_name
-from asr_data.types import RejectedRow
+from asr_data.types import Int64, RejectedRow
 
 
 def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -26,6 +27,28 @@ def read_batches(path: Path, batch_rows: int, columns: Sequence[str] | None = No
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             yield from file.iter_batches(batch_rows, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+
+
+def read_rows_at(path: Path, rows: Int64, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+    """Some rows of one Parquet file, by their numbers, int64 ascending; only their row groups are read.
+
+    Raises:
+        CorruptFileError: it cannot be read as Parquet.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            found, first = [], 0
+            for group in range(file.metadata.num_row_groups):
+                last = first + file.metadata.row_group(group).num_rows
+                inside = rows[(rows >= first) & (rows < last)] - first
+                if inside.size:
+                    table = file.read_row_group(group, columns=None if columns is None else list(columns))
+                    found.append(table.take(inside))
+                first = last
+            [batch] = pa.concat_tables(found).combine_chunks().to_batches()
+            return batch
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"{path}: cannot be read: {error}") from error
 
@@ -84,6 +107,32 @@ class AnnotatedDirectory:
     def score_batches(self, batch_rows: int = 1_000) -> Iterator[pa.RecordBatch]:
         """The rewards over bytes in input order; see :meth:`data_batches`."""
         yield from self._batches("scores", batch_rows, None)
+
+    def rows_at(
+        self,
+        positions: Sequence[int],
+        config: Literal["data", "scores"] = "data",
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows at some positions of a config, from 0, in ascending order: a batch for each file that has any.
+
+        Only the row groups that hold them are read, wherever in the directory they are.
+
+        Args:
+            positions: of the rows; one that is not there is left out.
+            config: the folder.
+            columns: names of the columns to read; default all.
+
+        Raises:
+            CorruptFileError: a file is not what was written.
+        """
+        wanted, first = np.unique(np.array(positions, dtype=np.int64)), 0
+        for record in self.manifest.files_of(config):
+            inside = wanted[(wanted >= first) & (wanted < first + record.rows)] - first
+            if inside.size:
+                yield read_rows_at(self.checked(record), inside, columns)
+                self._check_state(record)
+            first += record.rows
 
     def rejects(self) -> Iterator[RejectedRow]:
         """The rows that could not be annotated, in input order; see :meth:`data_batches`."""

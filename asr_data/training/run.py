@@ -17,6 +17,7 @@ from torch import nn
 
 from asr_data.errors import ConfigError, MissingDependencyError, OutputExistsError
 from asr_data.progress import Progress
+from asr_data.scoring.allocator import release_memory
 from asr_data.scoring.backbone import load_backbone
 from asr_data.scoring.config import CONFIG_NAME, HeadConfig, PackagedBackbone, TokenHeadConfig
 from asr_data.scoring.decoder import pick_device
@@ -88,6 +89,8 @@ def train_scorer(config: TrainingConfig, output: Path, *, resume: bool, progress
     model = _trainable_model(_backbone(config), config)
     curve = train(model, data.train, config, work, progress)
     _save(model, config, reference, tokenizer, output)
+    del model  # before the next one takes as much
+    release_memory()
     # Measured as users will load it: adapter merged, in the dtype that the hardware favours.
     shipped = _shipped_model(output)
     predictions = predict(shipped, data.held_out, config.micro_batch_tokens * 2, progress)
@@ -191,10 +194,15 @@ def _tokenizer(config: TrainingConfig) -> tuple[Tokenizer, PackagedBackbone | st
 
 
 def _backbone(config: TrainingConfig) -> nn.Module:
+    """On its device; frozen weights in bfloat16, weights to be trained in float32."""
+    dtype = torch.bfloat16 if config.lora_rank else torch.float32
+    device = pick_device("auto")
     if config.base == "builtin":
-        backbone, _ = load_backbone(TokenHeadConfig(backbone=BUILTIN_BACKBONE), packaged_file(BUILTIN_BACKBONE).parent)
+        packaged = TokenHeadConfig(backbone=BUILTIN_BACKBONE)
+        backbone, _ = load_backbone(packaged, packaged_file(BUILTIN_BACKBONE).parent, device=device, dtype=dtype)
         return backbone
-    backbone, extra = load_backbone(TokenHeadConfig(), resolve_directory(config.base))
+    directory = resolve_directory(config.base)
+    backbone, extra = load_backbone(TokenHeadConfig(), directory, device=device, dtype=dtype)
     if extra:
         raise ConfigError(f"{config.base} has tensors that are not the backbone's: {sorted(extra)[:5]}")
     return backbone
@@ -208,7 +216,6 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
             raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
-        backbone = backbone.to(torch.bfloat16)  # frozen; the adapter's own weights stay in float32
         adapter = LoraConfig(
             r=config.lora_rank,
             lora_alpha=2 * config.lora_rank,

@@ -96,7 +96,7 @@ class Columns:
 
     def _read(self, dataset: Dataset | IterableDataset, rows: list[dict[str, Any]], where: str) -> list[Row]:
         """The texts of annotated rows, as annotation read them."""
-        ours = set(data_schema((*PAIR, "completion"), self.prefix, reference=True).names)
+        ours = set(data_schema((*PAIR, "completion"), self.prefix, reference=True, weights=True).names)
         records = [{name: value for name, value in row.items() if name not in ours} for row in rows]
         if not records:
             return []

@@ -10,18 +10,23 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 from trl import KTOConfig, KTOTrainer
+from trl.trainer import kto_trainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.utils import pad
 
 from asr_data.errors import ConfigError
 from asr_data.trl.columns import PAIR, Columns, bound, kept, logger, window
 from asr_data.trl.helpers import column_names, one_process_first, schema_of
+from asr_data.trl.weights import WeightedHead, in_window, padded_weights, require_fused_head, row_weights
 from asr_data.types import Side
 
 
 @dataclasses.dataclass
 class AdaptiveUnpairedCollator(DataCollatorForUnpairedPreference):
-    """TRL's collator; masks multiply ``completion_mask`` and ``KL_completion_mask``, int64 ``[rows, time]``."""
+    """TRL's collator; masks multiply ``completion_mask`` and ``KL_completion_mask``, int64 ``[rows, time]``.
+
+    Where rows have weights, ``kept_weight`` and ``KL_kept_weight`` have them, float32 ``[rows, time]``.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows that the trainer has prepared."""
@@ -34,6 +39,12 @@ class AdaptiveUnpairedCollator(DataCollatorForUnpairedPreference):
                 ]
                 mask = pad(masks, padding_value=0, padding_side="right", pad_to_multiple_of=self.pad_to_multiple_of)
                 batch[f"{prefix}completion_mask"] = batch[f"{prefix}completion_mask"] * mask
+            if f"{prefix}weight" in examples[0]:
+                weights = [
+                    in_window(row[f"{prefix}weight"], len(row["prompt_ids"]), window(self.max_length))
+                    for row in examples
+                ]
+                batch[f"{prefix}kept_weight"] = padded_weights(weights, self.pad_to_multiple_of)
         return batch
 
 
@@ -66,11 +77,21 @@ class AdaptiveKTOTrainer(KTOTrainer):
         **settings: Any,
     ) -> None:
         self._columns = Columns(column_prefix, columns, check_rows)
+        self._head = WeightedHead()
+        self._kl_weights: torch.Tensor | None = None
         given = bound(KTOTrainer, arguments, settings)
         if given.get("data_collator") is not None:
             raise ConfigError("data_collator cannot be set: the trainer's own applies the masks")
+        train_dataset, args = given.get("train_dataset"), given.get("args")
+        if train_dataset is not None and self._has_weights(train_dataset):
+            require_fused_head(kto_trainer, "S_weight columns")
+            if getattr(args, "precompute_ref_log_probs", False):
+                raise ConfigError("precompute_ref_log_probs: drop the S_weight columns to use it")
         super().__init__(**given)
         self._adapt_collator()
+
+    def _has_weights(self, dataset: Dataset | IterableDataset) -> bool:
+        return any(self._columns.has(dataset, f"{side}_weight") for side in (*PAIR, "completion"))
 
     def _adapt_collator(self) -> None:
         base = self.data_collator
@@ -120,7 +141,27 @@ class AdaptiveKTOTrainer(KTOTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
             super()._set_signature_columns_if_needed()
-            self._signature_columns: list[str] = [*(self._signature_columns or ()), "kept", "KL_kept"]
+            self._signature_columns: list[str] = [
+                *(self._signature_columns or ()),
+                "kept",
+                "KL_kept",
+                "weight",
+                "KL_weight",
+            ]
+
+    def _compute_loss(self, model: Any, inputs: Mapping[str, Any], return_outputs: bool) -> Any:
+        batch = dict(inputs)
+        weights, self._kl_weights = batch.pop("kept_weight", None), batch.pop("KL_kept_weight", None)
+        with self._head.on([self._unwrapped(model), self._unwrapped(getattr(self, "ref_model", None))], weights):
+            return super()._compute_loss(model, batch, return_outputs)
+
+    def _compute_kl_logps(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """The parent's, by the weights of the mismatched responses alone."""
+        with self._head.batch(self._kl_weights):
+            return super()._compute_kl_logps(model, batch)
+
+    def _unwrapped(self, model: Any) -> Any:
+        return None if model is None else self.accelerator.unwrap_model(model)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         self._adapt_collator()  # called from the parent's constructor too
@@ -133,11 +174,19 @@ def _unpaired(
     """Chosen responses of the batch, then rejected ones, as TRL unpairs; or unpaired rows as they are."""
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     out: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "kept": [], "label": []}
+    if f"{columns.prefix}{sides[0]}_weight" in batch:
+        out["weight"] = []
     for side in sides:
         for row in rows:
             out["prompt_ids"].append(row[columns.prefix + "prompt_ids"])
             out["completion_ids"].append(row[f"{columns.prefix}{side}_ids"])
-            out["kept"].append(row[f"{columns.prefix}{side}_mask"])
+            mask = row[f"{columns.prefix}{side}_mask"]
+            if "weight" in out:
+                name = f"{columns.prefix}{side}_weight"
+                weights = row_weights(row[name], mask, name, row.get(f"{columns.prefix}asr_row"))
+                mask = [weight > 0 for weight in weights]
+                out["weight"].append(weights)
+            out["kept"].append(mask)
             out["label"].append(columns.verdict(row, schema) if side == "completion" else side == "chosen")
     return out
 
@@ -148,4 +197,5 @@ def _is_trained_on(row: Mapping[str, Any], max_length: int | None) -> bool:
 
 def _mismatched(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Each prompt with the response of the row before it in the batch, as TRL pairs them for its KL estimate."""
-    return {f"KL_{name}": [batch[name][-1], *batch[name][:-1]] for name in ("completion_ids", "kept")}
+    names = [name for name in ("completion_ids", "kept", "weight") if name in batch]
+    return {f"KL_{name}": [batch[name][-1], *batch[name][:-1]] for name in names}

@@ -34,24 +34,29 @@ class Decision:
 UNDECIDED = Decision()
 
 
-def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> list[dict[Side, Decision]]:
+def decisions(
+    annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow], baselines: Float64 | None = None
+) -> list[dict[Side, Decision]]:
     """The decisions over the responses of each of these rows.
 
     The baselines ``dataset`` and ``running`` depend on other rows: they take a pass over the sequence rewards. Where
     ``--on-empty drop`` removed rows, they cannot be recovered.
+
+    Args:
+        annotated: the directory.
+        rows: some of its rows.
+        baselines: what :func:`all_baselines` gave, so that the pass need not be made again.
     """
     manifest = annotated.manifest
     if manifest.mask is None:
         return [{} for _ in rows]
     config = manifest.mask
-    if config.baseline.kind in ("dataset", "running"):
-        if manifest.counts.rejects.get("empty_mask"):
-            found = np.full((len(rows), len(manifest.sides)), np.nan)
-        else:
-            found = _from_all_rows(annotated, config.baseline, [one.position for one in rows])
+    positions = [one.position for one in rows]
+    if depends_on_other_rows(config.baseline):
+        found = (all_baselines(annotated) if baselines is None else baselines)[positions]
     else:
         found = _from_own_rows(manifest, config.baseline, rows)
-    deltas = _deltas(annotated, config, [one.position for one in rows])
+    deltas = _deltas(annotated, config, positions)
     return [
         {
             side: Decision(*(None if np.isnan(value) else float(value) for value in (b, delta)))
@@ -61,29 +66,33 @@ def decisions(annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow]) -> li
     ]
 
 
-def _from_own_rows(manifest: Manifest, config: BaselineConfig, rows: Sequence[AnnotatedRow]) -> Any:
-    names = [f"{manifest.prefix}{side}_reward" for side in manifest.sides]
-    rewards: Any = [[one.columns[name] for name in names] for one in rows]
-    return _baselines(config, np.array(rewards, dtype=np.float32).reshape(-1, len(names)))[0]
+def depends_on_other_rows(config: BaselineConfig) -> bool:
+    """Whether a row's own rewards do not give its baseline."""
+    return config.kind in ("dataset", "running")
 
 
-def _from_all_rows(annotated: AnnotatedDirectory, config: BaselineConfig, positions: Sequence[int]) -> Any:
-    """Float64 ``[positions, sides]``, batch by batch over the whole directory."""
-    sides = len(annotated.manifest.sides)
+def all_baselines(annotated: AnnotatedDirectory) -> Float64:
+    """b of every response, float64 ``[rows, sides]``, by a pass over the sequence rewards; NaN where unknown."""
+    manifest = annotated.manifest
+    if manifest.mask is None or manifest.counts.rejects.get("empty_mask"):
+        return np.full((manifest.counts.annotated, len(manifest.sides)), np.nan)
+    config = manifest.mask.baseline
     statistics = RewardStatistics() if config.kind == "dataset" else None
     if statistics is not None:
         none = np.zeros(0, dtype=np.float32)
         for rewards in _sequence_rewards(annotated):
             statistics.add(none, np.zeros(1, dtype=np.int64), rewards.ravel())
-    wanted = np.array(positions, dtype=np.int64)
-    found = np.full((len(positions), sides), np.nan)
-    running, first = None, 0
+    found, running = [np.zeros((0, len(manifest.sides)))], None
     for rewards in _sequence_rewards(annotated):
         of_batch, running = _baselines(config, rewards, statistics, running)
-        inside = (wanted >= first) & (wanted < first + len(rewards))
-        found[inside] = of_batch[wanted[inside] - first]
-        first += len(rewards)
-    return found
+        found.append(of_batch)
+    return np.concatenate(found)
+
+
+def _from_own_rows(manifest: Manifest, config: BaselineConfig, rows: Sequence[AnnotatedRow]) -> Any:
+    names = [f"{manifest.prefix}{side}_reward" for side in manifest.sides]
+    rewards: Any = [[one.columns[name] for name in names] for one in rows]
+    return _baselines(config, np.array(rewards, dtype=np.float32).reshape(-1, len(names)))[0]
 
 
 def _baselines(
@@ -117,12 +126,10 @@ def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequen
     if not config.segmenter.needs_sigma or config.noise == "dataset":
         found[:] = config.segmenter.half_width(sigma)
         return found
-    wanted, first = np.array(positions, dtype=np.int64), 0
-    for scores in annotated.score_batches():
-        inside = (wanted >= first) & (wanted < first + scores.num_rows)
-        for place, side in enumerate(sides):
-            own = response_sigmas(scores, side, config.reward)[wanted[inside] - first]
-            # A response whose rewards never change takes the data set's noise.
-            found[inside, place] = config.segmenter.half_width(np.where(own > 0, own, sigma))
-        first += scores.num_rows
+    _, place_of = np.unique(np.array(positions, dtype=np.int64), return_inverse=True)
+    batches = list(annotated.rows_at(positions, "scores"))
+    for place, side in enumerate(sides):
+        own = np.concatenate([np.zeros(0), *(response_sigmas(batch, side, config.reward) for batch in batches)])
+        # A response whose rewards never change takes the data set's noise.
+        found[:, place] = config.segmenter.half_width(np.where(own > 0, own, sigma)[place_of])
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from asr_data.errors import InputError, RowRejected
 from asr_data.response import RESPONSE_TEXT, code_points, recorded_text, response_text
 from asr_data.storage import AnnotatedDirectory
-from asr_data.types import Completion, Row, Side, Text
+from asr_data.types import Completion, Float64, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
 from asr_data.view.gold import FAULTY_BELOW, GoldReader, Labels
 from asr_data.view.reading import AnnotatedRow
@@ -61,6 +61,7 @@ class ResponseView:
         decision: what its segments were compared with.
         gold: spans with a gold label, in order, without overlap.
         token_reward: reward of each policy token; None where it is unknown.
+        weights: weight of each policy token; None where rows have none.
     """
 
     side: Side
@@ -72,6 +73,7 @@ class ResponseView:
     decision: Decision = UNDECIDED
     gold: tuple[GoldSpan, ...] = ()
     token_reward: tuple[float | None, ...] = ()
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,19 @@ class RowView:
 
 
 def row_views(
-    annotated: AnnotatedDirectory, rows: Sequence[AnnotatedRow], gold: GoldReader | None = None
+    annotated: AnnotatedDirectory,
+    rows: Sequence[AnnotatedRow],
+    gold: GoldReader | None = None,
+    baselines: Float64 | None = None,
 ) -> list[RowView]:
     """These rows with what decided over them, and gold labels where there is a reader of them.
+
+    ``baselines`` is as for :func:`asr_data.view.decisions.decisions`.
 
     Raises:
         InputError: see :func:`row_view`.
     """
-    decided = decisions(annotated, rows)
+    decided = decisions(annotated, rows, baselines)
     prefix, text = annotated.manifest.prefix, annotated.manifest.plan.response_text
     return [
         with_gold(row_view(one.row, one.columns, prefix=prefix, decided=decision, recorded=text), one.row, gold)
@@ -222,7 +229,17 @@ def _response_view(
         raise InputError(f"row {index}, {side}: {error}") from error
     others = 0 if isinstance(content, str) else sum(not _is_assistant(message) for message in content)
     rewards = tuple(column("token_reward"))
-    return ResponseView(side, segments, column("reward"), len(mask), sum(mask), others, token_reward=rewards)
+    weights = annotations.get(f"{prefix}{side}_weight")
+    return ResponseView(
+        side,
+        segments,
+        column("reward"),
+        len(mask),
+        sum(mask),
+        others,
+        token_reward=rewards,
+        weights=None if weights is None else tuple(weights),
+    )
 
 
 def _is_assistant(message: Mapping[str, Any]) -> bool:

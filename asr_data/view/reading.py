@@ -52,15 +52,15 @@ def require_showable(rows: Sequence[AnnotatedRow]) -> None:
         InputError: names the first such row and its size.
     """
     for one in rows:
-        if (size := _size(one)) > LONGEST_SHOWN:
+        if (size := characters(one)) > LONGEST_SHOWN:
             raise InputError(
                 f"row {one.row.index} has {size:,} characters, and at most {LONGEST_SHOWN:,} are shown: choose other "
                 "rows with --row or --sample, or read it with datasets.load_dataset"
             )
 
 
-def _size(one: AnnotatedRow) -> int:
-    """Characters of prompt and responses."""
+def characters(one: AnnotatedRow) -> int:
+    """Of prompt and responses."""
     return sum(map(_characters, [one.row.prompt, *(completion.content for completion in one.row.completions)]))
 
 
@@ -70,14 +70,14 @@ def _characters(text: Text) -> int:
 
 def first_rows(annotated: AnnotatedDirectory, count: int) -> list[AnnotatedRow]:
     """The first ``count`` annotated rows."""
-    return _at_positions(annotated, range(min(count, annotated.manifest.counts.annotated)))
+    return rows_at(annotated, range(min(count, annotated.manifest.counts.annotated)))
 
 
 def sampled_rows(annotated: AnnotatedDirectory, count: int, seed: int) -> list[AnnotatedRow]:
     """``count`` annotated rows drawn without replacement, in input order; all where there are fewer."""
     total = annotated.manifest.counts.annotated
     draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
-    return _at_positions(annotated, draw)
+    return rows_at(annotated, draw)
 
 
 def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tuple[list[AnnotatedRow], int]:
@@ -86,7 +86,7 @@ def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tup
 
     def fits(one: AnnotatedRow) -> bool:
         nonlocal left
-        size = _size(one)
+        size = characters(one)
         if size > min(left, LONGEST_SHOWN):
             return False
         left -= size
@@ -94,7 +94,7 @@ def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tup
 
     total = annotated.manifest.counts.annotated
     draw = random.Random(seed).sample(range(total), min(count, total))  # noqa: S311 - not for secrets
-    found = _at_positions(annotated, draw, fits)
+    found = rows_at(annotated, draw, fits)
     return found, len(draw) - len(found)
 
 
@@ -115,7 +115,7 @@ def rows_by_index(annotated: AnnotatedDirectory, indices: Sequence[int]) -> list
     missing = wanted - positions.keys()
     if missing:
         raise InputError(_why_missing(annotated, min(missing)))
-    rows = {one.row.index: one for one in _at_positions(annotated, set(positions.values()))}
+    rows = {one.row.index: one for one in rows_at(annotated, set(positions.values()))}
     return [rows[index] for index in indices]
 
 
@@ -126,20 +126,18 @@ def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
     return f"there is no row {index}: the input has rows 0 to {annotated.manifest.counts.rows - 1}"
 
 
-def _at_positions(
+def rows_at(
     annotated: AnnotatedDirectory, positions: Collection[int], wanted: Callable[[AnnotatedRow], bool] = lambda _: True
 ) -> list[AnnotatedRow]:
     """Rows at these positions in ``data/``, in file order, that are wanted; only these become Python objects."""
     require_segments(annotated)
     layout, index = annotated.manifest.plan.layout, f"{annotated.manifest.prefix}asr_row"
     found: list[AnnotatedRow] = []
-    last, first = max(positions, default=-1), 0
-    for batch in annotated.data_batches():
-        if first > last:
-            break
-        for position in sorted(place for place in positions if 0 <= place - first < batch.num_rows):
-            columns = ArrowRecord(batch, position - first)
-            one = AnnotatedRow(position, normalise(columns[index], columns, layout), columns)
+    total = annotated.manifest.counts.annotated
+    places = iter(sorted(place for place in set(positions) if 0 <= place < total))
+    for batch in annotated.rows_at(sorted(positions)):
+        for place in range(batch.num_rows):
+            columns = ArrowRecord(batch, place)
+            one = AnnotatedRow(next(places), normalise(columns[index], columns, layout), columns)
             found += [one] if wanted(one) else []
-        first += batch.num_rows
     return found

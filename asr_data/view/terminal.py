@@ -228,7 +228,7 @@ class TerminalView:
         line = RichText(response.side, style=_MARK)
         line.append(
             f"  reward {reward}{_compared_with(response)}   {kept:,} of {len(response.segments):,} segments and "
-            f"{response.kept_tokens:,} of {response.tokens:,} tokens kept",
+            f"{response.kept_tokens:,} of {response.tokens:,} tokens kept{_weighted(response)}",
             Style(bold=False),
         )
         if response.other_messages:
@@ -285,6 +285,15 @@ def _compared_with(response: ResponseView) -> str:
     if decision.baseline is None:
         return ""
     return f", b {decision.baseline:.3g}" + ("" if decision.delta is None else f" ± {decision.delta:.3g}")
+
+
+def _weighted(response: ResponseView) -> str:
+    """``, weights 0.21 to 3.4, mean 1.1``: of the tokens with a weight."""
+    weights = [weight for weight in response.weights or () if weight > 0]
+    if not weights:
+        return ""
+    mean = sum(weights) / len(weights)
+    return f", {len(weights):,} with weights {min(weights):.3g} to {max(weights):.3g}, mean {mean:.3g}"
 
 
 def prompt_text(prompt: Text) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.config import Part
 from asr_data.errors import InputError
 from asr_data_cli import models
 from asr_data_cli import options as opt
+from asr_data_cli.config_file import ConfigOptions
 from asr_data_cli.console import (
     print_commands,
     print_input,
@@ -27,17 +26,16 @@ from asr_data_cli.option_groups import (
     MachineOptions,
     MaskOptions,
     ModelOptions,
-    RayOptions,
     ScoringOptions,
     TemplateOptions,
     WritingOptions,
 )
+from asr_data_cli.plan import Asked, check_before_scoring, open_input, show_plan
 from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
     from asr_data.pipeline import Summary
-    from asr_data.rows import Layout, Source
 
 ROWS_REJECTED = 3
 """Exit code: done, but rows were rejected and ``--strict`` was given."""
@@ -75,101 +73,78 @@ def run(
     end: EndOptions,
     machines: MachineOptions,
     templates: TemplateOptions,
+    config: ConfigOptions,
     tokenizer: opt.Tokenizer = None,
+    limit: opt.Limit = None,
     where: opt.Where = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show what would be done, as plan does.", rich_help_panel=opt.OUTPUT),
+    ] = False,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
     checks = Checks()
-    columns = source.roles(checks)
-    scoring_settings = scoring.config(checks)
-    mask_settings = mask.config(checks)
-    end.check(checks)
-    part = machines.part(checks)
-    cluster = machines.cluster(checks, source.location)
-    day = templates.day(checks)
-    checks.finish()
-    summary = annotate(
+    asked = Asked(
         source,
         output,
         model,
-        scoring_settings,
-        mask_settings,
+        scoring.config(checks),
+        mask.config(checks),
         writing.config(),
-        columns=columns,
+        end,
+        source.roles(checks),
+        limit=limit,
         where=where,
         tokenizer=tokenizer,
-        part=part,
-        ray=cluster,
-        template_date=day,
-        resume=end.resume,
-        overwrite=end.overwrite,
+        part=machines.part(checks),
+        ray=machines.cluster(checks, source.location),
+        template_date=templates.day(checks),
+        config_sha256=config.sha256,
     )
-    finish(summary, strict=end.strict, part=part)
+    end.check(checks)
+    checks.finish()
+    if dry_run:
+        show_plan(asked)
+        return
+    finish(annotate(asked), strict=end.strict, part=asked.part)
 
 
-def annotate(
-    source_options: InputOptions,
-    output: Path,
-    model_options: ModelOptions,
-    scoring: ScoringConfig,
-    mask_settings: MaskConfig,
-    writing: OutputConfig,
-    *,
-    columns: Mapping[str, str],
-    where: str | None = None,
-    tokenizer: str | None = None,
-    part: Part | None = None,
-    ray: RayOptions | None = None,
-    template_date: date | None = None,
-    resume: bool,
-    overwrite: bool,
-) -> Summary:
-    """What ``run`` and ``demo`` share: open everything, say what was found, annotate."""
+def annotate(asked: Asked) -> Summary:
+    """Open everything, say what was found, annotate."""
     from asr_data import pipeline
     from asr_data.text.probe import check_template
 
     console = standard_output()
-    source, layout = _open_input(source_options, columns, where)
+    source, layout = asked.open()
     print_input(console, source, layout)
-    pipeline.check_before_scoring(
-        source,
-        layout,
-        output,
-        scoring=scoring,
-        writing=writing,
-        mask=mask_settings,
-        scorer_name=models.scorer_name(model_options),
-        reference=model_options.logprobs is not None,
-        part=part,
-        resume=resume,
-        overwrite=overwrite,
-    )
+    check_before_scoring(asked, source, layout)
     rows = pipeline.first_rows(source, layout)
-    named = None if tokenizer is None else models.named_tokenizer(tokenizer)
+    named = None if asked.tokenizer is None else models.named_tokenizer(asked.tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
-    with models.opened(model_options, scoring, source_options.location, ray, rows, source.schema) as found:
+    with models.opened(asked.model, asked.scoring, asked.source.location, asked.ray, rows, source.schema) as found:
         policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
             summary = pipeline.run(
                 source,
                 layout,
-                output,
+                asked.output,
                 found.scorer,
                 policy,
                 reference=found.reference,
-                scoring=scoring,
-                mask=mask_settings,
-                writing=writing,
-                part=part,
+                scoring=asked.scoring,
+                mask=asked.mask,
+                writing=asked.writing,
+                part=asked.part,
                 pool=found.pool,
-                template_date=template_date,
-                resume=resume,
-                overwrite=overwrite,
+                template_date=asked.template_date,
+                config_sha256=asked.config_sha256,
+                resume=asked.end.resume,
+                overwrite=asked.end.overwrite,
                 progress=reporter,
             )
-    if part is None:
+    if asked.part is None:
         models.print_mid_response(console, summary.path, found.scorer)
     return summary
 
@@ -183,6 +158,8 @@ def score(
     end: EndOptions,
     machines: MachineOptions,
     templates: TemplateOptions,
+    config: ConfigOptions,
+    limit: opt.Limit = None,
     where: opt.Where = None,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
@@ -197,7 +174,7 @@ def score(
     day = templates.day(checks)
     checks.finish()
     console = standard_output()
-    rows, layout = _open_input(source, columns, where)
+    rows, layout = open_input(source, columns, limit, where)
     print_input(console, rows, layout)
     pipeline.check_before_scoring(
         rows,
@@ -226,6 +203,7 @@ def score(
                 part=part,
                 pool=found.pool,
                 template_date=day,
+                config_sha256=config.sha256,
                 resume=end.resume,
                 overwrite=end.overwrite,
                 progress=reporter,
@@ -244,6 +222,7 @@ def mask(
     mask: MaskOptions,
     end: EndOptions,
     templates: TemplateOptions,
+    config: ConfigOptions,
     tokenizer: opt.MaskTokenizer = None,
 ) -> None:
     """Redo segments and masks from stored scores, at other settings; no reward model is needed."""
@@ -262,6 +241,7 @@ def mask(
             policy,
             mask=mask_settings,
             template_date=day,
+            config_sha256=config.sha256,
             resume=end.resume,
             overwrite=end.overwrite,
             progress=reporter,
@@ -333,11 +313,3 @@ def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
     """Leave with code 3 where rows were rejected and ``--strict`` was given; rows left out on request are none."""
     if strict and summary.rejected > summary.rejects.get("left_out", 0):
         raise typer.Exit(ROWS_REJECTED)
-
-
-def _open_input(options: InputOptions, columns: Mapping[str, str], where: str | None) -> tuple[Source, Layout]:
-    from asr_data.rows import detect, first_records
-
-    source = options.open()
-    layout = detect(source.schema, first_records(source), columns)
-    return source if where is None else source.selecting(where), layout

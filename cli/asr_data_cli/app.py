@@ -29,12 +29,14 @@ from asr_data_cli import (
     inspect_rows,
     judge,
     merge,
+    plan,
     push,
     query,
     report,
     scorers,
     train,
     validate,
+    view,
 )
 from asr_data_cli.console import discard, print_error
 from asr_data_cli.help_layout import Command, laid_out
@@ -130,6 +132,7 @@ def build_app() -> typer.Typer:
     app.callback(epilog=_examples(epilog))(_program)
     made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
     app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
+    app.command("plan", epilog=_examples(plan.PLAN_EXAMPLES), rich_help_panel=made)(with_options(plan.plan))
     app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
     app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
     app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
@@ -138,6 +141,7 @@ def build_app() -> typer.Typer:
     app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
     app.command("query", epilog=_examples(query.QUERY_EXAMPLES), rich_help_panel=seen)(query.query)
     app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
+    app.command("view", epilog=_examples(view.VIEW_EXAMPLES), rich_help_panel=seen)(view.view)
     app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
     app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
         with_options(evaluate.evaluate)

@@ -108,6 +108,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
         **_unknown(summary),
+        **_weights(summary),
         "time": _speed(summary.seconds, summary.tokens),
         "output": str(summary.path),
     }
@@ -142,6 +143,17 @@ def _unknown(summary: Summary) -> dict[str, str]:
     counts = ", ".join(f"{side.unknown_responses:,} of {side.responses:,} {name}" for name, side in sides.items())
     trained = "trained on whole" if summary.unknown == "keep" else "not trained on"
     return {"unknown": f"{counts}: no reward is known, {trained} (--unknown {summary.unknown})"}
+
+
+def _weights(summary: Summary) -> dict[str, str]:
+    """A line on the mean weight of kept tokens, where there are weights."""
+    means = {
+        name: side.weight_sum / side.kept_tokens
+        for name, side in summary.sides.items()
+        if side.weight_sum is not None and side.kept_tokens
+    }
+    words = ", ".join(f"{mean:.3f} {name}" for name, mean in means.items())
+    return {"weights": f"mean of kept tokens {words}"} if means else {}
 
 
 def side_table(sides: Mapping[str, SideSummary]) -> Table:

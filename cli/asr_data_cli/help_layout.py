@@ -21,6 +21,7 @@ PANELS: Final = (
     "Older spellings",
     "Show",
     "Output",
+    "Server",
     "Several machines",
     "Options",
 )

@@ -100,6 +100,7 @@ def _scorer_loader(
         allow_pickle=options.allow_pickle,
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
+        verify=options.verify,
         first_rows=first_rows,
         schema=schema,
         context=options.context,
@@ -124,7 +125,7 @@ def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache)
+    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache, verify=options.verify)
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:

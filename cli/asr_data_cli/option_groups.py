@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_type_hi
 import typer
 from pydantic import BaseModel
 
-from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig
+from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig, WeightConfig
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -29,6 +29,8 @@ from asr_data_cli.setting_text import (
     segmenter_kinds,
     summary,
     value_text,
+    weight_shapes,
+    weights_text,
 )
 from asr_data_cli.settings import Checks
 
@@ -137,6 +139,7 @@ class ModelOptions:
     allow_pickle: opt.AllowPickle = False
     allow_hub: opt.AllowHub = False
     no_cache: opt.NoCache = False
+    verify: opt.Verify = False
     logprobs: opt.Logprobs = None
 
 
@@ -169,7 +172,7 @@ class MaskOptions:
     def parameters(cls) -> list[inspect.Parameter]:
         """The options, made from the fields."""
         default = MaskConfig()
-        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline")}
+        asked = {name: MaskConfig.model_fields[name].description for name in ("segmenter", "baseline", "weights")}
         kinds = Literal[segmenter_kinds()]  # type: ignore[valid-type] # a choice made here
         made: dict[str, tuple[Any, Any, dict[str, Any]]] = {
             "segmenter": (kinds, default.segmenter.kind, {"help": _each(asked["segmenter"], SegmenterConfig)})
@@ -182,6 +185,11 @@ class MaskOptions:
             baseline_text(default.baseline),
             {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
         )
+        made["weights"] = (
+            str,
+            weights_text(default.weights),
+            {"help": _each(asked["weights"], WeightConfig, numbers=False), "metavar": "|".join(weight_shapes())},
+        )
         for name, field in MaskConfig.model_fields.items():
             if name not in made:
                 made[name] = (field.annotation, field.default, {"help": field.description})
@@ -193,7 +201,7 @@ class MaskOptions:
         ]
 
 
-_MASKS = ("baseline", "on_empty", "end_token", "unknown")
+_MASKS = ("baseline", "on_empty", "end_token", "unknown", "weights")
 """Settings of the panel Masks; the others are those of Segments."""
 
 
@@ -212,11 +220,10 @@ def _setting(name: str, owners: list[type[BaseModel]]) -> dict[str, Any]:
     }
 
 
-def _each(asked: str | None, union: Any) -> str:
-    """A line on each member of a union, after what it is for."""
-    return " ".join(
-        [str(asked), *(f"{'X' if is_number(one) else kind_of(one)}: {summary(one)}" for one in models(union))]
-    )
+def _each(asked: str | None, union: Any, *, numbers: bool = True) -> str:
+    """A line on each member of a union, after what it is for; with ``numbers`` a member may be typed as one."""
+    named = {one: "X" if numbers and is_number(one) else kind_of(one) for one in models(union)}
+    return " ".join([str(asked), *(f"{name}: {summary(one)}" for one, name in named.items())])
 
 
 def _baseline_shapes() -> list[str]:

@@ -67,6 +67,17 @@ Columns: TypeAlias = Annotated[
     ),
 ]
 
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Number of rows to annotate, from the start.",
+        rich_help_panel=INPUT,
+        show_default="all",
+    ),
+]
+
 # --- model -----------------------------------------------------------------------------------------------
 
 Model: TypeAlias = Annotated[
@@ -188,7 +199,16 @@ NoCache: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Neither read nor write the user's cache, which keeps the built-in model ready to run (270 MB).",
+        help="Neither read nor write the user's cache, which keeps the built-in model ready to run (270 MB) and the "
+        "hashes of large model files.",
+        rich_help_panel=MODEL,
+    ),
+]
+Verify: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Hash every model file, also those whose hash is remembered or that the Hub names by it.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
+from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig, WeightConfig
 from asr_data.errors import ConfigError
 from asr_data.settings import MultipleOf, field_type, mark, members, models, number_form
 
@@ -49,9 +49,21 @@ def baseline_text(baseline: BaselineConfig) -> str:
     return values[0] if is_number(type(baseline)) else ":".join([baseline.kind, *values])
 
 
+def weights_text(weights: WeightConfig) -> str:
+    """``mask``, ``share:0.3`` or ``soft:high=2``, without settings that are the default."""
+    names = list(option_fields(type(weights)))
+    if any(field.is_required() for field in type(weights).model_fields.values()):
+        return f"{weights.kind}:{value_text(weights, names[0])}"
+    changed = [name for name in names if getattr(weights, name) != type(weights).model_fields[name].default]
+    pairs = ",".join(f"{hyphened(name)}={value_text(weights, name)}" for name in changed)
+    return f"{weights.kind}:{pairs}" if pairs else weights.kind
+
+
 def value_text(settings: BaseModel, name: str) -> str:
     """One setting: ``0.25``, ``auto:2`` or ``word=50,clause=10``."""
     value = getattr(settings, name)
+    if name == "weights":
+        return weights_text(value)
     factor = _factor(type(settings), name)
     if factor is not None and value == "auto":
         return f"auto:{_plain(getattr(settings, factor))}"
@@ -93,6 +105,46 @@ def parse_baseline(text: str) -> BaselineConfig:
         elif head == kind_of(model) and names:
             return model(**parse(model, names[0], detail, "--baseline", f"{head}:"))
     raise ConfigError(f"--baseline is {text!r}: expected {either(_baseline_forms())}")
+
+
+def parse_weights(text: str) -> WeightConfig:
+    """``mask``, ``segment``, ``soft[:low=X,high=X]``, ``share:X`` or ``confidence``.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    head, colon, detail = text.partition(":")
+    rules: list[Any] = models(WeightConfig)
+    for model in rules:
+        names = list(option_fields(model))
+        if head != kind_of(model) or bool(colon) > bool(names):
+            continue
+        if is_number(model):
+            if colon:
+                return model(**parse(model, names[0], detail, "--weights", f"{head}:"))
+        elif not colon:
+            return model()
+        else:
+            return _parse_weight_pairs(model, detail)
+    raise ConfigError(f"--weights is {text!r}: expected {either(weight_shapes())}")
+
+
+def _parse_weight_pairs(model: type[Model], detail: str) -> Model:
+    try:
+        return _parse_pairs(model, detail, "--weights")
+    except ConfigError as error:  # one that the numbers together do not fit
+        raise ConfigError(str(error).replace(f"{model.__name__} is invalid", "--weights is invalid")) from None
+
+
+def weight_shapes() -> list[str]:
+    """What may be typed for ``--weights``: ``mask``, ``soft[:low=X,high=X]``, ``share:X``, …."""
+    found: list[str] = []
+    for model in models(WeightConfig):
+        names = list(option_fields(model))
+        pairs = ",".join(f"{hyphened(name)}=X" for name in names)
+        detail = "" if not names else f":{metavar(model, names[0])}" if is_number(model) else f"[:{pairs}]"
+        found.append(kind_of(model) + detail)
+    return found
 
 
 def parse(model: type[BaseModel], name: str, text: str, given_as: str, prefix: str = "") -> dict[str, Any]:
@@ -182,7 +234,7 @@ def either(allowed: list[str]) -> str:
 
 
 def _parse_pairs(model: type[Model], text: str, given_as: str) -> Model:
-    places = {hyphened(name): name for name in model.model_fields}
+    places = {hyphened(name): name for name in option_fields(model)}
     found: dict[str, Any] = {}
     for name, value in name_value_pairs(given_as, text, list(places)).items():
         field = places[name]

@@ -17,7 +17,15 @@ from pydantic import BaseModel
 from asr_data.config import MaskConfig, Part, SegmenterConfig
 from asr_data.errors import ConfigError
 from asr_data.settings import Settings, models
-from asr_data_cli.setting_text import kind_of, name_value_pairs, option, option_fields, parse, parse_baseline
+from asr_data_cli.setting_text import (
+    kind_of,
+    name_value_pairs,
+    option,
+    option_fields,
+    parse,
+    parse_baseline,
+    parse_weights,
+)
 
 T = TypeVar("T")
 F = TypeVar("F")
@@ -77,10 +85,11 @@ def mask_config(typed: Mapping[str, Any], checks: Checks) -> MaskConfig:
         typed: the options by parameter name, as the user typed them; None where not given.
         checks: collects the errors.
     """
-    plain = {name: typed[name] for name in MaskConfig.model_fields if name not in ("segmenter", "baseline")}
+    plain = {name: typed[name] for name in MaskConfig.model_fields if name not in ("segmenter", "baseline", "weights")}
     return MaskConfig(
         segmenter=segmenter(typed, checks),
         baseline=checks.attempt(lambda: parse_baseline(typed["baseline"]), MaskConfig().baseline),
+        weights=checks.attempt(lambda: parse_weights(typed["weights"]), MaskConfig().weights),
         **plain,
     )
 

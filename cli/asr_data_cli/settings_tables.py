@@ -10,9 +10,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig
+from asr_data.config import BaselineConfig, MaskConfig, SegmenterConfig, WeightConfig
 from asr_data.settings import models
-from asr_data_cli.setting_text import is_number, kind_of, metavar, option, option_fields, summary, value_text
+from asr_data_cli.setting_text import (
+    is_number,
+    kind_of,
+    metavar,
+    option,
+    option_fields,
+    summary,
+    value_text,
+    weight_shapes,
+)
 
 _TABLE = re.compile(r"(<!-- table: (?P<name>\w+), .*? -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
@@ -28,6 +37,7 @@ def settings_tables() -> Mapping[str, str]:
     return {
         "segmenters": _table(("`--segmenter`", "rule", "settings"), _segmenters()),
         "baselines": _table(("`--baseline`", "b"), _baselines()),
+        "weights": _table(("`--weights`", "weight of a kept token"), _weights()),
         "others": _table(("option", "what it sets", "default"), _others()),
     }
 
@@ -54,9 +64,20 @@ def _baselines() -> Iterator[tuple[str, ...]]:
         yield ", ".join(f"`{form}`" for form in forms) + default, " ".join([summary(model), *details])
 
 
+def _weights() -> Iterator[tuple[str, ...]]:
+    for model, shape in zip(models(WeightConfig), weight_shapes(), strict=True):
+        default = " (default)" if type(MaskConfig().weights) is model else ""
+        details = [
+            f"`{name}`: {model.model_fields[name].description}"
+            + ("" if is_number(model) else f" Default: {value_text(model(), name)}.")
+            for name in option_fields(model)
+        ]
+        yield f"`{shape}`{default}", " ".join([summary(model), *details])
+
+
 def _others() -> Iterator[tuple[str, ...]]:
     for name, field in MaskConfig.model_fields.items():
-        if name not in ("segmenter", "baseline"):
+        if name not in ("segmenter", "baseline", "weights"):
             shape, default = metavar(MaskConfig, name), "off" if field.default is False else field.default
             yield f"`{f'{option(name)} {shape}'.rstrip()}`", str(field.description), f"`{default}`"
 

@@ -29,6 +29,7 @@ _SIDE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("reward", pa.float32()),
 )
 _REFERENCE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (("ref_logp", pa.list_(pa.float32())),)
+_WEIGHT_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (("weight", pa.list_(pa.float32())),)
 _SCORE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("span_end", pa.list_(pa.int32())),
     ("span_reward", pa.list_(pa.float32())),
@@ -59,19 +60,21 @@ def row_schema(prefix: str = "") -> pa.Schema:
     return pa.schema(fields)
 
 
-def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = False) -> pa.Schema:
+def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = False, weights: bool = False) -> pa.Schema:
     """Columns that masking adds to the input columns, in contract order (config ``default``).
 
     Args:
         sides: ``("chosen", "rejected")`` or ``("completion",)``.
         prefix: put before every added column, where an input column has the same name.
         reference: with the reference model's log-probabilities.
+        weights: with a weight for every token.
 
     Raises:
         ValueError: a side that the contract does not know.
     """
     fields: list[pa.Field[Any]] = [pa.field(f"{prefix}prompt_ids", pa.list_(pa.int32()))]
-    fields += _per_side(sides, _SIDE_COLUMNS + (_REFERENCE_COLUMNS if reference else ()), prefix)
+    optional = (_REFERENCE_COLUMNS if reference else ()) + (_WEIGHT_COLUMNS if weights else ())
+    fields += _per_side(sides, _SIDE_COLUMNS + optional, prefix)
     fields += list(row_schema(prefix))
     return pa.schema(fields)
 

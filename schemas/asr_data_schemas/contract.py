@@ -27,6 +27,8 @@ def contract_json() -> str:
             layout: {
                 "default": _columns(data_schema(sides)),
                 "default with a reference": _columns(data_schema(sides, reference=True)),
+                "default with weights": _columns(data_schema(sides, weights=True)),
+                "default with a reference and weights": _columns(data_schema(sides, reference=True, weights=True)),
                 "scores": _columns(scores_schema(sides)),
                 "logprobs": _columns(logprobs_schema(sides)),
             }

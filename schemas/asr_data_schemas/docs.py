@@ -55,6 +55,8 @@ _DATA_MEANING: Final[dict[str, str]] = {
     "S_reward": "reward of the whole response",
     "S_ref_logp": "only with `--logprobs`: log-probability of each policy token under the reference model, in nats, "
     "unshifted; null where the reference could not read the row",
+    "S_weight": "only with `--weights`: what each policy token counts in a loss, finite and not negative; 0 where "
+    "`S_mask` is false, above 0 somewhere where it is true somewhere",
     "asr_notes": "note codes, see below; empty when nothing happened",
     "asr_row": "index of the input row",
     "asr_run": "the same in every row; ties the file to its manifest",
@@ -82,7 +84,7 @@ def contract_page() -> str:
             "## Annotated rows (config `default`)\n",
             "The input's columns come first, unchanged; their features (class names, images) are in the metadata that "
             "`datasets` reads. Added:\n",
-            _columns(data_schema(("completion",), reference=True), _DATA_MEANING),
+            _columns(data_schema(("completion",), reference=True, weights=True), _DATA_MEANING),
             "## Rewards over bytes (config `scores`)\n",
             _columns(scores_schema(("completion",)), _SCORE_MEANING),
             "## Reference log-probabilities (config `logprobs`, optional)\n",

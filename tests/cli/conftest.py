@@ -33,6 +33,7 @@ SUMMARY = SimpleNamespace(
             mean_reward=0.5,
             unknown_responses=0,
             by_position=None,
+            weight_sum=None,
         )
     },
     seconds=20.0,
@@ -58,6 +59,7 @@ class Library:
         monkeypatch.setitem(sys.modules, "asr_data.pipeline", pipeline)
         monkeypatch.setattr(asr_data, "pipeline", pipeline, raising=False)
         source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None, notes=())
+        source.first = lambda _rows: source
         layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt", unread_system=lambda _: None)
         settings = {"recognised": "its own settings"}
         info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings=settings)

@@ -8,6 +8,7 @@ import pytest
 
 from asr_data.config import (
     BoundaryWeights,
+    ConfidenceWeights,
     DatasetBaseline,
     FixedBaseline,
     MaskConfig,
@@ -15,7 +16,10 @@ from asr_data.config import (
     Pivot,
     RunningBaseline,
     Schmitt,
+    SegmentWeights,
     SequenceBaseline,
+    ShareWeights,
+    SoftWeights,
     Step,
 )
 from asr_data.evaluation.sweep import grid
@@ -48,6 +52,11 @@ def parsed(words: str) -> MaskConfig:
         MaskConfig(segmenter=Optimal(boundary=BoundaryWeights(inside_word=50, word=0.5))),
         MaskConfig(segmenter=Step(), sequence_reward="last", end_token="mask"),  # noqa: S106 - no secret
         MaskConfig(segmenter=Schmitt(delta=0.123456789), baseline=FixedBaseline(value=12345678.5)),
+        MaskConfig(weights=SegmentWeights()),
+        MaskConfig(weights=SoftWeights(low=-0.25, high=2)),
+        MaskConfig(weights=SoftWeights()),
+        MaskConfig(weights=ShareWeights(share=0.3), unknown="drop"),
+        MaskConfig(weights=ConfidenceWeights()),
         *grid(MaskConfig(), ("value", "delta")),
     ],
 )

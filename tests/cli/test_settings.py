@@ -107,6 +107,14 @@ def test_baselines(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"weights": "share"},
+            "--weights is 'share': expected mask, segment, soft[:low=X,high=X], share:X or confidence",
+        ),
+        ({"weights": "share:0"}, "--weights is 'share:0': expected share:X with X a finite number > 0 and <= 1"),
+        ({"weights": "soft:low=nan"}, "--weights is 'nan': expected a finite number >= -20 and <= 20 for low"),
+        ({"weights": "soft:low=2"}, "--weights is invalid: low is 2 and high 1.5: low must be below high"),
+        ({"weights": "soft:kind=1"}, "--weights names 'kind': expected low, high"),
         ({"tau": "1"}, "--tau belongs to --segmenter pivot and does not apply to optimal"),
         ({"segmenter": "step", "delta": "1"}, "--delta belongs to --segmenter schmitt"),
         ({"segmenter": "pivot", "boundary": "word=1"}, "--boundary belongs to --segmenter optimal"),

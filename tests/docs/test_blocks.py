@@ -31,7 +31,9 @@ def test_the_blocks_of_a_page_run(page: Path, run_page: Callable[[Path], dict[st
     run_page(page)
 
 
-def test_the_examples_of_the_commands_are_right() -> None:
+def test_the_examples_of_the_commands_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text("input: pairs.jsonl\noutput: annotated\n")
     program: Any = typer.main.get_command(build_app())
     examples = [words for block in blocks_of(COMMANDS) for words in commands(block)]
     assert len(examples) > 20

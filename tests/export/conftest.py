@@ -52,6 +52,7 @@ class Workshop:
     tokenizer: Any
 
     def annotate(self, rows: Sequence[Any], name: str = "annotated", **writing: Any) -> AnnotatedDirectory:
+        """``mask``: settings of the masks; the others are of the output."""
         path = self.folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         return self.annotate_file(path, **writing)
@@ -61,7 +62,7 @@ class Workshop:
         source = open_source(path)
         layout = detect(source.schema, first_records(source))
         scorer = RuleScorer(rule, ScorerInfo("rule", "rule", "value", hashlib.sha256(b"rule").hexdigest()))
-        mask = MaskConfig()
+        mask = writing.pop("mask", MaskConfig())
         run(source, layout, self.folder / name, scorer, self.tokenizer, mask=mask, writing=OutputConfig(**writing))
         return open_output(self.folder / name)
 
@@ -152,9 +153,9 @@ def padded(values: Sequence[Any]) -> Any:
     return pad_sequence(list(values), batch_first=True)
 
 
-def our_inputs(model: Any, rows: Sequence[dict[str, Any]], side: str) -> tuple[Any, Any]:
-    """Log-probabilities and masks ``[batch, time]`` of one side, from the columns of the contract."""
+def our_inputs(model: Any, rows: Sequence[dict[str, Any]], side: str, part: str = "mask") -> tuple[Any, Any]:
+    """Log-probabilities and masks (or weights) ``[batch, time]`` of one side, from the columns of the contract."""
     import torch
 
     logps = [log_probabilities(model, row["prompt_ids"], row[f"{side}_ids"]) for row in rows]
-    return padded(logps), padded([torch.tensor(row[f"{side}_mask"]) for row in rows])
+    return padded(logps), padded([torch.tensor(row[f"{side}_{part}"]) for row in rows])

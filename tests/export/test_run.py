@@ -12,6 +12,7 @@ import pytest
 import yaml
 from datasets import load_dataset
 
+from asr_data.config import MaskConfig, ShareWeights, SoftWeights
 from asr_data.errors import ConfigError, CorruptFileError, InputError, OutputExistsError
 from asr_data.export import FORMATS, Target, export
 from asr_data.export.examples import Cutter, Response
@@ -339,3 +340,25 @@ def test_a_sequence_by_hand() -> None:
     assert start is not None
     assert (end.ids.tolist(), end.labels.tolist()) == ([1, 2, 3, 4], [-100, -100, 3, -100])
     assert (start.ids.tolist(), start.labels.tolist()) == ([3, 4, 5], [-100, -100, 5])
+
+
+def test_weights_go_where_a_trainer_takes_them(workshop: Workshop) -> None:
+    soft = workshop.annotate(PAIRS, "soft", mask=MaskConfig(weights=SoftWeights()))
+    for target in FORMATS:
+        if target in ("jsonl", "verl-sft"):
+            export(soft, target, Path(f"soft-{target}"))
+        elif target != "axolotl-segments":
+            with pytest.raises(ConfigError, match=r"masks and no weights.*--weights soft.*verl-sft, jsonl"):
+                export(soft, target, Path("out"))
+    rows = [json.loads(line) for line in next(Path("soft-jsonl").glob("train*.jsonl")).read_text().splitlines()]
+    assert [row["chosen_weight"] for row in rows] == [row["chosen_weight"] for row in columns(soft)]
+
+
+def test_weights_of_0_and_1_are_masks(workshop: Workshop) -> None:
+    share = workshop.annotate(PAIRS, "share", mask=MaskConfig(weights=ShareWeights(share=0.5)))
+    export(share, "trl-sft", Path("out"))
+    [path] = Path("out/data").iterdir()
+    kept = [[label != -100 for label in row["labels"]] for row in pq.read_table(path).to_pylist()]
+    for labels, row in zip(kept, columns(share), strict=True):
+        assert labels[len(row["prompt_ids"]) :] == [weight > 0 for weight in row["chosen_weight"]]
+        assert sum(labels) < sum(row["chosen_mask"])

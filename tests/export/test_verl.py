@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr_data.config import MaskConfig, SegmentWeights
 from asr_data.export import export
 from asr_data.losses import adaptive_rs_loss
 from asr_data.storage import AnnotatedDirectory
-from tests.export.conftest import columns, our_inputs
+from tests.export.conftest import PAIRS, Workshop, columns, our_inputs
 
 
 def overrides(text: str) -> dict[str, str]:
@@ -44,6 +45,10 @@ def next_token_logps(model: Any, row: dict[str, Tensor]) -> Tensor:
     return logits[0].gather(1, ids[0].roll(-1)[:, None])[:, 0]
 
 
+def weighted_masks() -> MaskConfig:
+    return MaskConfig(segmenter="step", baseline="sequence", weights=SegmentWeights())  # type: ignore[arg-type] # names
+
+
 def our_loss(model: Any, annotated: AnnotatedDirectory) -> Tensor:
     return adaptive_rs_loss(*our_inputs(model, columns(annotated), "chosen"))
 
@@ -70,8 +75,26 @@ def test_the_class_refuses_what_it_cannot_do(annotated: AnnotatedDirectory) -> N
         masked_rows(settings, max_length=5)[0]
 
 
+def test_weights_are_the_loss_mask(workshop: Workshop, model: Any) -> None:
+    annotated = workshop.annotate(PAIRS, mask=weighted_masks())
+    done = export(annotated, "verl-sft", Path("out"))
+    rows = [row for row in masked_rows(overrides(done.setup.text))]  # noqa: C416 - by index and length, as verl does
+    weights = [row["chosen_weight"] for row in columns(annotated)]
+    assert [row["loss_mask"].tolist()[-len(own) :] for row, own in zip(rows, weights, strict=True)] == weights
+    assert {row["loss_mask"].dtype for row in rows} == {torch.float32}
+    assert len({weight for own in weights for weight in own}) > 2
+    logps = torch.cat([next_token_logps(model, row) for row in rows])
+    mask = torch.cat([row["loss_mask"] for row in rows])
+    loss = -(logps.where(mask.roll(-1).bool(), logps.new_zeros(())) * mask.roll(-1)).sum() / mask.sum()
+    expected = adaptive_rs_loss(*our_inputs(model, columns(annotated), "chosen", "weight"))
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_its_own_data_set_collator_and_loss_give_our_loss(annotated: AnnotatedDirectory, model: Any) -> None:
+@pytest.mark.parametrize("weights", [False, True])
+def test_its_own_data_set_collator_and_loss_give_our_loss(
+    weights: bool, annotated: AnnotatedDirectory, workshop: Workshop, model: Any
+) -> None:
     pytest.importorskip("verl", reason="needs verl 0.9: pip install verl, in an environment of its own")
     from omegaconf import OmegaConf
     from tensordict import TensorDict
@@ -80,6 +103,8 @@ def test_its_own_data_set_collator_and_loss_give_our_loss(annotated: AnnotatedDi
     from verl.utils.dataset.dataset_utils import SFTTensorCollator
     from verl.workers.utils.losses import sft_loss
 
+    if weights:
+        annotated = workshop.annotate(PAIRS, "weighted", mask=weighted_masks())
     done = export(annotated, "verl-sft", Path("out"))
     config = OmegaConf.from_dotlist([f"{name}={value}" for name, value in overrides(done.setup.text).items()]).data
     rows = create_sft_dataset([config.train_files], config, tokenizer=None, processor=None)
@@ -88,7 +113,8 @@ def test_its_own_data_set_collator_and_loss_give_our_loss(annotated: AnnotatedDi
     logps = torch.nested.as_nested_tensor([next_token_logps(model, row) for row in items], layout=torch.jagged)
     data = TensorDict(dict(batch), batch_size=[len(items)])
     tu.assign_non_tensor(
-        data, dp_size=1, batch_num_tokens=int(batch["loss_mask"].values().sum()), pad_mode=config.pad_mode
+        data, dp_size=1, batch_num_tokens=batch["loss_mask"].values().sum().item(), pad_mode=config.pad_mode
     )
     loss, _ = sft_loss(None, {"log_probs": logps}, data)
-    assert loss.item() == pytest.approx(our_loss(model, annotated).item(), abs=1e-6)
+    expected = adaptive_rs_loss(*our_inputs(model, columns(annotated), "chosen", "weight" if weights else "mask"))
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)

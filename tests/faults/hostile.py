@@ -268,6 +268,7 @@ OPTIONS: tuple[tuple[Callable[[str], object], tuple[str, ...]], ...] = (
     (lambda text: setting_text.parse(Optimal, "boundary", text, "--boundary"), ("sentence=1,word=50",)),
     (lambda text: setting_text.parse(Fixed, "length", text, "--length"), ("5",)),
     (setting_text.parse_baseline, ("pair", "dataset:0.3", "running:0.99", "-1.5")),
+    (setting_text.parse_weights, ("segment", "soft:low=-1,high=2", "share:0.3")),
     (settings.batch_tokens, ("auto", "4096")),
     (lambda text: settings.columns([text]), ("prompt=q,chosen=a",)),
 )

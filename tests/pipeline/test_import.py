@@ -26,7 +26,7 @@ BESIDE: dict[str, set[str]] = {
     # Read what a run has written.
     "evaluation": {"rows", "text", "scoring", "segments", "masks", "storage", "pipeline", "statistics"},
     "tables": {"rows", "text", "storage", "pipeline"},
-    "view": {"rows", "text", "segments", "masks", "storage", "evaluation", "tables"},
+    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "evaluation", "tables"},
     "export": {"rows", "text", "storage"},
     "hub": {"storage"},
     # Train on it.

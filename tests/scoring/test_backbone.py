@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from asr_data.scoring.backbone import load_backbone
 from asr_data.scoring.config import HeadConfig, TokenHeadConfig
 from asr_data.scoring.head import load_head
 from asr_data.scoring.quiet import quiet_transformers
+from asr_data.scoring.stored import StoredTensor
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -138,6 +140,55 @@ def test_an_adapter_is_merged(tmp_path: Path, make_checkpoint: MakeCheckpoint) -
             wanted = wanted + 8 / 2 * factors[name][1] @ factors[name][0]
         torch.testing.assert_close(tensor, wanted)
     assert len(factors) == 1
+
+
+def test_an_adapter_is_merged_in_float32_whatever_the_weights_are_in(
+    tmp_path: Path, make_checkpoint: MakeCheckpoint
+) -> None:
+    directory = make_checkpoint(tmp_path, LINEAR)
+    plain, _ = load_backbone(TokenHeadConfig(), directory, dtype=torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    factors = save_adapter(directory / "adapter", plain)
+    merged, _ = load_backbone(TokenHeadConfig(adapter="adapter"), directory, dtype=torch.bfloat16)
+    for name, tensor in merged.state_dict().items():
+        wanted = before[name]
+        if name in factors:  # rounded once
+            wanted = (before[name].float() + 8 / 2 * factors[name][1] @ factors[name][0]).to(torch.bfloat16)
+        assert torch.equal(tensor, wanted), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_weights_are_in_the_number_format_and_what_is_computed_from_the_settings_is_not(
+    tmp_path: Path, make_checkpoint: MakeCheckpoint, dtype: torch.dtype
+) -> None:
+    directory = make_checkpoint(tmp_path, LINEAR)
+    stored = load_file(directory / "model.safetensors")
+    backbone, _ = load_backbone(TokenHeadConfig(), directory, dtype=dtype)
+    for name, tensor in backbone.named_parameters():
+        assert torch.equal(tensor, stored[f"model.{name}"].to(dtype))
+    # Angles of rotary positions: in bfloat16 they would be off by a turn after some hundred tokens.
+    frequencies = dict(backbone.named_buffers())["rotary_emb.inv_freq"]
+    assert frequencies.dtype == torch.float32
+    torch.testing.assert_close(frequencies, 10_000.0 ** (-torch.arange(0, 16, 2) / 16))
+
+
+def test_weights_are_read_one_by_one(
+    tmp_path: Path, make_checkpoint: MakeCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No tensor that was read is still held beside the model's own."""
+    directory = make_checkpoint(tmp_path, LINEAR)
+    read: list[Any] = []
+    real = StoredTensor.__getitem__
+
+    def watched(self: StoredTensor, index: Any) -> Tensor:
+        tensor = real(self, index)
+        read.append(weakref.ref(tensor.untyped_storage()))
+        return tensor
+
+    monkeypatch.setattr(StoredTensor, "__getitem__", watched)
+    backbone, _ = load_backbone(TokenHeadConfig(), directory, dtype=torch.bfloat16)
+    assert len(read) == len(list(backbone.parameters()))  # each once, and no head
+    assert all(storage() is None for storage in read)
 
 
 def test_an_adapter_that_is_not_there(tmp_path: Path, make_checkpoint: MakeCheckpoint) -> None:

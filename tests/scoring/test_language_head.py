@@ -110,6 +110,35 @@ def test_logits_are_in_float32(tmp_path: Path) -> None:
     assert hidden.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_output_embedding_is_multiplied_piece_by_piece(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(tmp_path, family, **FAMILIES[family])
+    model.to(torch.bfloat16).float().save_pretrained(tmp_path)  # nothing is left to be rounded
+    decoder = decoder_of(tmp_path, torch.bfloat16)
+    hidden, whole = states(decoder), load_language_head(decoder)
+    monkeypatch.setattr("asr_data.scoring.language_head._WIDE_BYTES", 0)
+    monkeypatch.setattr("asr_data.scoring.language_head._PIECE_BYTES", 4 * 32 * 10)  # ten tokens
+    head = load_language_head(decoder)
+    assert [p.dtype for p in head.parameters() if p.shape == (97, 32)] == [torch.bfloat16]
+    assert [p.dtype for p in whole.parameters() if p.shape == (97, 32)] == [torch.float32]
+    with torch.inference_mode():
+        logits = head(hidden)
+        torch.testing.assert_close(logits, whole(hidden), atol=1e-5, rtol=1e-5)
+    assert logits.dtype == torch.float32
+    assert logits.shape == (len(hidden), 97)
+
+
+def test_a_large_tied_output_embedding_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, "llama", tie_word_embeddings=True)
+    decoder = decoder_of(tmp_path, torch.bfloat16)
+    monkeypatch.setattr("asr_data.scoring.language_head._WIDE_BYTES", 0)
+    (weight,) = load_language_head(decoder).parameters()
+    shared = decoder.model.get_input_embeddings().weight  # type: ignore[operator] # HF models
+    assert weight.data_ptr() == shared.data_ptr()
+
+
 def test_a_packaged_backbone_has_a_tied_head(tmp_path: Path) -> None:
     model = save(tmp_path, "llama", tie_word_embeddings=True)
     decoder = replace(decoder_of(tmp_path), checkpoint=None)

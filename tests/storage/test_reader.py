@@ -20,6 +20,15 @@ def test_rows_come_back_in_order_and_in_batches(write: Any, rows: Any, schemas: 
     assert output.schema().equals(schemas["data"])
 
 
+def test_rows_by_position_wherever_they_are(write: Any, rows: Any) -> None:
+    output = open_output(write())
+    found = [row for batch in output.rows_at([1, 0, 1, 7]) for row in batch.to_pylist()]
+    assert found == rows["data"]
+    assert [row for batch in output.rows_at([1], "scores") for row in batch.to_pylist()] == rows["scores"][1:]
+    assert [batch.schema.names for batch in output.rows_at([0], columns=["asr_row"])] == [["asr_row"]]
+    assert list(output.rows_at([])) == []
+
+
 def test_a_changed_file_is_not_read(write: Any) -> None:
     path = write()
     file = path / "scores" / "train-00000.parquet"

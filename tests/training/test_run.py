@@ -182,7 +182,7 @@ def test_sources_are_described_before_a_model_is_loaded(
     class Loaded(Exception):  # noqa: N818 - what happens, not an error of ours
         pass
 
-    def load(*_: Any) -> Any:
+    def load(*_: Any, **__: Any) -> Any:
         raise Loaded
 
     class Listening(Quiet):

@@ -1,12 +1,13 @@
-"""Annotated directories of a rule's rewards, with a tiny tokenizer."""
+"""Annotated directories of a rule's rewards, with a tiny tokenizer; and a browser to look at them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial as bind
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from asr_data.scoring.rule import RuleScorer
 from asr_data.storage import AnnotatedDirectory, open_output
 
 Annotate = Callable[..., AnnotatedDirectory]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pair(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]:
@@ -40,6 +42,12 @@ PAIRS = [
     pair("Short?", "Yes, it is.", "No."),
 ]
 """The fourth is rejected: a response is empty."""
+
+
+@pytest.fixture
+def pairs() -> list[dict[str, Any]]:
+    """The rows that are annotated where none are given."""
+    return PAIRS
 
 
 def rule(prompt: Any, response: str) -> list[tuple[int, int, float]]:
@@ -85,3 +93,18 @@ def annotate_into(make_tokenizer: Callable[..., Any]) -> Annotate:
 def annotate(annotate_into: Annotate, tmp_path: Path) -> Annotate:
     """``annotate(rows, mask, tokenizer, columns, partial, **writing)``."""
     return bind(annotate_into, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("needs Chromium, which is not installed: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium has no sandbox for root, who runs the tests in containers.
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()

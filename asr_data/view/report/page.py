@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +15,14 @@ from asr_data.storage import AnnotatedDirectory, Manifest
 from asr_data.storage.commit import commit_bytes
 from asr_data.text import Tokenizer
 from asr_data.types import Side
+from asr_data.view.client import content_policy, environment, own_file, script, style
+from asr_data.view.client.charts import chart_library, curve_chart, distribution_chart
+from asr_data.view.client.rows import colour_spread, page_rows
 from asr_data.view.escape import visible
 from asr_data.view.gold import gold_reader
 from asr_data.view.model import row_views
 from asr_data.view.reading import AnnotatedRow, require_segments, require_showable, rows_by_index, showable_sample
-from asr_data.view.report.charts import chart_library, curve_chart, distribution_chart
 from asr_data.view.report.figures import ReportFigures, SideFigures, figures_of, reward_bins, segment_bins, share_bins
-from asr_data.view.report.rows import colour_spread, page_rows
 from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
 DEFAULT_ROWS: Final = 500
@@ -137,17 +134,16 @@ def _render(
         "curve": curve_chart(),
         "overview": {chart["name"]: {"chart": chart["chart"], "bins": chart["bins"]} for chart in overview},
     }
-    style, program = _own("page.css"), _own("page.js")
+    look, scripts = style(), [library, script("rows.js"), own_file("asr_data.view.report", "page.js")]
     rejects = list(islice(annotated.rejects(), SHOWN_REJECTS))
     return str(
-        _environment()
+        environment("asr_data.view.report")
         .get_template("page.html.jinja")
         .render(
-            policy=content_policy([library, program], style),
+            policy=content_policy(scripts, [look]),
             # The only values that are not escaped: files of ours and the library.
-            style=Markup(style),  # noqa: S704
-            library=Markup(library),  # noqa: S704
-            program=Markup(program),  # noqa: S704
+            style=Markup(look),  # noqa: S704
+            scripts=[Markup(one) for one in scripts],  # noqa: S704
             title=visible(Path(manifest.input.description).name or manifest.input.description),
             manifest=manifest,
             headline=_headline(manifest, figures),
@@ -167,41 +163,6 @@ def _render(
     )
 
 
-def content_policy(scripts: Sequence[str], style: str) -> str:
-    """A Content-Security-Policy under which these scripts and this style run, and nothing else does or is fetched."""
-
-    def source(text: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-    scripts_allowed = " ".join(source(script) for script in scripts)
-    return (
-        f"default-src 'none'; script-src {scripts_allowed}; style-src {source(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("asr_data.view.report", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    environment.filters["visible"] = visible
-    # jinja's tojson writes <, >, & and ' as escapes, so that no text can end the script element.
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
-    return environment
-
-
-@cache
-def _own(name: str) -> str:
-    return files("asr_data.view.report").joinpath(name).read_text(encoding="utf-8")
-
-
 # --- what the overview says ------------------------------------------------------------------------------
 
 
@@ -212,8 +173,21 @@ def _headline(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str
         ("Rows", f"{counts.rows:,}", ""),
         ("Annotated", f"{counts.annotated:,}", f"{counts.rejected:,} rejected"),
         *((f"Kept of {side}", _share(one.kept_tokens, one.tokens), "of tokens") for side, one in sides),
+        *_weight_lines(manifest, figures),
         ("Segments", _per(sum(o.segments for _, o in sides), sum(o.responses for _, o in sides)), "per response"),
         ("Noise σ", f"{manifest.statistics['sigma']:.3g}" if "sigma" in manifest.statistics else "–", "of rewards"),
+    ]
+
+
+def _weight_lines(manifest: Manifest, figures: ReportFigures) -> list[tuple[str, str, str]]:
+    """Mean weight of the kept tokens of each side, where the rows have weights."""
+    if manifest.mask is None or not manifest.mask.has_weights:
+        return []
+    sums = {side: manifest.statistics.get(f"{side}_weight_sum", 0.0) for side in figures.sides}
+    kind = manifest.mask.weights.kind
+    return [
+        (f"Weight of {side}", f"{sums[side] / one.kept_tokens:.3f}" if one.kept_tokens else "–", f"mean, by {kind}")
+        for side, one in figures.sides.items()
     ]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from asr_data.errors import ConfigError, InputError, MissingDependencyError, OutputExistsError, StorageError
+from asr_data.view.client.charts import chart_library
 from asr_data.view.report import write_report
-from asr_data.view.report.charts import chart_library
 
 
 class Page(HTMLParser):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from asr_data.errors import InputError
+from asr_data.view.client.rows import colour_spread, page_rows
 from asr_data.view.decisions import Decision
 from asr_data.view.gold import gold_reader
 from asr_data.view.model import GoldSpan, ResponseView, RowView, row_views
 from asr_data.view.reading import AnnotatedRow, first_rows
-from asr_data.view.report.rows import colour_spread, page_rows
 
 
 def made(annotated: Any, tokenizer: Any, gold: str | None = None) -> list[dict[str, Any]]:

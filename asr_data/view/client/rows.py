@@ -6,7 +6,7 @@ A *unit* is what is tinted and has a value of its own: a token, or a segment whe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from asr_data.errors import InputError, RowRejected
 from asr_data.response import code_points
 from asr_data.text import AlignedResponse, Tokenizer, align
+from asr_data.types import Float32
 from asr_data.view.escape import visible
 from asr_data.view.model import GoldSpan, ResponseView, RowView, cut_at_gold
 from asr_data.view.reading import AnnotatedRow
@@ -90,20 +91,20 @@ def _response(
         if aligned.ids != column("ids"):
             raise InputError(f"tokenizer {tokenizer.name!r} gives other tokens than {response.side} holds")
         texts = _token_texts(aligned, response.gold, tokenizer)
-    gold = [[visible(span.name), _number(span.reward), int(span.faulty)] for span in response.gold]
+    gold = [[visible(span.name), plain_number(span.reward), int(span.faulty)] for span in response.gold]
     return {
         "side": response.side,
-        "reward": _number(response.reward),
-        "b": _number(response.decision.baseline),
-        "delta": _number(response.decision.delta),
+        "reward": plain_number(response.reward),
+        "b": plain_number(response.decision.baseline),
+        "delta": plain_number(response.decision.delta),
         "others": response.other_messages,
         "texts": texts,
         "gold": gold,
-        "rewards": [_number(reward) for reward in column("token_reward")],
-        "mask": _bits(column("mask")),
+        "rewards": [plain_number(reward) for reward in column("token_reward")],
+        "mask": bits(column("mask")),
         "starts": column("seg_start"),
-        "segRewards": [_number(reward) for reward in column("seg_reward")],
-        "segKeep": _bits(column("seg_keep")),
+        "segRewards": [plain_number(reward) for reward in column("seg_reward")],
+        "segKeep": bits(column("seg_keep")),
     }
 
 
@@ -146,10 +147,16 @@ def _pieces(text: str, position: int, gold: Sequence[GoldSpan]) -> Any:
     return [[visible(piece), -1 if span is None else gold.index(span)] for piece, span in pieces]
 
 
-def _bits(flags: Sequence[bool]) -> str:
-    return "".join("01"[bool(flag)] for flag in flags)
+def bits(flags: Iterable[Any]) -> str:
+    """``"101"`` for true, false, true."""
+    return "".join("1" if flag else "0" for flag in flags)
 
 
-def _number(value: float | None) -> float | None:
+def plain_number(value: float | None) -> float | None:
     """Six digits: more than a bfloat16 holds. JSON has no form for numbers that are not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def plain_numbers(values: Float32) -> list[float | None]:
+    """The same for an array."""
+    return [plain_number(value) for value in values.tolist()]

@@ -1,0 +1,112 @@
+"""What the server answers: the page, and what the page asks for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from asr_data.errors import AsrDataError
+from asr_data.view.escape import visible
+from asr_data.view.server.page import render
+from asr_data.view.server.security import Guard
+from asr_data.view.server.session import Session
+from asr_data.view.server.table import Filter
+
+logger = logging.getLogger(__name__)
+
+MOST_ROWS: Final = 50
+"""Rows of a page."""
+
+
+class Asked(BaseModel):
+    """Base of what the page's script sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowsAsked(Asked):
+    """A page of rows: ``count`` of those that are meant, from the ``offset``-th on; or the page with an input row."""
+
+    filter: Filter = Filter()
+    offset: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 20
+    row: Annotated[int, Field(ge=0, lt=2**62)] | None = None
+
+
+class SettingsAsked(Asked):
+    """Settings that are tried, as JSON; what is left out is as usual."""
+
+    settings: dict[str, Any]
+
+
+class MasksAsked(SettingsAsked):
+    """Masks at these settings for the rows at some positions; with token rewards where they may have changed."""
+
+    positions: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MOST_ROWS)]
+    rewards: bool = True
+
+
+class KeepAsked(SettingsAsked):
+    """Settings to be written; over what is there where ``replace`` says so."""
+
+    replace: bool = False
+
+
+A = TypeVar("A", bound=Asked)
+
+
+def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIApp:
+    """The application, behind its guard."""
+    page, policy = render(session)
+
+    async def index(_: Request) -> Response:
+        return HTMLResponse(page)
+
+    routes = [
+        Route("/", index, methods=["GET"]),
+        Route("/api/rows", answer(RowsAsked, session.rows), methods=["POST"]),
+        Route("/api/masks", answer(MasksAsked, session.masks), methods=["POST"]),
+        Route("/api/figures", answer(SettingsAsked, session.figures), methods=["POST"]),
+        Route("/api/keep", answer(KeepAsked, session.keep), methods=["POST"]),
+    ]
+    return Guard(Starlette(routes=routes), token=token, hosts=hosts, policy=policy)
+
+
+def answer(kind: type[A], respond: Callable[[A], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that reads ``kind`` from JSON and sends what ``respond`` makes of it, worked out in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            asked = kind.model_validate_json(await request.body())
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            return _failed(400, f"the request is not understood: {problems}")
+        try:
+            return _json(200, await run_in_threadpool(respond, asked))
+        except AsrDataError as error:
+            # Said on the page. Another status would be an error to the browser, which writes it to its console.
+            return _json(200, {"error": visible(str(error))})
+        except Exception:
+            logger.exception("%s", request.url.path)
+            return _failed(500, "the server failed; its terminal says why")
+
+    return endpoint
+
+
+def _json(status: int, content: Any) -> Response:
+    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return Response(body, status, media_type="application/json")
+
+
+def _failed(status: int, message: str) -> Response:
+    return JSONResponse({"error": visible(message)}, status)

@@ -1,0 +1,51 @@
+"use strict";
+// Questions to the server. The token of the page's address goes along with each; nothing else is ever asked.
+
+const asrServer = (() => {
+  const token = new URLSearchParams(location.search).get("token") ?? "";
+  const trouble = document.getElementById("trouble");
+  const facts = JSON.parse(document.getElementById("data").textContent);
+
+  class Refused extends Error {}
+
+  // The answer to a question; `Refused` where there is none, with the server's words.
+  async function ask(path, question, options = {}) {
+    let response;
+    try {
+      response = await fetch(path, {
+        method: "POST",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: JSON.stringify(question),
+        ...options,
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Refused("The server does not answer: was asr-annotate view stopped? Start it again, and reload this page.");
+    }
+    const answer = await response.json();
+    if (answer.error) throw new Refused(answer.error);
+    return answer;
+  }
+
+  function say(message) {
+    trouble.hidden = !message;
+    trouble.textContent = message ?? "";
+  }
+
+  // Runs `work`; what is refused is said at the top of the page.
+  async function attempt(work) {
+    try {
+      const done = await work();
+      say(null);
+      return done;
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        if (!(error instanceof Refused)) throw error;
+        say(error.message);
+      }
+      return undefined;
+    }
+  }
+
+  return { Refused, ask, attempt, facts, say };
+})();

@@ -1,0 +1,193 @@
+"""The annotated directories that a page shows side by side: the same input, other signals, settings or tokenizers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from asr_data.errors import AsrDataError, ConfigError, CorruptFileError, InputError
+from asr_data.evaluation.comparing import require_same_input
+from asr_data.rows.file_state import FileState
+from asr_data.storage import AnnotatedDirectory, open_output
+from asr_data.storage.manifest import MANIFEST_NAME
+from asr_data.storage.work import WORK_NAME
+from asr_data.text import Tokenizer
+from asr_data.types import Bool, Float64, Int64
+from asr_data.view.decisions import all_baselines, depends_on_other_rows
+from asr_data.view.gold import GoldReader, gold_reader
+from asr_data.view.reading import require_segments
+
+SAMPLED_FILES = 4
+"""Files that a sample is drawn from: each is hashed before it is read."""
+
+
+class Viewed:
+    """One of the directories.
+
+    Attributes:
+        annotated: it.
+        name: what tells it from the others.
+        gold_name: what names the labels of the input; None for those that its layout knows.
+        tokenizer: the policy's; None where it cannot be had, and whole segments are tinted.
+        fixed: why its settings cannot be changed here; None where they can.
+    """
+
+    def __init__(self, annotated: AnnotatedDirectory, name: str, tokenizer: Tokenizer | str, gold: str | None) -> None:
+        self.annotated, self.name, self.gold_name = annotated, name, gold
+        self.tokenizer = None if isinstance(tokenizer, str) else tokenizer
+        self.fixed = _why_fixed(annotated, tokenizer)
+        self._manifest_state = FileState.of(annotated.path / MANIFEST_NAME)
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Refuses a directory that is another one by now.
+
+        Raises:
+            CorruptFileError: it was changed, replaced or removed since it was opened.
+        """
+        if FileState.of(self.annotated.path / MANIFEST_NAME) != self._manifest_state:
+            raise CorruptFileError(
+                f"{self.annotated.path}: was replaced or removed while the page was open; start asr-annotate view again"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Annotated rows."""
+        return self.annotated.manifest.counts.annotated
+
+    @cached_property
+    def gold(self) -> GoldReader | None:
+        """How labels that the input has are read."""
+        return gold_reader(self.annotated, self.gold_name)
+
+    @cached_property
+    def indices(self) -> Int64:
+        """``asr_row`` of every row, int64 ``[rows]``. Rows that are found by it are verified when they are read."""
+        column = f"{self.annotated.manifest.prefix}asr_row"
+        found: list[Int64] = [np.zeros(0, dtype=np.int64)]
+        for record in self.annotated.manifest.files_of("data"):
+            path = self.annotated.path / record.path
+            try:
+                found.append(pq.read_table(path, columns=[column]).column(0).to_numpy())
+            except (OSError, ValueError, KeyError) as error:
+                raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+        return np.concatenate(found)
+
+    def find(self, indices: Int64) -> tuple[Int64, Bool]:
+        """Where rows with these ``asr_row`` stand, int64, and whether they are there at all, bool."""
+        at = np.searchsorted(self.indices, indices).astype(np.int64)
+        there: Bool = at < self.rows
+        there[there] = self.indices[at[there]] == indices[there]
+        return at, there
+
+    def baselines(self) -> Float64 | None:
+        """b of every response where other rows decide it; found once."""
+        mask = self.annotated.manifest.mask
+        if mask is None or not depends_on_other_rows(mask.baseline):
+            return None
+        with self._lock:
+            return self._all_baselines
+
+    @cached_property
+    def _all_baselines(self) -> Float64:
+        return all_baselines(self.annotated)
+
+    def sample(self, count: int, seed: int = 0) -> list[int]:
+        """Positions of up to ``count`` rows drawn at random, ascending, from a few files where there are many."""
+        records = self.annotated.manifest.files_of("data")
+        first = np.cumsum([0, *(record.rows for record in records)])
+        generator = np.random.default_rng(seed)
+        if self.rows <= count:
+            return list(range(self.rows))
+        chosen = sorted(generator.permutation(len(records))[:SAMPLED_FILES].tolist())
+        among = np.concatenate([np.arange(first[file], first[file + 1]) for file in chosen])
+        return sorted(generator.choice(among, min(count, among.size), replace=False).tolist())
+
+
+def open_directories(paths: Sequence[Path], tokenizer: str | None = None, gold: str | None = None) -> list[Viewed]:
+    """The directories, ready to be read.
+
+    Args:
+        paths: of the directories.
+        tokenizer: the policy's, for all of them; None for the one that each was made with, ``none`` for none.
+        gold: labels to underline, as :func:`asr_data.view.gold.gold_reader` takes them.
+
+    Raises:
+        ConfigError: the same directory twice, or a tokenizer that was named and is not that of the masks.
+        InputError: different inputs, or no segments yet.
+        CorruptFileError: one is not a finished output; says whether it is still being written.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError("a directory is given twice: name each once")
+    names = _names(paths)
+    found: list[Viewed] = []
+    for path, name in zip(paths, names, strict=True):
+        annotated = _open(path)
+        if found:
+            require_same_input(found[0].annotated.manifest, annotated.manifest, paths[0], path)
+        viewed = Viewed(annotated, name, _tokenizer(annotated, tokenizer), gold)
+        _ = viewed.gold  # a wrong --gold is an error of the command, not of the page
+        found.append(viewed)
+    return found
+
+
+def _open(path: Path) -> AnnotatedDirectory:
+    try:
+        annotated = open_output(path)
+    except CorruptFileError as error:
+        if (path / WORK_NAME).is_dir():
+            raise CorruptFileError(
+                f"{path}: is not finished: a run is writing to it, or was stopped and can be continued with the same "
+                "command; a page shows what is finished"
+            ) from error
+        raise
+    require_segments(annotated)
+    return annotated
+
+
+def _tokenizer(annotated: AnnotatedDirectory, name: str | None) -> Tokenizer | str:
+    """The tokenizer, or why there is none."""
+    from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
+    from asr_data.text.tokenizer import load_tokenizer
+
+    if name == "none":
+        return "no tokenizer was asked for (--tokenizer none)"
+    try:
+        if name is None:
+            return recorded_tokenizer(annotated.manifest)
+        tokenizer = load_tokenizer(name)
+    except AsrDataError as error:
+        if name is not None:
+            raise
+        return f"the policy's tokenizer cannot be loaded ({error}); name it with --tokenizer"
+    record = annotated.manifest.tokenizer
+    if record is not None and tokenizer.fingerprint != record.fingerprint:
+        raise ConfigError(
+            f"tokenizer {tokenizer.name!r} is not {record.name!r}, which the masks of {annotated.path} are for"
+        )
+    tokenizer.date = annotated.manifest.plan.template_date
+    return tokenizer
+
+
+def _why_fixed(annotated: AnnotatedDirectory, tokenizer: Tokenizer | str) -> str | None:
+    records = annotated.manifest.files_of("scores")
+    if not records or not all((annotated.path / record.path).is_file() for record in records):
+        return f"{annotated.path} has no scores/, from which other masks would be made"
+    if annotated.manifest.counts.annotated == 0:
+        return "there is no row to try them on"
+    return tokenizer if isinstance(tokenizer, str) else None
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The last folder of each path, and as much before it as tells them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError("the directories have no different names")

@@ -1,0 +1,124 @@
+"""What an open page works on: the directories, the settings that are tried, and the labels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr_data.config import MaskConfig
+from asr_data.errors import ConfigError, InputError
+from asr_data.types import Int64
+from asr_data.view.escape import visible
+from asr_data.view.server.controls import Scale, complete, controls
+from asr_data.view.server.directories import Viewed
+from asr_data.view.server.keep import SettingsFile
+from asr_data.view.server.rows import Rows
+from asr_data.view.server.table import RowTable
+from asr_data.view.server.trials import Trials
+
+if TYPE_CHECKING:
+    from asr_data.view.server.app import KeepAsked, MasksAsked, RowsAsked, SettingsAsked
+
+
+class Session:
+    """Everything that the server answers from; may be asked by several threads.
+
+    Args:
+        viewed: the directories, the first of which says which rows there are, and has the settings that are tried.
+        keeping: where settings that were chosen go.
+    """
+
+    def __init__(self, viewed: Sequence[Viewed], keeping: SettingsFile | None = None) -> None:
+        self.viewed = viewed
+        self._keeping = keeping
+        self._trials = None if viewed[0].fixed is not None else Trials(viewed[0])
+        self._rows = Rows(viewed)
+        self._table = RowTable(viewed)
+
+    def warm(self) -> None:
+        """Read ahead, in a thread of its own, what the first change of a setting needs."""
+        if self._trials is not None:
+            threading.Thread(target=self._trials.sample, daemon=True).start()
+
+    def facts(self) -> dict[str, Any]:
+        """What the page's scripts know from the start."""
+        first = self.viewed[0].annotated.manifest
+        return {
+            "total": self.viewed[0].rows,
+            "sides": first.sides,
+            "frames": self._rows.frames,
+            "orders": self._table.orders(),
+            "notes": [visible(note) for note in self._table.notes()],
+            "controls": [] if self._trials is None else controls(Scale(**self._rows.scale)),
+            "settings": None if first.mask is None else complete(first.mask),
+            "gold": any(one.gold is not None for one in self.viewed),
+        }
+
+    def rows(self, asked: RowsAsked) -> dict[str, Any]:
+        """A page of rows.
+
+        Raises:
+            ConfigError: the filter cannot be understood.
+            InputError: there is no such row, or the filter leaves it out.
+        """
+        positions = self._table.positions(asked.filter)
+        offset = asked.offset
+        if asked.row is not None:
+            offset = self._place_of(asked.row, positions)
+            offset -= offset % asked.count
+        return {
+            "total": len(positions),
+            "offset": offset,
+            "rows": self._rows.page([int(place) for place in positions[offset : offset + asked.count]]),
+        }
+
+    def _place_of(self, row: int, positions: Int64 | range) -> int:
+        position = self._rows.position_of(row)
+        if position is None:
+            raise InputError(f"there is no annotated row {row}")
+        places = np.flatnonzero(np.asarray(positions) == position)
+        if not places.size:
+            raise InputError(f"the filters leave out row {row}")
+        return int(places[0])
+
+    def masks(self, asked: MasksAsked) -> dict[str, Any]:
+        """Rewards, segments and masks of some rows at settings that are tried.
+
+        Raises:
+            ConfigError: the settings are invalid, or cannot be changed here.
+        """
+        config, trials = self._tried(asked.settings)
+        if any(position >= self.viewed[0].rows for position in asked.positions):
+            raise InputError(f"there are {self.viewed[0].rows:,} rows")
+        return {"rows": trials.masked(asked.positions, config, rewards=asked.rewards)}
+
+    def figures(self, asked: SettingsAsked) -> dict[str, Any]:
+        """Figures of the sample at settings that are tried."""
+        config, trials = self._tried(asked.settings)
+        return trials.figures(config)
+
+    def keep(self, asked: KeepAsked) -> dict[str, Any]:
+        """Write the settings, and say how to mask with them.
+
+        Raises:
+            ConfigError: the settings are invalid, or there is nowhere to write to.
+            OutputExistsError: the file is there.
+        """
+        config, trials = self._tried(asked.settings)
+        if self._keeping is None:
+            raise ConfigError("this page was started without a file for settings")
+        path = trials.viewed.annotated.path
+        command = self._keeping.command(config, path, path.with_name(f"{path.name}-{config.segmenter.kind}"))
+        if self._keeping.path.exists() and not asked.replace:
+            return {"exists": str(self._keeping.path), "command": command}
+        self._keeping.keep(config, replace=asked.replace)
+        return {"written": str(self._keeping.path), "command": command}
+
+    def _tried(self, settings: dict[str, Any]) -> tuple[MaskConfig, Trials]:
+        if self._trials is None:
+            raise ConfigError(f"settings cannot be changed: {self.viewed[0].fixed}")
+        self.viewed[0].check()
+        return MaskConfig.model_validate(settings), self._trials

@@ -1,0 +1,305 @@
+"""The page in Chromium. The fixture ``open_view`` also checks that the console is clean and nobody else is asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from asr_data.config import MaskConfig, Token
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+
+
+def pair(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]:
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        **more,
+    }
+
+
+FIFTY = [pair(f"Question {n}?", f"It is {n}. That is so.", f"No, {n} it is not. Or is it?") for n in range(50)]
+
+
+def shown(page: Any) -> list[str]:
+    return page.eval_on_selector_all("article", "nodes => nodes.map((node) => node.id)")
+
+
+def place(page: Any, text: str) -> None:
+    page.wait_for_function("(text) => document.getElementById('place').textContent === text", arg=text)
+
+
+def test_pages_of_rows_by_button_and_by_key(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(FIFTY)))
+    assert shown(page) == [f"row-{n}" for n in range(20)]
+    page.get_by_role("button", name="Next").click()
+    place(page, "21 to 40 of 50")
+    page.keyboard.press("n")
+    place(page, "41 to 50 of 50")
+    assert shown(page) == [f"row-{n}" for n in range(40, 50)]
+    assert page.get_by_role("button", name="Next").is_disabled()
+    page.keyboard.press("p")
+    place(page, "21 to 40 of 50")
+    page.get_by_role("button", name="First").click()
+    place(page, "1 to 20 of 50")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.id") == "row-2"  # from the first, which is in view
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+
+
+def test_a_link_and_a_number_lead_to_a_row(annotate: Any, serve: Any, open_view: Any) -> None:
+    served = serve(annotate(FIFTY))
+    page = open_view(served, "#row-33")
+    page.wait_for_selector("#row-33 .chart svg")
+    assert page.evaluate("document.activeElement.id") == "row-33"
+    page.keyboard.press("g")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement.id === 'row-7'")
+    assert page.evaluate("location.hash") == "#row-7"
+    page.evaluate("location.hash = '#row-999'")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert page.locator("#trouble").text_content() == "there is no annotated row 999"
+
+
+def test_filters_and_orders(annotate: Any, serve: Any, open_view: Any) -> None:
+    annotated = annotate(FIFTY)
+    (batch,) = annotated.data_batches()
+    gaps = [row["chosen_reward"] - row["rejected_reward"] for row in batch.to_pylist()]
+    page = open_view(serve(annotated))
+
+    def count(text: str) -> None:
+        page.wait_for_function("(text) => document.getElementById('count').textContent === text", arg=text)
+
+    page.keyboard.press("/")
+    page.keyboard.type("question 1")
+    count("11 of 50 rows")
+    assert shown(page) == ["row-1", *(f"row-{n}" for n in range(10, 20))]
+    page.get_by_label("Where").fill("asr_row % 2 = 0")
+    page.keyboard.press("Enter")
+    count("5 of 50 rows")
+    page.get_by_label("Where").fill("nothing = 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "there is no column 'nothing'" in page.locator("#trouble").text_content()
+    page.get_by_role("button", name="Clear").click()
+    count("50 rows")
+    assert page.locator("#trouble").is_hidden()
+    page.get_by_label("Sort by").select_option("margin")
+    page.get_by_label("downwards").check()
+    first = f"row-{max(range(50), key=lambda row: (gaps[row], -row))}"
+    page.wait_for_function("(id) => document.querySelector('article').id === id", arg=first)
+    page.get_by_label("Text").fill("no such text")
+    count("0 of 50 rows")
+    assert page.locator("#none").is_visible()
+    # a link to a row that the filters leave out brings it back
+    page.evaluate("location.hash = '#row-44'")
+    page.wait_for_function("() => document.activeElement.id === 'row-44'")
+    assert page.get_by_label("Text").input_value() == ""
+
+
+def test_two_settings_side_by_side_with_what_differs(annotate: Any, serve: Any, open_view: Any) -> None:
+    rows = [pair("Q", "It is so. Well.", "It is not so. Bad.")]
+    one, other = (annotate(rows, MaskConfig(segmenter=Token(), baseline=b)) for b in (-1.0, 1.0))
+    page = open_view(serve(one, other))
+    page.wait_for_selector("#row-0 .chart svg")
+    sides = page.locator("#row-0 .side")
+    names = [name for side in ("chosen", "rejected") for name in (one.path.name, other.path.name)]
+    titles = [re.match(r"(.*?)reward", one.text_content())[1] for one in page.locator("#row-0 h4").all()]
+    assert [title.partition(" · ")[2] for title in titles] == names
+    # the first keeps every word of the chosen response, the second none, and so keeps all: they are the same
+    assert sides.nth(0).locator(".differs").count() == 0
+    assert "masks agree" in sides.nth(0).locator("h4").text_content()
+
+
+def test_differences_are_those_of_the_masks(annotate: Any, serve: Any, open_view: Any) -> None:
+    rows = [pair("Q", "It is so. Well, it is as it is.", "It is not so. Bad.")]
+    one = annotate(rows, MaskConfig(segmenter=Token(), baseline=0.0))
+    other = annotate(rows, MaskConfig(segmenter=Token(), baseline=0.3))
+    page = open_view(serve(one, other))
+    page.wait_for_selector("#row-0 .chart svg")
+
+    def kept(annotated: Any) -> list[bool]:
+        (batch,) = annotated.data_batches()
+        return batch.to_pylist()[0]["chosen_mask"]
+
+    expected = [a != b for a, b in zip(kept(one), kept(other), strict=True)]
+    assert any(expected)
+    for side in (0, 1):
+        units = page.locator("#row-0 .side").nth(side).locator(".unit")
+        found = units.evaluate_all("nodes => nodes.map((node) => node.classList.contains('differs'))")
+        assert found == expected
+
+
+HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7 * 7 }} ${7*7}", "' \" & < > `"]
+
+
+def test_text_never_becomes_markup(annotate: Any, serve: Any, open_view: Any) -> None:
+    rows = [pair(f"Q {text}", f"Yes {text} so.", f"No {text} so.") for text in HOSTILE]
+    page = open_view(serve(annotate(rows)))
+    page.wait_for_selector("#row-0 .chart svg")
+    for number, text in enumerate(HOSTILE):
+        article = page.locator(f"#row-{number}")
+        assert article.locator(".prompt").text_content() == f"user: Q {text}"
+        units = article.locator(".side").first.locator(".unit:not(:has(.mark))")
+        assert "".join(units.all_text_contents()) == f"Yes {text} so."
+    assert page.locator("#list :is(script, img, style, iframe, link)").count() == 0
+
+
+def test_what_gets_into_the_page_all_the_same_is_stopped(annotate: Any, serve: Any, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(serve(annotate()).address)
+    blocked = page.evaluate(
+        """async () => {
+          const blocked = [];
+          document.addEventListener("securitypolicyviolation", (event) => blocked.push(event.effectiveDirective));
+          const script = document.createElement("script");
+          script.textContent = "globalThis.intruder = true";
+          const image = document.createElement("img");
+          image.src = "https://example.org/x.png";
+          document.body.append(script, image);
+          await fetch("https://example.org/").catch(() => {});
+          await new Promise((resolve) => setTimeout(resolve, 200));
+          return [blocked.sort(), globalThis.intruder ?? false];
+        }"""
+    )
+    page.close()
+    assert blocked == [["connect-src", "img-src", "script-src-elem"], False]
+
+
+def test_a_directory_that_changes_under_the_page(annotate: Any, serve: Any, open_view: Any) -> None:
+    annotated = annotate(FIFTY)
+    page = open_view(serve(annotated))
+    manifest = annotated.path / "asr.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    page.keyboard.press("n")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "was replaced or removed while the page was open" in page.locator("#trouble").text_content()
+    assert shown(page)[0] == "row-0"  # what was there stays
+
+
+def test_no_rows(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate([pair("Q", " ", "No.")])))
+    assert page.get_by_text("There is no annotated row.").is_visible()
+    assert page.locator("#pager").is_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(annotate: Any, serve: Any, open_view: Any, scheme: str) -> None:
+    page = open_view(serve(annotate()), color_scheme=scheme)
+    colour = page.locator("body").evaluate("(node) => getComputedStyle(node).backgroundColor")
+    brightness = sum(int(part) for part in re.findall(r"\d+", colour)[:3]) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 60
+
+
+def test_at_phone_width_nothing_reaches_beyond_the_window(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(), annotate()), **PHONE)
+    page.wait_for_selector("#row-0 .chart svg")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+# --- settings --------------------------------------------------------------------------------------------
+
+
+def drag(page: Any, label: str, to: float) -> None:
+    """Drag a slider with the mouse to a share of its length."""
+    slider = page.get_by_label(f"{label}, slider")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for share in (0.5, (0.5 + to) / 2, to):
+        page.mouse.move(box["x"] + 8 + (box["width"] - 16) * share, box["y"] + box["height"] / 2)
+    page.mouse.up()
+
+
+def said(page: Any, text: str) -> None:
+    page.wait_for_function("(text) => document.getElementById('settings-said').textContent.includes(text)", arg=text)
+
+
+def segments(page: Any, row: int = 0) -> list[list[str]]:
+    """The texts of the segments that are kept, and of those that are not, of the first side."""
+    side = page.locator(f"#row-{row} .response").first
+    return [side.locator(f".seg.{kind}").all_text_contents() for kind in ("kept", "dropped")]
+
+
+def test_masks_change_while_one_drags(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(mask=MaskConfig(segmenter=Token(), baseline=0.0))))
+    page.wait_for_selector("#row-0 .chart svg")
+    page.wait_for_selector("#figures table")
+    stored = segments(page)
+    dropped = "document.querySelector('#row-0 .response').querySelectorAll('.dropped').length"
+    page.get_by_label("baseline value", exact=True).fill("-2")
+    said(page, "tried, not stored")
+    page.wait_for_function(f"() => {dropped} === 0")
+    drag(page, "baseline value", 1.0)
+    page.wait_for_function(f"() => {dropped} > 0")
+    assert float(page.get_by_label("baseline value", exact=True).input_value()) > 0
+    assert page.locator("#figures tbody tr").count() == 2
+    page.get_by_role("button", name="As stored").click()
+    said(page, "as stored")
+    assert segments(page) == stored
+    assert page.get_by_label("baseline value", exact=True).input_value() == "0"
+
+
+def test_every_segmenter_can_be_tried(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate()))
+    page.wait_for_selector("#row-0 .chart svg")
+    kinds = page.get_by_label("segmenter", exact=True).locator("option").all_text_contents()
+    for kind in kinds:
+        page.get_by_label("segmenter", exact=True).select_option(kind)
+        said(page, "tried")
+    page.get_by_label("segmenter", exact=True).select_option("sequence")
+    page.wait_for_function("() => document.querySelectorAll('#row-0 .seg').length === 2")
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    page.wait_for_function("() => document.querySelectorAll('#row-0 .seg').length > 9")
+    page.get_by_label("reward", exact=True).select_option("delta")
+    said(page, "value at the end of the prompt")
+    page.get_by_label("reward", exact=True).select_option("value")
+    said(page, "tried, not stored")
+
+
+def test_tried_settings_hold_for_the_next_page(annotate: Any, serve: Any, open_view: Any) -> None:
+    page = open_view(serve(annotate(FIFTY)))
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    said(page, "tried")
+    page.keyboard.press("n")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("n")
+    place(page, "21 to 40 of 50")
+    page.wait_for_function("() => document.querySelectorAll('#row-20 .seg').length > 9")
+
+
+def test_settings_are_kept(annotate: Any, serve: Any, open_view: Any, tmp_path: Any) -> None:
+    from asr_data.view.server.keep import SettingsFile
+    from asr_data_cli.setting_text import mask_text
+
+    annotated = annotate()
+    path = tmp_path / "run.yaml"
+    page = open_view(serve(annotated, session={"keeping": SettingsFile(path, mask_text)}))
+    page.get_by_label("segmenter", exact=True).select_option("step")
+    page.get_by_role("button", name="Keep these settings").click()
+    command = page.locator("#kept pre")
+    command.wait_for()
+    assert f"asr-annotate mask {annotated.path} -o {annotated.path}-step --segmenter step" in command.text_content()
+    assert 'segmenter: "step"' in path.read_text(encoding="utf-8")
+    page.get_by_label("segmenter", exact=True).select_option("token")
+    page.get_by_role("button", name="Keep these settings").click()
+    page.get_by_role("button", name="Replace it").click()
+    page.wait_for_function("() => document.getElementById('kept').textContent.includes('Written to')")
+    assert 'segmenter: "token"' in path.read_text(encoding="utf-8")
+
+
+def test_without_scores_the_page_says_why_settings_are_fixed(annotate: Any, serve: Any, open_view: Any) -> None:
+    annotated = annotate()
+    (annotated.path / "scores" / "train-00000.parquet").unlink()
+    page = open_view(serve(annotated))
+    assert "Settings cannot be changed: " in page.locator("#settings summary").text_content()
+    assert "has no scores/" in page.locator("#settings summary").text_content()
+    assert page.locator("#controls").is_hidden()
