@@ -220,6 +220,7 @@ def mask(
     if told is not None and template_date not in (None, told):
         progress.message(f"template_date: {scored} was scored with {told}, which is used again")
     plan = manifest.plan.masked(tokenizer_record(policy), mask, day).model_copy(update={"config_sha256": config_sha256})
+    mask = plan.mask or mask  # with a baseline that nobody chose
     if plan.reference is not None and plan.reference.tokenizer.fingerprint != policy.fingerprint:
         progress.message(
             f"the reference's log-probabilities are over tokens of {plan.reference.tokenizer.name}: left out"

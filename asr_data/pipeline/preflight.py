@@ -63,10 +63,15 @@ def check_before_scoring(
         "scoring": scoring.model_dump(mode="json"),
         "output": writing.model_dump(mode="json"),
         "versions": {**versions()},
-        "mask": None if mask is None else mask.model_dump(mode="json"),
+        "mask": None if mask is None else _chosen(mask),
         **({} if scorer_name is None else {"scorer": {"name": scorer_name}}),
     }
     OutputDirectory.refuse_other(output, known, resume=resume, overwrite=overwrite, part=part)
+
+
+def _chosen(mask: MaskConfig) -> dict[str, JsonValue]:
+    """The settings, without a baseline that nobody chose: the scorer decides on it."""
+    return mask.model_dump(mode="json", exclude=set() if "baseline" in mask.model_fields_set else {"baseline"})
 
 
 def check_weights(mask: MaskConfig, *, reference: bool) -> None:

@@ -105,14 +105,16 @@ class ScoreStage:
 
     def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:
         rows = shard.rows
-        expected = sum(len(_text(row.prompt)) + len(_text(c.content)) for row in rows for c in row.completions) or 1
+        if isinstance(self._scorer, Preparing):
+            expected = self._scorer.tokens(shard.prepared)
+        else:  # four characters a token, each read once
+            expected = sum(len(_text(row.prompt)) + len(_text(c.content)) for row in rows for c in row.completions) // 4
         before = self.tokens
 
         def on_tokens(count: int) -> None:
             self.tokens += count
-            # Batches run longest first, so rows are not done in order: estimate them from the text done, at four
-            # characters a token.
-            share = min(1.0, 4 * (self.tokens - before) / expected)
+            # Batches run longest first, so rows are not done in order: they are estimated from the tokens done.
+            share = min(1.0, (self.tokens - before) / max(1, expected))
             progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
 
         if not isinstance(self._scorer, Preparing):

@@ -64,7 +64,7 @@ def merge_adapter(model: nn.Module, directory: Path) -> nn.Module:
     """
     path = adapter_file(directory)
     if importlib.util.find_spec("peft") is None:
-        raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[builtin]'")
+        raise MissingDependencyError("peft", "an adapter", "pip install 'asr-data[train]'")
     tensors = read_file(path, lambda name: not _is_head(name))
     if any("lm_head" in name for name in tensors):
         raise ScorerError(

@@ -7,16 +7,20 @@ from typing import Final
 
 from asr_data.scoring.locate import BUILTIN
 
-_TOKENS: Final = "mean AUROC of token values within a response"
 _SHOWN: Final = (
-    ("solutions", f"prmbench/test: {_TOKENS}"),
-    ("answers", f"finegrained-rlhf/pairs: {_TOKENS}"),
+    ("steps", "prmbench/test, rejected: sentences"),
+    ("code", "humanevalpack/bugs, rejected: sentences"),
+    ("answers", "finegrained-rlhf/pairs, rejected: sentences"),
 )
 
 
 def builtin_worth() -> str:
-    """One line: AUROC of held-out faulty tokens beside that of position alone, kind by kind."""
+    """One line: AUROC of held-out faulty sentences beside position and shared words alone, kind by kind."""
     report = json.loads((BUILTIN / "report.json").read_text(encoding="utf-8"))
     figures = {figure["name"]: figure for figure in report["figures"]}
-    parts = [f"{kind} {figures[name]['value']:.2f} ({figures[name]['length_baseline']:.2f})" for kind, name in _SHOWN]
-    return f"AUROC of faulty tokens, held out (position alone): {', '.join(parts)}"
+    parts = []
+    for kind, name in _SHOWN:
+        words = figures[f"{name}, by shared words alone"]["value"]
+        own = figures[name]
+        parts.append(f"{kind} {own['value']:.2f} ({own['length_baseline']:.2f}, {words:.2f})")
+    return f"AUROC of faulty sentences, held out (position alone, shared words alone): {', '.join(parts)}"

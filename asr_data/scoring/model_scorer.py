@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,6 +96,10 @@ class ModelScorer:
         """Readings of each row, or why there are none."""
         return [self._encode(row) for row in (with_elsewhere(rows) if self._elsewhere else rows)]
 
+    def tokens(self, prepared: Sequence[list[Reading] | RejectedRow]) -> int:
+        """Tokens of all requests, what is shared each time that it occurs."""
+        return sum(len(request.ids) for request in _requests(prepared))
+
     def score_prepared(
         self,
         rows: Sequence[Row],
@@ -103,14 +107,7 @@ class ModelScorer:
         on_tokens: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """Score rows from their readings."""
-        requests = [
-            request
-            for entry in prepared
-            if not isinstance(entry, RejectedRow)
-            for reading in entry
-            for request in reading.requests
-        ]
-        answers = iter(self.runner.run(requests, on_tokens))
+        answers = iter(self.runner.run(list(_requests(prepared)), on_tokens))
         out: list[Scored] = []
         for row, entry in zip(rows, prepared, strict=True):
             if isinstance(entry, RejectedRow):
@@ -161,3 +158,10 @@ class ModelScorer:
                 rewards = rewards_in_response(rewards, completion.content)
             out.append(without(rewards, reading.unread))
         return tuple(out)
+
+
+def _requests(prepared: Sequence[list[Reading] | RejectedRow]) -> Iterator[Request]:
+    for entry in prepared:
+        if not isinstance(entry, RejectedRow):
+            for reading in entry:
+                yield from reading.requests

@@ -76,6 +76,10 @@ class Preparing(Protocol):
         """What the model will be asked, such as token ids."""
         ...
 
+    def tokens(self, prepared: Any) -> int:
+        """How many tokens ``score_prepared`` tells ``on_tokens`` of in all."""
+        ...
+
     def score_prepared(
         self, rows: Sequence[Row], prepared: Any, on_tokens: Callable[[int], None] | None = None
     ) -> list[Scored]:

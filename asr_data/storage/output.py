@@ -117,8 +117,8 @@ class OutputDirectory:
 
         Args:
             path: the directory.
-            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing;
-                None for a member that is not asked for.
+            known: the members of the plan that are known already, as JSON values. Of ``scorer`` some may be missing,
+                and of ``mask`` the baseline; None for a member that is not asked for.
             resume: see :meth:`create`.
             overwrite: see :meth:`create`.
             part: see :meth:`create`.
@@ -142,6 +142,10 @@ class OutputDirectory:
         comparable = {name: recorded[name] for name in (*known, *Part.model_fields) if name in recorded}
         if scorer:  # a settings file names none
             comparable["scorer"] = {name: getattr(before.scorer, name) for name in scorer}
+        mask: Any = known.get("mask") or {}
+        masked: Any = comparable.get("mask")
+        if mask and masked and "baseline" not in mask:  # it is the scorer's to choose
+            comparable["mask"] = {name: value for name, value in masked.items() if name != "baseline"}
         asked = {name: value for name, value in known.items() if value is not None}
         if found != "finished" and "mask" in asked and _takes_other_masks(work, before, part):
             comparable["mask"] = asked["mask"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Self
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
+from asr_data.config import MaskConfig, OutputConfig, ScoringConfig, SequenceBaseline
 from asr_data.errors import ConfigError
 from asr_data.response import RESPONSE_TEXT
 from asr_data.rows.layouts import Layout
@@ -79,6 +79,16 @@ class ScorerRecord(_Part):
     fingerprint: str
     settings: dict[str, JsonValue] = {}
     partial: bool = False
+
+    @property
+    def knows_verdict(self) -> bool:
+        """Whether it reads a response beside its partner, and is told which of the two is better.
+
+        The levels of its rewards then say nothing of the verdict, and comparing a response with the other one is of no
+        use.
+        """
+        features = self.settings.get("features")
+        return isinstance(features, dict) and features.get("partner") is not None
 
 
 class TokenizerRecord(_Part):
@@ -191,7 +201,12 @@ class Plan(_Part):
         return self.model_dump(mode="json", exclude=absent)
 
     def masked(self, tokenizer: TokenizerRecord, mask: MaskConfig, template_date: date | None = None) -> Self:
-        """The same plan with these segments and masks; ``template_date``: if it has none yet."""
+        """The same plan with these segments and masks; ``template_date``: if it has none yet.
+
+        A baseline that nobody chose is ``sequence`` where the scorer was told the verdict.
+        """
+        if self.scorer.knows_verdict and "baseline" not in mask.model_fields_set:
+            mask = mask.model_copy(update={"baseline": SequenceBaseline()})
         day = self.template_date or template_date
         now = {"tokenizer": tokenizer, "mask": mask, "response_text": RESPONSE_TEXT, "template_date": day}
         return self.model_copy(update=now)

@@ -117,7 +117,7 @@ def _front_matter(config: Mapping[str, Any]) -> str:
 def _figures_section(figures: Sequence[Figure]) -> str:
     if not figures:
         return "No data was held out, so there are none.\n"
-    header = ("figure", "value", "95 % interval", "chance", "length alone", "items", "questions")
+    header = ("figure", "value", "95 % interval", "chance", "length or position alone", "items", "questions")
     rows = [
         (
             figure.name,

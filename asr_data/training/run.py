@@ -215,7 +215,7 @@ def _trainable_model(backbone: nn.Module, config: TrainingConfig) -> TokenReward
         try:
             from peft import LoraConfig, get_peft_model
         except ImportError as error:
-            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[builtin]'") from error
+            raise MissingDependencyError("peft", "training an adapter", "pip install 'asr-data[train]'") from error
         adapter = LoraConfig(
             r=config.lora_rank,
             lora_alpha=2 * config.lora_rank,

@@ -180,10 +180,11 @@ class MaskOptions:
         for name, owners in settings.segmenter_options().items():
             made[name] = (str | None, None, _setting(name, owners))
         shape = "|".join(_baseline_shapes())
+        usual = f"{baseline_text(default.baseline)}; sequence where the scorer is told the verdict"
         made["baseline"] = (
-            str,
-            baseline_text(default.baseline),
-            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape},
+            str | None,
+            None,
+            {"help": _each(asked["baseline"], BaselineConfig), "metavar": shape, "show_default": usual},
         )
         made["weights"] = (
             str,

@@ -86,9 +86,11 @@ def mask_config(typed: Mapping[str, Any], checks: Checks) -> MaskConfig:
         checks: collects the errors.
     """
     plain = {name: typed[name] for name in MaskConfig.model_fields if name not in ("segmenter", "baseline", "weights")}
+    chosen: dict[str, Any] = {"segmenter": segmenter(typed, checks)}
+    if (baseline := typed["baseline"]) is not None:  # left out, it is up to the scorer
+        chosen["baseline"] = checks.attempt(lambda: parse_baseline(baseline), MaskConfig().baseline)
     return MaskConfig(
-        segmenter=segmenter(typed, checks),
-        baseline=checks.attempt(lambda: parse_baseline(typed["baseline"]), MaskConfig().baseline),
+        **chosen,
         weights=checks.attempt(lambda: parse_weights(typed["weights"]), MaskConfig().weights),
         **plain,
     )

@@ -12,12 +12,15 @@ Scores what is not scored yet (a quarter of an hour on two cores, and minutes mo
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from examples.paper import figures, tables
-from examples.paper.data import FINEGRAINED, HH, LABELLED, PRMBENCH, DpoPair, prepare, score
-from examples.paper.experiment import measured
+from examples.paper.data import HH, HUMAN, LABELLED, SAMPLE, STEPS, DpoPair, prepared, score
+from examples.paper.experiment import Scored, measured
 from examples.paper.page import fill
+from examples.paper.worth import Worth, kept_table, worth, worth_table
+from examples.signals.measure import AUROC, MASKS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,45 +30,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The paper's evidence on data at hand.")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path("evidence-work"), help="inputs and scored directories")
+    parser.add_argument("--pairs", type=int, default=120, help="pairs of each data set at most")
     parser.add_argument("--policy", type=Path, help="a DPO policy, for the scorer `implicit`")
     parser.add_argument("--reference", type=Path, help="what it was trained from")
-    parser.add_argument("--implicit-rows", type=int, default=36, help="judged rows of PRMBench for `implicit`")
+    parser.add_argument("--implicit-rows", type=int, default=36, help="judged rows of a data set for `implicit`")
     given = parser.parse_args()
     if (given.policy is None) != (given.reference is None):
         parser.error("--policy and --reference go together")
     pair = None if given.policy is None else DpoPair(given.policy, given.reference, given.implicit_rows)
     given.work.mkdir(exist_ok=True)
-    prepare(given.data, given.work)
-    wanted = [(FINEGRAINED, "builtin"), (PRMBENCH, "builtin"), (HH, "builtin")]
-    if pair is not None:
-        wanted += [(data, "implicit") for data in LABELLED]
-    wanted += [(data, "labels") for data in LABELLED]
-    found = []
+    everything = (*LABELLED, SAMPLE, HH)
+    sources = {data.name: prepared(data, given.data, given.work, given.pairs) for data in everything}
+    wanted = [(data, "builtin") for data in everything]
+    wanted += [(data, "implicit") for data in (STEPS, HUMAN) if pair is not None]
+    wholes, sides, worths = [], [], []
     for data, scorer in wanted:
         print(f"measuring {data.name} with {scorer}", flush=True)
-        found.append(measured(score(given.work, data, scorer, pair), data, scorer))
-    models = [one for one in found if one.scorer != "labels"]
-    judged = [one for one in models if one.data.gold is not None]
-    builtin = [one for one in judged if one.scorer == "builtin"]
-    labelled = [one for one in found if one.data.gold is not None]
-    choice, together = tables.chosen(builtin)
-    blocks = {
-        "finding": tables.finding(labelled),
-        "masking": tables.masking(judged),
-        "differences": tables.differences(judged),
-        "chosen": choice,
-        "baselines": tables.baselines(builtin),
-        "errors": tables.errors(builtin),
-        "pairs": tables.pairs(models),
-        "spread": tables.spread(models),
-    }
-    print(f"best for all together: {together}")
-    fill(ROOT / "docs" / "evidence.md", blocks)
+        directory = score(sources[data.name], scorer, pair)
+        whole, of_sides = measured(directory, data, scorer)
+        wholes.append(whole)
+        sides += of_sides
+        worths += list(worth(directory, data)) if scorer == "builtin" and data.gold else []
+    fill(ROOT / "docs" / "evidence.md", blocks(wholes, sides, worths))
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
-    figures.pairs_right(models, images / "figure-2.svg")
-    figures.reward_variances(models, images / "figure-3.svg")
-    figures.faults_found(judged, images / "faults-found.svg")
+    figures.pairs_right(wholes, images / "figure-2.svg")
+    figures.reward_variances(wholes, images / "figure-3.svg")
+    figures.faults_found(
+        [one for one in sides if (one.scorer, one.side) == ("builtin", "rejected")], images / "faults-found.svg"
+    )
+
+
+def blocks(wholes: Sequence[Scored], sides: Sequence[Scored], worths: Sequence[Worth]) -> dict[str, str]:
+    """The tables of the page by the names of their marks."""
+    builtin = [one for one in sides if one.scorer == "builtin"]
+    choice, together = tables.chosen([one for one in builtin if one.choosing is not None and one.data is not SAMPLE])
+    print(f"best for all together: {together}")
+    return {
+        "worth": worth_table(worths, AUROC),
+        "worth-masks": worth_table(worths, MASKS),
+        "kept": kept_table(worths),
+        "finding": tables.finding(sides),
+        "masking": tables.masking(sides),
+        "differences": tables.differences(sides, "segment_auroc"),
+        "differences-masks": tables.differences(sides, "balanced_accuracy"),
+        "chosen": choice,
+        "baselines": tables.baselines([one for one in builtin if one.side == "rejected"]),
+        "errors": tables.errors([one for one in wholes if one.scorer == "builtin"]),
+        "pairs": tables.pairs(wholes),
+        "spread": tables.spread(wholes),
+    }
 
 
 if __name__ == "__main__":

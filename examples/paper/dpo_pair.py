@@ -24,7 +24,7 @@ from asr_data.text.align import align
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.training.examples import group_of
 from asr_data.types import Row
-from examples.paper.data import FINEGRAINED, judged, prepare
+from examples.signals.data import DATA_SETS, was_held_out
 from examples.training_study.data import SIDES, Pair, write_pairs
 from examples.training_study.methods import METHODS
 from examples.training_study.policy import Policy
@@ -32,6 +32,7 @@ from examples.training_study.run import Settings, Study
 
 SETTINGS = Settings(rows=None, max_length=160, epochs=2, layers=30, learning_rate=5e-4)
 SEED = 0
+HUMAN = next(data for data in DATA_SETS if data.name == "human")
 
 
 def main() -> None:
@@ -42,9 +43,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=80, help="of each data set")
     given = parser.parse_args()
     given.work.mkdir(exist_ok=True)
-    prepare(given.data, given.work)
     tokenizer = load_scorer_tokenizer("builtin")
-    sources = (given.work / "fg.jsonl", given.data / "prmbench/train.jsonl.gz")
+    sources = (given.data / HUMAN.files[0], given.data / "prmbench/train.jsonl.gz")
     pairs = [pair for source in sources for pair in short_pairs(source, given.pairs, tokenizer)]
     write_pairs(given.work / "dpo-pairs", "train", pairs)
     write_pairs(given.work / "dpo-pairs", "held_out", [])
@@ -60,7 +60,7 @@ def short_pairs(source: Path, count: int, tokenizer: Tokenizer) -> Iterator[Pair
     seen: set[str] = set()
     for row in rows:
         group = group_of(row.prompt)
-        pair = None if group in seen or judged(FINEGRAINED, group) else _pair(row, group, tokenizer)
+        pair = None if group in seen or was_held_out(HUMAN, group) else _pair(row, group, tokenizer)
         if pair is not None and pair.length <= SETTINGS.max_length and len(seen) < count:
             seen.add(group)
             yield pair

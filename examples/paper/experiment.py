@@ -28,13 +28,14 @@ from asr_data.config import (
 from asr_data.evaluation.labelled_rows import GoldOptions, load_labelled
 from asr_data.evaluation.measures import LabelledResponses
 from asr_data.evaluation.sweep import Labelled, Setting, try_settings
-from asr_data.masks import segment_and_mask
+from asr_data.masks.apply import data_set_statistics, segment_and_mask
 from asr_data.segments.rewards import segment_rewards
-from asr_data.segments.statistics import RewardStatistics
 from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 from asr_data.storage import open_output
 from asr_data.types import Bool
-from examples.paper.data import DataSet, judged
+from examples.paper.data import judged
+from examples.signals.data import DataSet
+from examples.signals.measure import FEWEST, SIDES
 
 AT_SENTENCES: Final = BoundaryWeights(inside_word=50, word=50, clause=50)
 SEGMENTERS: Final[dict[str, SegmenterConfig]] = {
@@ -83,15 +84,17 @@ class Scored:
     Attributes:
         data: which.
         scorer: which.
+        side: ``chosen`` or ``rejected``; None for both together.
         labelled: its responses.
-        choosing, judging: the prompts that settings are chosen on, and the others; ``choosing`` is None where there
-            are no labels, or judged prompts alone.
+        choosing, judging: the responses of the groups that settings are chosen on, and of the others; ``choosing`` is
+            None where there are judged groups alone.
         by_name: the settings of ``SEGMENTERS``, at the response's own mean as baseline.
         everything: ``combinations``, for the built-in scorer.
     """
 
     data: DataSet
     scorer: str
+    side: str | None
     labelled: Labelled
     choosing: Part | None
     judging: Part
@@ -101,13 +104,14 @@ class Scored:
     @property
     def title(self) -> str:
         """For tables."""
-        return f"{self.data.title}, {self.scorer}"
+        side = "" if self.side is None else f", {self.side}"
+        return f"{self.data.title}{side}, {self.scorer}"
 
 
-def measured(directory: Path, data: DataSet, scorer: str) -> Scored:
-    """All settings on one directory."""
-    rows = load_labelled(open_output(directory), None, GoldOptions(gold=data.gold, group="group"))
-    mine = np.array([judged(data, json.loads(group)) for group in rows.groups])
+def measured(directory: Path, data: DataSet, scorer: str) -> tuple[Scored, list[Scored]]:
+    """All settings on one directory: both sides together, and each side with faults to be found."""
+    rows = load_labelled(open_output(directory), None, GoldOptions(gold=data.gold or None, group="group"))
+    mine = np.array([judged(json.loads(group)) for group in rows.groups])
     base = MaskConfig(baseline=SequenceBaseline(), sequence_reward="scorer" if scorer == "implicit" else "mean")
     named = [base.model_copy(update={"segmenter": one}) for one in SEGMENTERS.values()]
     if scorer == "implicit":  # its own sequence reward is a sum, and no baseline for a mean
@@ -115,17 +119,30 @@ def measured(directory: Path, data: DataSet, scorer: str) -> Scored:
     tried = list(try_settings(rows.labelled, iter([base, *named])))
     everything = list(try_settings(rows.labelled, combinations() if scorer == "builtin" and data.gold else iter(())))
     by_name = {"own": tried[0], **dict(zip(SEGMENTERS, tried[1:], strict=True))}
-    choosing = None if data.gold is None or mine.all() else _part(~mine, rows.groups)
-    return Scored(data, scorer, rows.labelled, choosing, _part(mine, rows.groups), by_name, everything)
+
+    def of(side: str | None, taken: Bool) -> Scored:
+        choosing = _part(taken & ~mine, rows.groups) if (taken & ~mine).any() else None
+        return Scored(
+            data, scorer, side, rows.labelled, choosing, _part(taken & mine, rows.groups), by_name, everything
+        )
+
+    preferred = rows.labelled.batch.preferred
+    both = by_name["own"].measures["segment_auroc"].whole > 0 if data.gold else np.zeros_like(mine)
+    taken = {side: preferred == (side == "chosen") for side in SIDES}
+    sides = [of(side, one) for side, one in taken.items() if (one & mine & both).sum() >= FEWEST]
+    return of(None, np.ones_like(mine)), sides
 
 
 def combinations() -> Iterator[MaskConfig]:
-    """Adaptive segmenters with baselines and segment rewards on values, and with the first of each on increments."""
+    """Segmenters with baselines, segment rewards and detrending on values; and the first of each on increments."""
     adaptive = [one for name, one in SEGMENTERS.items() if name not in PLAIN]
-    for segmenter, baseline, how in product(adaptive, BASELINES, ("mean", "last")):
-        yield MaskConfig(segmenter=segmenter, baseline=baseline, segment_reward=how)  # type: ignore[arg-type]
+    for segmenter, baseline, (how, detrend) in product((Step(), *adaptive), BASELINES, _VALUES):
+        yield MaskConfig(segmenter=segmenter, baseline=baseline, segment_reward=how, detrend=detrend)  # type: ignore[arg-type]
     for segmenter in (Token(), *adaptive):
         yield MaskConfig(segmenter=segmenter, baseline=BASELINES[0], reward="delta")
+
+
+_VALUES: Final = (("mean", False), ("mean", True), ("last", False))
 
 
 def _part(responses: Bool, groups: Sequence[str]) -> Part:
@@ -137,15 +154,14 @@ def variances(scored: Scored) -> dict[str, float]:
     """Variance of the rewards of all tokens, steps, segments and responses that figures are from (paper, Figure 3)."""
     found: dict[str, float] = {}
     for name in ("token", "step", "schmitt, δ = σ", CHOSEN, "sequence"):
-        one = _judged(scored.labelled, scored.by_name[name].mask)
+        one = as_masked(scored.labelled, scored.by_name[name].mask)
         row = np.searchsorted(one.row_offsets, one.starts, side="right") - 1
         rewards = segment_rewards(one.rewards, one.row_offsets, one.starts, "mean")
         found[name] = float(np.nanvar(rewards[scored.judging.responses[row]]))
     return found
 
 
-def _judged(labelled: Labelled, mask: MaskConfig) -> LabelledResponses:
+def as_masked(labelled: Labelled, mask: MaskConfig) -> LabelledResponses:
+    """The responses with segments and masks made by these settings."""
     batch = labelled.batch
-    statistics = RewardStatistics()
-    statistics.add(batch.values, batch.row_offsets, np.zeros(1, dtype=np.float32))
-    return labelled.judged(segment_and_mask(batch, mask, statistics)[0])
+    return labelled.judged(segment_and_mask(batch, mask, data_set_statistics(lambda: [batch], mask))[0])

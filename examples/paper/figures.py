@@ -24,20 +24,20 @@ mpl.rcParams.update({"svg.hashsalt": "asr-data", "svg.fonttype": "path", "font.s
 def pairs_right(scored: Sequence[Scored], path: Path) -> None:
     """Figure 2: pairs right by the whole response and by its steps."""
     ways = {"outcome": "whole response", "mean_step": "mean over steps", "last_step": "last step"}
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(12, 4.5), layout="constrained")
     for place, (way, title) in enumerate(ways.items()):
         estimates = [one.judging.estimate(one.by_name["own"].measures[f"pairs_{way}"]) for one in scored]
         _bars(axes, np.arange(len(scored)) + (place - 1) * 0.26, estimates, COLOURS[place], title)
     axes.axhline(0.5, color="#555555", linestyle=":", linewidth=1)
     axes.set(ylabel="pairs right", ylim=(0, 1), xticks=range(len(scored)))
-    axes.set_xticklabels([_two_lines(one) for one in scored])
+    axes.set_xticklabels([_in_lines(one) for one in scored])
     _finish(axes, columns=3)
     _save(figure, path)
 
 
 def reward_variances(scored: Sequence[Scored], path: Path) -> None:
     """Figure 3: variance of the rewards of tokens, steps, segments and responses."""
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(12, 4.5), layout="constrained")
     found = [variances(one) for one in scored]
     units = list(found[0])
     for place, unit in enumerate(units):
@@ -45,7 +45,7 @@ def reward_variances(scored: Sequence[Scored], path: Path) -> None:
         # The scorers' scales differ: each is measured in the variance of its own token rewards.
         axes.bar(at, [each[unit] / each["token"] for each in found], 0.14, color=COLOURS[place], label=unit)
     axes.set(ylabel="variance, in that of the token rewards", xticks=range(len(scored)))
-    axes.set_xticklabels([_two_lines(one) for one in scored])
+    axes.set_xticklabels([_in_lines(one) for one in scored])
     _finish(axes, columns=3)
     _save(figure, path)
 
@@ -59,7 +59,7 @@ def faults_found(scored: Sequence[Scored], path: Path) -> None:
         at = np.arange(len(names))[::-1] - (place - (len(scored) - 1) / 2) * 0.18
         low, high = _arms(estimates)
         values = [e.value or 0.0 for e in estimates]
-        label = " ".join(_two_lines(one).split("\n"))
+        label = one.title
         axes.errorbar(values, at, xerr=[low, high], fmt="o", markersize=4, color=COLOURS[place], label=label)
     axes.axvline(0.5, color="#555555", linestyle=":", linewidth=1)
     axes.set(xlabel="AUROC of segment rewards within a response", yticks=np.arange(len(names))[::-1])
@@ -89,8 +89,8 @@ def _arms(estimates: Sequence[Estimate]) -> list[list[float]]:
     return [[max(x, 0.0) for x in low], [max(x, 0.0) for x in high]]
 
 
-def _two_lines(one: Scored) -> str:
-    return f"{one.data.title.split(' (')[0]}\n{one.scorer}"
+def _in_lines(one: Scored) -> str:
+    return one.data.title.replace(", ", "\n", 1) + f"\n{one.scorer}"
 
 
 def _finish(axes: Axes, columns: int) -> None:

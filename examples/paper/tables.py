@@ -29,44 +29,36 @@ def masking(scored: Sequence[Scored]) -> str:
     return _table(["balanced accuracy of masks", *(one.title for one in scored)], rows)
 
 
-def differences(scored: Sequence[Scored]) -> str:
+def differences(scored: Sequence[Scored], measure: str) -> str:
     """Adaptive segmenters minus tokens and minus steps, paired."""
     rows = []
     for name in SEGMENTERS:
         if name not in PLAIN:
             for plain in ("token", "step"):
-                cells = [_difference(one, name, plain, measure) for one in scored for measure in _TWO]
+                made = [[one.by_name[key].measures[measure] for key in (name, plain)] for one in scored]
+                cells = [_signed(one.judging.difference(*two)) for one, two in zip(scored, made, strict=True)]
                 rows.append([f"{name} − {plain}", *cells])
-    header = ["", *(f"{one.title}: {_TWO[measure]}" for one in scored for measure in _TWO)]
-    return _table(header, rows)
-
-
-_TWO = {"segment_auroc": "AUROC", "balanced_accuracy": "masks"}
-
-
-def _difference(one: Scored, name: str, plain: str, measure: str) -> str:
-    first, second = (one.by_name[key].measures[measure] for key in (name, plain))
-    return _signed(one.judging.difference(first, second))
+    return _table(["", *(one.title for one in scored)], rows)
 
 
 def chosen(scored: Sequence[Scored], by: str = "balanced_accuracy") -> tuple[str, MaskConfig]:
     """Settings chosen on one part of the prompts, judged on the other; and the best for all data together."""
     rows = []
     for one in scored:
-        settings = _adaptive(one.everything)
+        settings = _on_values(one.everything)
         best = max(settings, key=lambda s, one=one: _on_choosing(one, s.measures[by]))  # type: ignore[misc]
         rows.append(_against(one, best, by, "chosen here"))
-    places = range(len(_adaptive(scored[0].everything)))
-    together = max(places, key=lambda p: sum(_on_choosing(s, _adaptive(s.everything)[p].measures[by]) for s in scored))
+    places = range(len(_on_values(scored[0].everything)))
+    together = max(places, key=lambda p: sum(_on_choosing(s, _on_values(s.everything)[p].measures[by]) for s in scored))
     for one in scored:
-        rows.append(_against(one, _adaptive(one.everything)[together], by, "chosen for all"))
+        rows.append(_against(one, _on_values(one.everything)[together], by, "chosen for all"))
     header = ["", "settings", "judged", "− token", "− step", "− schmitt, δ = σ, pair"]
-    return _table(header, rows), _adaptive(scored[0].everything)[together].mask
+    return _table(header, rows), _on_values(scored[0].everything)[together].mask
 
 
-def _adaptive(settings: Sequence[Setting]) -> list[Setting]:
-    """What has segments of its own, and values, which every scorer here has."""
-    return [s for s in settings if s.mask.segmenter.kind not in PLAIN and s.mask.reward == "value"]
+def _on_values(settings: Sequence[Setting]) -> list[Setting]:
+    """What reads values, which every scorer here has."""
+    return [s for s in settings if s.mask.reward == "value"]
 
 
 def _on_choosing(one: Scored, measure: Measure) -> float:
@@ -78,7 +70,7 @@ def _against(one: Scored, setting: Setting, by: str, how: str) -> list[str]:
     plain = [one.by_name[name] for name in ("token", "step")]
     default = next(s for s in one.everything if s.mask == _FIRST)
     cells = [_signed(one.judging.difference(setting.measures[by], other.measures[by])) for other in (*plain, default)]
-    words = mask_text(setting.mask).removesuffix(" --reward value --segment-reward mean")
+    words = mask_text(setting.mask).replace(" --reward value --segment-reward mean", "")
     return [f"{one.title}, {how}", f"`{words}`", _figure(one.judging.estimate(setting.measures[by])), *cells]
 
 
@@ -96,30 +88,29 @@ def baselines(scored: Sequence[Scored]) -> str:
         rest = mask_text(mask).split(" --baseline ")[1].replace("--", "")
         words = f"{names[mask.segmenter]}: {rest}"
         cells = [
-            _plain(one.judging.of(setting.measures[measure]).value())
+            _plain(one.judging.of(setting.measures["balanced_accuracy"]).value())
             for one in scored
             for setting in one.everything
             if setting.mask == mask
-            for measure in ("balanced_accuracy", "f1")
         ]
-        rows.append([words, *cells, *["–"] * (2 * len(scored) - len(cells))])
-    header = ["baseline", *(f"{one.title}: {name}" for one in scored for name in ("masks", "F1"))]
-    return _table(header, rows)
+        rows.append([words, *cells, *["–"] * (len(scored) - len(cells))])
+    return _table(["balanced accuracy of masks", *(one.title for one in scored)], rows)
 
 
 def errors(scored: Sequence[Scored]) -> str:
-    """Eq. 12–14 per token, by segmenter."""
+    """Eq. 12–14 per token: the first two are the same for every segmenter."""
     rows = []
+    for title, key in (("one reward per response (eq. 12)", "err_seq"), ("one reward per token (eq. 13)", "err_tok")):
+        values = [one.judging.of(one.by_name["own"].measures[key]).value() for one in scored]
+        rows.append([title, *(cell for value in values for cell in ("", _plain(value, 4)))])
     for name in SEGMENTERS:
         cells = []
         for one in scored:
             measures = one.by_name[name].measures
-            per = one.judging.of(measures["segments"]).value()
-            values = [one.judging.of(measures[key]).value() for key in ("err_seq", "err_tok", "err_seg")]
-            cells += [_plain(per, 1), *(_plain(value, 4) for value in values)]
-        rows.append([name, *cells])
-    columns = ("segments", "eq. 12", "eq. 13", "eq. 14")
-    return _table(["", *(f"{one.title}: {column}" for one in scored for column in columns)], rows)
+            cells += [_plain(one.judging.of(measures["segments"]).value(), 1)]
+            cells += [_plain(one.judging.of(measures["err_seg"]).value(), 4)]
+        rows.append([f"{name} (eq. 14)", *cells])
+    return _table(["", *(f"{one.title}: {column}" for one in scored for column in ("segments", "error"))], rows)
 
 
 def pairs(scored: Sequence[Scored]) -> str:

@@ -49,7 +49,7 @@ def main() -> None:
             if given.no_scoring and not is_scored(signal, source, given.work):
                 continue
             print(f"{data.name}: {signal.name}", flush=True)
-            for one in findings(score(signal, source, given.model, given.work), data, signal.name):
+            for one in findings(score(signal, source, given.model, given.work), data, signal):
                 # Controls come with every signal; those of the first one are shown.
                 found.setdefault((one.data, one.signal, one.side, one.segmenter, one.measure), one)
     text = json.dumps([asdict(one) for one in found.values()], ensure_ascii=False, indent=1)

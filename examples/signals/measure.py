@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from asr_data.masks.apply import token_rewards
 from asr_data.statistics.bootstrap import Estimate, GroupBootstrap, Measure
 from asr_data.storage import open_output
 from asr_data.types import Bool
-from examples.signals.data import DataSet
+from examples.signals.data import DataSet, was_held_out
+from examples.signals.signals import Signal
 
 SEGMENTERS: Final[Mapping[str, SegmenterConfig]] = {
     "token": Token(),
@@ -29,6 +31,8 @@ SEGMENTERS: Final[Mapping[str, SegmenterConfig]] = {
 AUROC, MASKS = "segment_auroc", "balanced_accuracy"
 SIDES: Final = ("rejected", "chosen")
 CONTROLS: Final = ("position", "diff")
+FEWEST: Final = 10
+"""Responses below which a figure is not shown: its interval says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +55,27 @@ class Finding:
     ahead: Mapping[str, Estimate]
 
 
-def findings(directory: Path, data: DataSet, signal: str) -> Iterator[Finding]:
+def findings(directory: Path, data: DataSet, signal: Signal) -> Iterator[Finding]:
     """Every segmenter, side and measure of one annotated directory; and of the controls, with their names for signals.
 
-    Controls are measured on the tokens that the signal scored, so that they are compared on the same text.
+    Controls are measured on the tokens that the signal scored, so that they are compared on the same text. A trained
+    signal is measured on the groups that its training held out.
     """
     rows = load_labelled(open_output(directory), None, GoldOptions(gold=data.gold, group="group"))
     choosing = half_of(rows.groups)
     values = token_rewards(rows.labelled.batch, "value")
     preferred = rows.labelled.batch.preferred
     scored = np.logical_or.reduceat(~np.isnan(values), rows.labelled.batch.row_offsets[:-1])
+    if signal.trained:
+        scored &= np.array([was_held_out(data, json.loads(group)) for group in rows.groups])
     for name, segmenter in SEGMENTERS.items():
         config = MaskConfig(segmenter=segmenter, baseline=SequenceBaseline())
         (setting,) = try_settings(rows.labelled, iter([config]))
-        made = {signal: setting.measures, **control_measures(rows.labelled, values, config)}
+        made = {signal.name: setting.measures, **control_measures(rows.labelled, values, config)}
         for side in SIDES:
             of = scored & (preferred == (side == "chosen"))
             if (of & ~choosing).any():
-                yield from _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal)
+                yield from _of_side(rows, made, of & choosing, of & ~choosing, (data.name, side, name), signal.name)
 
 
 def _of_side(

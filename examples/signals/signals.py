@@ -17,23 +17,25 @@ class Signal:
         name: of its directories and in tables.
         options: of ``asr-annotate run``.
         takes_model: whether ``--model`` is put in front of them.
+        trained: whether it was trained on some of the data; it is then judged on what was held out.
     """
 
     name: str
     options: tuple[str, ...]
     takes_model: bool = True
+    trained: bool = False
 
 
 SIGNALS: Final = (
-    Signal("built-in", (), takes_model=False),
     Signal("hindsight", ("--preset", "hindsight")),
     Signal("hindsight-controlled", ("--preset", "hindsight-controlled")),
     Signal("logp-better", ("--kind", "logp", "--context", "better-answer", "--sides", "rejected")),
     Signal("logp", ("--kind", "logp")),
     Signal("instructions", ("--preset", "instructions")),
     Signal("answer-value", ("--kind", "answer_value")),
+    Signal("built-in", (), takes_model=False, trained=True),
 )
-"""``diff`` is no signal here: it is a control of all of them."""
+"""``diff`` is no signal here: it is a control of all of them. The controls that are shown are those of the first."""
 
 
 def score(signal: Signal, source: Path, model: str, work: Path) -> Path:

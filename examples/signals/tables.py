@@ -9,10 +9,8 @@ import numpy as np
 
 from asr_data.statistics.bootstrap import Estimate
 from examples.signals.data import DATA_SETS
-from examples.signals.measure import AUROC, CONTROLS, MASKS, SEGMENTERS, SIDES, Finding
+from examples.signals.measure import AUROC, CONTROLS, FEWEST, MASKS, SEGMENTERS, SIDES, Finding
 
-FEWEST: Final = 10
-"""Responses below which a figure is not shown: its interval says nothing."""
 TITLES: Final = {data.name: data.title for data in DATA_SETS}
 
 

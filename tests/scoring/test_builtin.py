@@ -34,16 +34,12 @@ def test_the_card_gives_command_seed_and_figures() -> None:
     assert report["config"]["command"].startswith("asr-annotate train-scorer")
     assert isinstance(report["config"]["seed"], int)
     for figure in report["figures"]:
-        assert figure["low"] <= figure["value"] <= figure["high"]
+        # With one group every draw is the figure itself, but for the order of the sum.
+        assert figure["low"] - 1e-9 <= figure["value"] <= figure["high"] + 1e-9
         assert f"{figure['value']:.3f}" in (BUILTIN / "README.md").read_text(encoding="utf-8")
 
 
 @needs_backbone
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="this model does not find the sample's faults (AUROC 0.45 over its 120 pairs); the next one has to",
-)
 def test_faults_of_the_sample_get_lower_values_than_the_rest() -> None:
     scorer = load_scorer("builtin", scoring=ScoringConfig(dtype="float32"))
     source = open_source(Dataset.from_list(sample_rows(3)))
@@ -59,7 +55,7 @@ def test_faults_of_the_sample_get_lower_values_than_the_rest() -> None:
 
 
 @needs_backbone
-def test_read_as_a_language_model_it_is_its_backbone_without_the_adapter() -> None:
+def test_read_as_a_language_model_it_is_its_backbone() -> None:
     asked = [{"role": "user", "content": "How many legs has a spider?"}]
     sides = [Completion("chosen", [{"role": "assistant", "content": "Eight."}], preferred=True)]
     sides += [Completion("rejected", [{"role": "assistant", "content": "It has six."}], preferred=False)]
