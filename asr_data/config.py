@@ -177,6 +177,10 @@ class ScoringConfig(Settings):
     """Padded tokens per batch."""
     max_length: Annotated[int, Field(ge=1)] | None = None
     """Longest prompt plus response, in scorer tokens; default the model's context."""
+    device_map: Annotated[
+        Literal["auto"] | dict[str, int | str] | None, Field(exclude_if=lambda devices: devices is None)
+    ] = None
+    """Parts of the model → devices, in place of ``device``; see :mod:`asr_data.scoring.spread`."""
 
 
 class OutputConfig(Settings):

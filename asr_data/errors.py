@@ -7,7 +7,8 @@
     ├── ScorerError              a reward model that cannot be loaded or run      (exit code 1)
     ├── EndpointError            a model behind an endpoint that cannot be asked  (exit code 1)
     │   ├── JudgeError           a judge
-    │   └── CriticError          a critic
+    │   ├── CriticError          a critic
+    │   └── EngineError          a server that runs a reward model
     ├── StorageError             an output directory that cannot be written or read
     │   ├── OutputExistsError    it is there already, or is not ours
     │   └── CorruptFileError     a file whose content is not what the manifest says
@@ -52,6 +53,10 @@ class JudgeError(EndpointError):
 
 class CriticError(EndpointError):
     """A critic that cannot be asked, or requests that failed for good."""
+
+
+class EngineError(EndpointError):
+    """A server that runs a reward model and cannot be asked, or whose answers cannot be right."""
 
 
 class StorageError(AsrDataError):

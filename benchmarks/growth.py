@@ -1,10 +1,10 @@
 """Time per row and peak memory of ``score`` for 1,000, 10,000 and 100,000 rows: both must stay flat.
 
-    python -m benchmarks.growth [--rows 1000 10000 100000] [--model MODEL]
+    python -m benchmarks.growth [--rows 1000 10000 100000] [--rounds 5] [--model MODEL]
 
 Rows have fresh prompts, so that nothing is shared between them but the template. Without ``--model`` the scorer is a
-decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own, and
-has shards enough for reading ahead to show.
+decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own in
+every round (:mod:`benchmarks.rounds`), and has shards enough for reading ahead to show.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.memory import tokenizer
+from benchmarks.rounds import ROUNDS, Rounds, Sample, Spread, interleave, reported
 
 WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as", "with", "his", "they")
 
@@ -63,7 +66,7 @@ def tiny_scorer(directory: Path) -> None:
 
 
 def child(model: str, source: Path, output: Path) -> None:
-    """Score once; print seconds, seconds in the model and peak resident MiB."""
+    """Score once; print seconds, CPU seconds, seconds in the model and peak resident MiB."""
     from asr_data import pipeline
     from asr_data.config import OutputConfig
     from asr_data.rows import detect, first_records, open_source
@@ -85,20 +88,53 @@ def child(model: str, source: Path, output: Path) -> None:
     engine._forward = timed
     rows = open_source(source)
     layout = detect(rows.schema, first_records(rows))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     pipeline.score(rows, layout, output, scorer, writing=OutputConfig(shard_rows=200))
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    print(seconds, inside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    print(seconds, cpu, inside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def score(model: str, folder: Path, count: int) -> Sample:
+    """One size in a process of its own; the answer is the seconds in the model and the peak in MiB."""
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        command = [sys.executable, "-m", "benchmarks.growth", "--child", model]
+        command += [str(folder / f"{count}.jsonl"), f"{output}/out"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, cpu, inside, peak = map(float, done.stdout.split()[-4:])
+    return Sample(seconds, cpu, (inside, peak))
+
+
+def report(measured: Rounds, sizes: Sequence[int]) -> None:
+    """The table; a ratio is of the time a row takes, by the smallest size's."""
+    print("| rows | ms per row | CPU ms per row | CPU, × the first | outside of the model | peak memory, MiB |")
+    print("|---:|---:|---:|---:|---:|---:|")
+    first = str(sizes[0])
+    for count in sizes:
+
+        def figure(read: Callable[[Sample], float], name: str = str(count)) -> Spread:
+            return measured.of(lambda one: read(one[name]))
+
+        ratio = measured.cpu_ratio(str(count), first)
+        share = sizes[0] / count
+        per_row = 1000 / count
+        cells = [
+            f"{measured.wall(str(count)).times(per_row):.2f}",
+            f"{measured.cpu(str(count)).times(per_row):.2f}",
+            f"{ratio.times(share):.2f}",
+            f"{figure(lambda one: float(1 - one.answer[0] / one.wall)):.1%}",
+            f"{figure(lambda one: float(one.answer[1])):.0f}",
+        ]
+        print(f"| {count:,} | {' | '.join(cells)} |")
 
 
 def main() -> None:
     """Measure every size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--model")
     options = parser.parse_args()
-    print("| rows | ms per row | outside of the model | peak memory |\n|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = options.model
@@ -107,14 +143,8 @@ def main() -> None:
             tiny_scorer(Path(model))
         for count in options.rows:
             write_rows(folder / f"{count}.jsonl", count)
-            command = [sys.executable, "-m", "benchmarks.growth", "--child", model]
-            command += [str(folder / f"{count}.jsonl"), str(folder / f"out-{count}")]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds, inside, peak = map(float, done.stdout.split()[-3:])
-            print(
-                f"| {count:,} | {1000 * seconds / count:.2f} | {1 - inside / seconds:.1%} | {peak:.0f} MiB |",
-                flush=True,
-            )
+        methods = {str(count): partial(score, model, folder, count) for count in options.rows}
+        report(interleave(methods, options.rounds, reported), options.rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Speed of scoring every token of a preference data set, against what people would otherwise run.
 
-    python -m benchmarks.scoring ../shared/data/hh-rlhf/harmless-base-test.jsonl.gz [--rows 400] [--device cpu]
+    python -m benchmarks.scoring ../shared/data/hh-rlhf/harmless-base-test.jsonl.gz [--rows 64] [--rounds 5]
 
-All methods score the same rows with the same decoder in the same dtype in one process; rewards are compared, too.
+All methods score the same rows with the same decoder in the same dtype in one process, in turn, in every round
+(:mod:`benchmarks.rounds`); rewards are compared, too.
 Prints Markdown; ``RESULTS.md`` keeps what was measured where. For a machine with torch and transformers alone,
 ``--save FILE`` writes the tokens of the rows, and ``FILE --shape 8b`` runs them through random weights of that shape.
 """
@@ -12,11 +13,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from asr_data.scoring.engine import Engine, Request
 from asr_data.scoring.token_head import TokenHeadReadout
 from asr_data.scoring.tree import grow_trees
 from benchmarks.machine import processor
+from benchmarks.rounds import ROUNDS, Method, Rounds, interleave
 from benchmarks.scoring_inputs import SHAPES, branches, load_requests, random_decoder, requests_of, save_requests
 from benchmarks.scoring_peers import BATCH, padded_loop, pipeline_scores, sequence_classifier, trl_rewards
 
@@ -38,13 +37,12 @@ REFERENCE_ROWS = 40
 """Rows scored in float32 one by one, as the reference of both ways in the model's dtype."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One method: how long it took, and a reward for every position it read."""
-
-    name: str
-    seconds: float
-    rewards: list[np.ndarray]
+OURS = "asr-data, token tree"
+LOOP = "the usual loop: padded batch of 16, file order"
+SORTED = "the same loop, sorted by length"
+ALONE = "asr-data, every sequence by itself"
+WIDTHS = (128, 256, 512, 1024)
+"""Of the dense batches that say what the decoder can reach."""
 
 
 def load(arguments: argparse.Namespace) -> tuple[Engine, Any]:
@@ -64,37 +62,27 @@ def load(arguments: argparse.Namespace) -> tuple[Engine, Any]:
     return Engine(decoder, readout, batch_tokens=default_batch_tokens(decoder)), None
 
 
-def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
-    """How long it took, and what came out."""
-    started = time.perf_counter()
-    answer = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started, answer
-
-
-def timed(name: str, run: Callable[[], list[np.ndarray]]) -> Measured:
-    """Run once."""
-    return Measured(name, *seconds(run))
-
-
 def readings(engine: Engine, requests: Sequence[Request]) -> list[np.ndarray]:
     """What the engine says, where memory did not run out."""
     return [r for r in engine.run(requests) if r is not None]
 
 
 @torch.inference_mode()
-def dense_tokens_per_second(engine: Engine, width: int) -> float:
-    """The best of several batch sizes of full rows, causal, without a mask: what this decoder can reach."""
+def dense(engine: Engine, ids: torch.Tensor) -> None:
+    """One batch of full rows, causal, without a mask."""
+    engine.backbone(input_ids=ids, use_cache=False)
+    if ids.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def dense_batches(engine: Engine) -> dict[int, torch.Tensor]:
+    """Random ids ``[rows, width]`` for each of ``WIDTHS``, as many positions as a batch has."""
     parameter = next(engine.backbone.parameters())
     vocabulary = engine.backbone.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
-    best = 0.0
-    for rows in sorted({max(1, engine.batch_tokens // width // k) for k in (1, 2, 4)}):
-        ids = torch.randint(0, vocabulary, (rows, width), device=parameter.device)
-        for _ in range(4):
-            took, _ = seconds(partial(engine.backbone, input_ids=ids, use_cache=False))
-            best = max(best, rows * width / took)
-    return best
+    return {
+        width: torch.randint(0, vocabulary, (max(1, engine.batch_tokens // width), width), device=parameter.device)
+        for width in WIDTHS
+    }
 
 
 def apart(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> str:
@@ -111,57 +99,81 @@ def unique(engine: Engine, requests: Sequence[Request]) -> tuple[int, int, int]:
     return by_row, in_all, sum(len(t.ids) for t in grow_trees(every, engine.joins))
 
 
-def report_rows(engine: Engine, requests: Sequence[Request]) -> None:
+def row_methods(engine: Engine, requests: Sequence[Request]) -> dict[str, Method]:
+    """The engine and its peers on real rows."""
+    plain = Engine(engine.backbone, engine.readout, batch_tokens=engine.batch_tokens, share=False)
+    by_length = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
+    return {
+        OURS: partial(readings, engine, requests),
+        LOOP: partial(padded_loop, engine, requests, range(len(requests))),
+        SORTED: partial(padded_loop, engine, requests, by_length),
+        ALONE: partial(readings, plain, requests),
+    }
+
+
+def report_rows(engine: Engine, requests: Sequence[Request], rounds: int) -> None:
     """The table on real rows, and the limit."""
     written = sum(len(r.ids) for r in requests)
     by_row, in_all, planned = unique(engine, requests)
-    plain = Engine(engine.backbone, engine.readout, batch_tokens=engine.batch_tokens, share=False)
-    by_length = sorted(range(len(requests)), key=lambda i: -len(requests[i].ids))
-    some = [*requests[:BATCH], *(requests[i] for i in by_length[:4])]  # long and short: what is compiled sees both
-    warm_up, _ = seconds(lambda: (engine.run(some), engine.run(some[: BATCH // 2]), plain.run(some)))
-    padded_loop(engine, requests[:BATCH], range(BATCH))
-    width = round(statistics.mean(len(t.ids) for t in grow_trees([r.ids for r in requests], engine.joins)))
-    ours = timed("asr-data, token tree", lambda: readings(engine, requests))
-    limit = dense_tokens_per_second(engine, width)
-    in_order = range(len(requests))
-    peers = [
-        timed("the usual loop: padded batch of 16, file order", lambda: padded_loop(engine, requests, in_order)),
-        timed("the same loop, sorted by length", lambda: padded_loop(engine, requests, by_length)),
-        timed("asr-data, every sequence by itself", lambda: readings(plain, requests)),
-    ]
+    methods = row_methods(engine, requests)
+    batches = dense_batches(engine)
+    limits: dict[str, Method] = {f"dense {width}": partial(dense, engine, ids) for width, ids in batches.items()}
+    for method in row_methods(engine, requests[:BATCH]).values():
+        method()  # warms up
+    for method in limits.values():
+        method()
+    measured = interleave({**methods, **limits}, rounds)
     print(
         f"\n{len(requests) // 2} rows, {written:,} tokens written out, {by_row:,} unique within rows, {in_all:,} "
         f"unique in all, {planned:,} computed; attention: {engine.attention}; {engine.batch_tokens:,} positions a "
-        f"batch; warm-up {warm_up:.0f} s.\n"
+        f"batch; {rounds} rounds.\n"
     )
-    print("| method | seconds | tokens/s (written out) | × as long as ours | rewards: largest / mean difference |")
-    print("|---|---:|---:|---:|---:|")
-    for one in [ours, *peers]:
+    print("| method | seconds | CPU seconds | tokens/s (written out) | × as long as ours | CPU, × as long | rewards: "
+          "largest / mean difference |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name in methods:
+        difference = apart(measured.answer(name), measured.answer(OURS))
         print(
-            f"| {one.name} | {one.seconds:.1f} | {written / one.seconds:,.0f} | {one.seconds / ours.seconds:.2f} "
-            f"| {apart(one.rewards, ours.rewards)} |"
+            f"| {name} | {measured.wall(name):.1f} | {measured.cpu(name):.1f} "
+            f"| {written / measured.wall(name).median:,.0f} | {measured.ratio(name, OURS):.2f} "
+            f"| {measured.cpu_ratio(name, OURS):.2f} | {difference} |"
         )
-    print(
-        f"\nDense batches of width {width}: {limit:,.0f} tokens/s. Unique tokens ÷ that: {by_row / limit:.1f} s within "
-        f"rows ({by_row / limit / ours.seconds:.2f} of our time), {in_all / limit:.1f} s in all "
-        f"({in_all / limit / ours.seconds:.2f}).",
-        flush=True,
+    print("\n| dense batches | tokens/s | CPU: tokens a second | unique tokens within rows ÷ that, as a share of our "
+          "time | of our CPU time |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|")
+    for name, ids in zip(limits, batches.values(), strict=True):
+        print(f"| {ids.shape[0]} rows of {ids.shape[1]} | {limit_cells(measured, name, ids.numel(), by_row)} |")
+    sys.stdout.flush()
+
+
+def limit_cells(measured: Rounds, name: str, positions: int, tokens: int) -> str:
+    """Cells of one dense width: its speed, and its time for these tokens over ours, each by wall and by CPU."""
+    speeds = measured.of(lambda one: positions / one[name].wall), measured.of(lambda one: positions / one[name].cpu)
+    shares = (
+        measured.of(lambda one: tokens / positions * one[name].wall / one[OURS].wall),
+        measured.of(lambda one: tokens / positions * one[name].cpu / one[OURS].cpu),
     )
+    return " | ".join([*(f"{speed:,.0f}" for speed in speeds), *(f"{share:.2f}" for share in shares)])
 
 
-def report_response_scores(engine: Engine, tokenizer: Any, requests: Sequence[Request]) -> None:
+def report_response_scores(engine: Engine, tokenizer: Any, requests: Sequence[Request], rounds: int) -> None:
     """Peers that give one score a response: their speed on the first rows, against every token of them from us."""
     texts = [tokenizer.decode(request.ids) for request in requests]
-    ours, _ = seconds(lambda: engine.run(requests))
-    print(f"\n| one score a response, {len(requests) // 2} rows | seconds | × as long as ours (every token) |")
-    print("|---|---:|---:|")
     with sequence_classifier(engine, tokenizer) as (folder, model):
-        for name, run in (
-            ("`pipeline('text-classification')`, batches of 16", lambda: pipeline_scores(folder, model, texts)),
-            ("TRL's `GRPOTrainer._calculate_rewards`, 16 a call", lambda: trl_rewards(tokenizer, model, texts)),
-        ):
-            took, _ = seconds(run)
-            print(f"| {name} | {took:.1f} | {took / ours:.2f} |", flush=True)
+        peers: dict[str, Method] = {
+            "`pipeline('text-classification')`, batches of 16": lambda: pipeline_scores(folder, model, texts),
+            "TRL's `GRPOTrainer._calculate_rewards`, 16 a call": lambda: trl_rewards(tokenizer, model, texts),
+        }
+        measured = interleave({OURS: lambda: engine.run(requests), **peers}, rounds)
+    print(f"\n| one score a response, {len(requests) // 2} rows, {rounds} rounds | seconds | CPU seconds "
+          "| × as long as ours (every token) | CPU, × as long |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|")
+    for name in measured.samples:
+        print(
+            f"| {name} | {measured.wall(name):.1f} | {measured.cpu(name):.1f} | {measured.ratio(name, OURS):.2f} "
+            f"| {measured.cpu_ratio(name, OURS):.2f} |",
+            flush=True,
+        )
 
 
 def report_precision(engine: Engine, requests: Sequence[Request]) -> None:
@@ -178,23 +190,25 @@ def report_precision(engine: Engine, requests: Sequence[Request]) -> None:
     engine.backbone.to(dtype)
 
 
-def report_branches(engine: Engine, count: int) -> None:
+def report_branches(engine: Engine, count: int, rounds: int) -> None:
     """The table on end-of-turn branches."""
-    print("\n| branches: prompt, response, boundaries | tokens, prefix by prefix | tree | times fewer "
-          "| seconds, prefix by prefix | tree | times faster | largest / mean difference |")  # fmt: skip
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"\n| branches, {rounds} rounds: prompt, response, boundaries | tokens, prefix by prefix | tree "
+          "| times fewer | seconds, prefix by prefix | tree | times faster | CPU, times faster "
+          "| largest / mean difference |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for prompt, response, boundaries in ((128, 200, 20), (256, 400, 20)):
         asked = [r for part in branches(prompt, response, boundaries, count) for r in part]
         order = sorted(range(len(asked)), key=lambda i: -len(asked[i].ids))
         engine.run(asked[:boundaries])
-        tree = timed("", partial(readings, engine, asked))
-        loop = timed("", partial(padded_loop, engine, asked, order))
+        measured = interleave(
+            {"tree": partial(readings, engine, asked), "loop": partial(padded_loop, engine, asked, order)}, rounds
+        )
         written = sum(len(r.ids) for r in asked)
         nodes = sum(len(t.ids) for t in grow_trees([r.ids for r in asked], engine.joins))
         print(
             f"| {prompt}, {response}, {boundaries} | {written:,} | {nodes:,} | {written / nodes:.1f} "
-            f"| {loop.seconds:.2f} | {tree.seconds:.2f} | {loop.seconds / tree.seconds:.1f} "
-            f"| {apart(tree.rewards, loop.rewards)} |",
+            f"| {measured.wall('loop'):.2f} | {measured.wall('tree'):.2f} | {measured.ratio('loop', 'tree'):.1f} "
+            f"| {measured.cpu_ratio('loop', 'tree'):.1f} | {apart(measured.answer('tree'), measured.answer('loop'))} |",
             flush=True,
         )
 
@@ -205,8 +219,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="a preference data set, or what --save wrote")
     parser.add_argument("--model", default="builtin", help="a token-head scorer")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of a scorer")
-    parser.add_argument("--rows", type=int, default=400)
-    parser.add_argument("--branch-rows", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--branch-rows", type=int, default=4)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--save", type=Path, metavar="FILE.npz", help="write the rows' tokens and stop")
@@ -240,10 +255,10 @@ def main() -> None:
     today = datetime.datetime.now(tz=datetime.UTC).date()
     print(f"{where}; Python {sys.version.split()[0]}, {versions}; {parameter.dtype}; {today}.")
     print(f"`python -m benchmarks.scoring {' '.join(sys.argv[1:])}`")
-    report_rows(engine, requests)
-    report_branches(engine, arguments.branch_rows)
+    report_rows(engine, requests, arguments.rounds)
+    report_branches(engine, arguments.branch_rows, arguments.rounds)
     if tokenizer is not None:
-        report_response_scores(engine, tokenizer.hf, requests[: 4 * BATCH])
+        report_response_scores(engine, tokenizer.hf, requests[: 2 * BATCH], arguments.rounds)
     report_precision(engine, requests[: 2 * REFERENCE_ROWS])
     return None
 

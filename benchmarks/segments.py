@@ -1,7 +1,7 @@
 """Speed of the segmenters on one core, beside ruptures: ``python -m benchmarks.segments``.
 
-Signals are levels of 25 tokens plus noise of standard deviation 1. Every figure is the best of a few runs,
-after one that compiles; ruptures' are of the same signals, the slow one of the first few.
+Signals are levels of 25 tokens plus noise of standard deviation 1. Every method runs once a round, after
+one run that compiles (:mod:`benchmarks.rounds`); ruptures' are of the same signals, the slow one of the first few.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import datetime
 import importlib.metadata
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import ruptures
@@ -20,8 +21,10 @@ import ruptures
 from asr_data.segments import Optimal, Pivot, Schmitt, Segmenter, SplitContext, split
 from asr_data.types import Float32, Int64
 from benchmarks.machine import processor
+from benchmarks.rounds import ROUNDS, Method, Rounds, Sample, interleave
 
 SEGMENT_LENGTH = 25
+KERNEL, PELT = "ruptures KernelCPD(linear)", "ruptures Pelt(l2)"
 
 
 def signals(responses: int, length: int, jump: float) -> tuple[Float32, Int64]:
@@ -32,55 +35,17 @@ def signals(responses: int, length: int, jump: float) -> tuple[Float32, Int64]:
     return values.astype(np.float32).ravel(), np.arange(responses + 1, dtype=np.int64) * length
 
 
-def best_seconds(action: Callable[[], object], repeats: int) -> float:
-    """Return the least wall time of ``repeats`` runs."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A method, the tokens that one run of it reads, and whether its ratios compare what solves the same problem."""
+
+    run: Method
+    tokens: int
+    compared: bool
 
 
-def tokens_per_second(
-    values: Float32, offsets: Int64, segmenter: Segmenter, context: SplitContext, repeats: int
-) -> tuple[float, float]:
-    """Return tokens per second of ``split`` and the mean segment length it found."""
-    found = split(values, offsets, segmenter, context)
-    seconds = best_seconds(lambda: split(values, offsets, segmenter, context), repeats)
-    return values.size / seconds, values.size / found.size
-
-
-def ruptures_tokens_per_second(
-    values: Float32, offsets: Int64, responses: int, penalty: float, *, kernel: bool
-) -> float:
-    """Return tokens per second of ruptures' KernelCPD, or of its Pelt, on the first responses."""
-    rows = [values[offsets[row] : offsets[row + 1]].astype(np.float64)[:, None] for row in range(responses)]
-
-    def run() -> None:
-        for row in rows:
-            if kernel:
-                ruptures.KernelCPD(kernel="linear", min_size=1).fit(row).predict(pen=penalty)
-            else:
-                ruptures.Pelt(model="l2", min_size=1, jump=1).fit(row).predict(pen=penalty)
-
-    return sum(row.size for row in rows) / best_seconds(run, 1)
-
-
-def main() -> None:
-    """Measure and print a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--responses", type=int, default=2000)
-    parser.add_argument("--length", type=int, default=500)
-    parser.add_argument("--jump", type=float, default=3.0, help="spread of the levels, in noise units")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):  # one core, also for what libraries start
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    values, offsets = signals(arguments.responses, arguments.length, arguments.jump)
-    penalty = 2 * float(np.log(arguments.length))  # BIC at σ = 1, for all three exact methods
-    kernel = ruptures_tokens_per_second(values, offsets, min(100, arguments.responses), penalty, kernel=True)
-    pelt = ruptures_tokens_per_second(values, offsets, min(2, arguments.responses), penalty, kernel=False)
+def ours(values: Float32, offsets: Int64) -> dict[str, Timed]:
+    """Our segmenters."""
     cases: list[tuple[str, Segmenter, SplitContext]] = [
         ("optimal, BIC, σ given", Optimal(penalty="bic"), SplitContext(sigma=1.0)),
         ("optimal, BIC, σ estimated in the same call", Optimal(penalty="bic"), SplitContext()),
@@ -89,23 +54,79 @@ def main() -> None:
         ("pivot, τ given", Pivot(tau=4.0), SplitContext()),
         ("pivot, τ estimated in the same call", Pivot(), SplitContext()),
     ]
+    return {
+        name: Timed(partial(split, values, offsets, segmenter, context), values.size, isinstance(segmenter, Optimal))
+        for name, segmenter, context in cases
+    }
+
+
+def peers(values: Float32, offsets: Int64, penalty: float) -> dict[str, Timed]:
+    """ruptures' exact methods on the first responses."""
+    rows = [part.astype(np.float64)[:, None] for part in np.split(values, offsets[1:-1])]
+
+    def kernel() -> None:
+        for row in rows[:100]:
+            ruptures.KernelCPD(kernel="linear", min_size=1).fit(row).predict(pen=penalty)
+
+    def pelt() -> None:
+        for row in rows[:2]:
+            ruptures.Pelt(model="l2", min_size=1, jump=1).fit(row).predict(pen=penalty)
+
+    return {
+        KERNEL: Timed(kernel, sum(row.size for row in rows[:100]), True),
+        PELT: Timed(pelt, sum(row.size for row in rows[:2]), True),
+    }
+
+
+def rate(name: str, tokens: int, kind: str, one: Mapping[str, Sample]) -> float:
+    """Million tokens a second in one round."""
+    return tokens / float(getattr(one[name], kind)) / 1e6
+
+
+def relative(measured: Rounds, methods: Mapping[str, Timed], name: str, base: str) -> str:
+    """Tokens a second over those of another method."""
+    share = methods[name].tokens / methods[base].tokens
+    return f"{measured.ratio(base, name).times(share):,.1f}"
+
+
+def report(methods: dict[str, Timed], rounds: int) -> None:
+    """The table."""
+    for one in methods.values():
+        one.run()  # compiles
+    measured = interleave({name: one.run for name, one in methods.items()}, rounds)
+    print("| method | M tokens/s | CPU: M tokens a second | × KernelCPD | × Pelt | tokens per segment found |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, one in methods.items():
+        tokens = one.tokens
+        times = partial(relative, measured, methods, name)
+        wall, cpu = (measured.of(partial(rate, name, tokens, kind)) for kind in ("wall", "cpu"))
+        ratios = [times(KERNEL), times(PELT)] if one.compared else ["", ""]
+        answer = measured.answer(name)
+        found = "" if answer is None else f"{tokens / answer.size:.1f}"
+        print(f"| {name} | {wall:.3g} | {cpu:.3g} | {' | '.join(ratios)} | {found} |")
+
+
+def main() -> None:
+    """Measure and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--responses", type=int, default=2000)
+    parser.add_argument("--length", type=int, default=500)
+    parser.add_argument("--jump", type=float, default=3.0, help="spread of the levels, in noise units")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # one core, also for what libraries start
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    values, offsets = signals(arguments.responses, arguments.length, arguments.jump)
+    penalty = 2 * float(np.log(arguments.length))  # BIC at σ = 1, for all three exact methods
     packages = ("numpy", "numba", "ruptures")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     print(f"{processor()}, one core; Python {sys.version.split()[0]}, {versions}; {today}.")
     print(
         f"{arguments.responses} responses of {arguments.length} tokens, levels of {SEGMENT_LENGTH} tokens "
-        f"spread by {arguments.jump:g} σ.\n"
+        f"spread by {arguments.jump:g} σ; {arguments.rounds} rounds.\n"
     )
-    print("| method | M tokens/s | × KernelCPD | × Pelt | tokens per segment found |")
-    print("|---|---:|---:|---:|---:|")
-    for name, segmenter, context in cases:
-        rate, found = tokens_per_second(values, offsets, segmenter, context, arguments.repeats)
-        # The ratios compare what solves the same problem.
-        ratios = f"{rate / kernel:.1f} | {rate / pelt:,.0f}" if isinstance(segmenter, Optimal) else "|"
-        print(f"| {name} | {rate / 1e6:.1f} | {ratios} | {found:.1f} |")
-    print(f"| ruptures KernelCPD(linear) | {kernel / 1e6:.3f} | 1 | {kernel / pelt:,.0f} | |")
-    print(f"| ruptures Pelt(l2) | {pelt / 1e6:.5f} | | 1 | |")
+    report({**ours(values, offsets), **peers(values, offsets, penalty)}, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.training ../shared/data/hh-rlhf/harmless-base-test.jsonl.gz [--device cuda] [--full]
 
-Every side trains the same model on the same batches of the same rows in a process of its own. Prints Markdown;
+Every side trains the same model on the same batches of the same rows, in a process of its own in every round
+(:mod:`benchmarks.rounds`). Prints Markdown;
 ``RESULTS.md`` keeps what was measured where.
 """
 
@@ -20,12 +21,14 @@ import sys
 import tempfile
 import time
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.machine import processor
+from benchmarks.rounds import ROUNDS, Rounds, Sample, interleave, reported
 
 SIDES = {
     "trl": "TRL's DPOTrainer, all tokens",
@@ -151,19 +154,29 @@ def _lora() -> Any:
     return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def report(folder: Path) -> None:
+def side_sample(side: str, folder: Path) -> Sample:
+    """One side in a process of its own: a step's median; the answer is what it wrote."""
+    command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--side", side, "--folder", str(folder)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    found = json.loads((folder / f"{side}.json").read_text())
+    wall, cpu = (statistics.median(step[kind] for step in found["seconds"]) for kind in range(2))
+    return Sample(wall, cpu, found)
+
+
+def report(folder: Path, measured: Rounds) -> None:
     """The tables."""
-    found = {side: json.loads((folder / f"{side}.json").read_text()) for side in SIDES}
-    base = found["trl"]
+    found = {side: measured.answer(side) for side in SIDES}
     print("| trainer | seconds a step | × TRL's | CPU seconds | × TRL's | peak memory, GB | × TRL's | in steps, GB |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for side, title in SIDES.items():
-        cells = []
-        for kind in range(2):
-            mine, trl = (statistics.median(step[kind] for step in one["seconds"]) for one in (found[side], base))
-            cells += [f"{mine:.2f}", f"{mine / trl:.2f}"]
-        peak, before = found[side]["peak"], found[side]["before"]
-        cells += [f"{peak / 1e9:.2f}", f"{peak / base['peak']:.2f}", f"{(peak - before) / 1e9:.2f}"]
+        cells = [f"{measured.wall(side):.2f}", f"{measured.ratio(side, 'trl'):.2f}"]
+        cells += [f"{measured.cpu(side):.2f}", f"{measured.cpu_ratio(side, 'trl'):.2f}"]
+        for read in (
+            lambda one, side=side: one[side].answer["peak"] / 1e9,
+            lambda one, side=side: one[side].answer["peak"] / one["trl"].answer["peak"],
+            lambda one, side=side: (one[side].answer["peak"] - one[side].answer["before"]) / 1e9,
+        ):
+            cells.append(f"{measured.of(read):.2f}")
         print(f"| {title} | {' | '.join(cells)} |")
     print("\n| the same loss? | largest difference of losses | gradients: ‖difference‖ ÷ ‖gradient‖ |")
     print("|---|---:|---:|")
@@ -180,7 +193,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a preference data set")
     parser.add_argument("--pairs", type=int, default=8, help="pairs in a batch")
-    parser.add_argument("--steps", type=int, default=3, help="steps after the first")
+    parser.add_argument("--steps", type=int, default=1, help="steps after the first, in every round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--full", action="store_true", help="all weights in place of an adapter")
@@ -195,9 +209,8 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         if not (folder / "rows").exists():
             prepare(arguments, folder)
-        for side in SIDES:
-            command = [sys.executable, "-m", "benchmarks.training", *sys.argv[1:], "--side", side, "--folder", folder]
-            subprocess.run(command, check=True, stdout=sys.stderr)
+        methods = {side: partial(side_sample, side, folder) for side in SIDES}
+        measured = interleave(methods, arguments.rounds, reported)
         where = (
             torch.cuda.get_device_name()
             if arguments.device == "cuda"
@@ -206,8 +219,8 @@ def main() -> None:
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl"))
         today = datetime.datetime.now(tz=datetime.UTC).date()
         print(f"{where}; Python {sys.version.split()[0]}, {versions}; {arguments.dtype}; {today}.")
-        print(f"`{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}`\n")
-        report(folder)
+        print(f"`{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}`; {arguments.rounds} rounds\n")
+        report(folder, measured)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from asr_data.errors import ConfigError
+from asr_data.http.address import checked_address
 from asr_data.settings import Settings
 
 ResponseFormat: TypeAlias = Literal["text", "json_object", "json_schema"]
@@ -20,16 +20,6 @@ _OUR_FIELDS: Final = frozenset({"messages", "model", "n", "stream", "stream_opti
 _SECRET_NAMES: Final = frozenset(
     {"access_token", "api_key", "apikey", "auth_token", "authorization", "key", "password", "secret", "token"}
 )
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    _ = parts.port  # a ValueError where it is none
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
-        raise ValueError("an endpoint is a URL such as http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("an endpoint has no user, password, query or fragment, since it is written to the output")
-    return url.rstrip("/")
 
 
 def _extra_body(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -57,7 +47,9 @@ class EndpointModel(Settings):
 
     model: Annotated[str, Field(min_length=1, description="The model's name at the endpoint.")]
     endpoint: Annotated[
-        str, AfterValidator(_endpoint), Field(description="Base URL of the API, such as http://localhost:8000/v1.")
+        str,
+        AfterValidator(checked_address),
+        Field(description="Base URL of the API, such as http://localhost:8000/v1."),
     ]
     name: Annotated[str, Field(description="The name in results; empty: the model's.")] = ""
     key_variable: Annotated[

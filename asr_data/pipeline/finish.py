@@ -13,6 +13,7 @@ from asr_data.config import MaskConfig
 from asr_data.errors import CorruptFileError, StorageError
 from asr_data.pipeline import aligning, logprobs, masking, scoring
 from asr_data.pipeline.masking import MaskStage
+from asr_data.pipeline.measured import measured_before, measured_of
 from asr_data.pipeline.plan import versions
 from asr_data.pipeline.scoring import rejects_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
@@ -24,6 +25,7 @@ from asr_data.storage.columns import with_added
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Counts, Manifest
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.plan import Plan
 from asr_data.storage.reader import AnnotatedDirectory
 from asr_data.storage.work import ShardRecord
 
@@ -36,9 +38,10 @@ def finish_scored(directory: OutputDirectory, columns: pa.Schema) -> None:
         columns: schema of the input columns.
     """
     plan = directory.plan
-    stages = [scoring.STAGE, *([logprobs.STAGE] if plan.reference else [])]
+    stages = _score_stages(plan)
     schema = with_added(columns, asr_data_schemas.row_schema(plan.output.prefix))
-    _finish(directory, _committed(directory, stages, plan.shards), schema, {}, [])
+    records = _committed(directory, stages, plan.shards)
+    _finish(directory, records, schema, measured_of(records), [])
 
 
 def mask_and_finish(
@@ -85,11 +88,22 @@ def mask_and_finish(
         **trend_statistics(stage.statistics.trend),
         **weight_statistics(stage.statistics, totals, sides),
         **side_statistics(totals, sides),
+        **(_measured(directory) if before is None else measured_before(before.manifest.statistics)),
     }
     earlier = [] if before is None else rejects_json(before.rejects())
     if before is not None:
         _require_unchanged(before, directory)
     _finish(directory, records, with_added(columns, added), statistics, earlier)
+
+
+def _score_stages(plan: Plan) -> list[str]:
+    return [scoring.STAGE, *([logprobs.STAGE] if plan.reference else [])]
+
+
+def _measured(directory: OutputDirectory) -> dict[str, float]:
+    plan = directory.plan
+    found = (directory.committed(stage, index) for stage in _score_stages(plan) for index in range(plan.shards))
+    return measured_of(record for record in found if record is not None)
 
 
 def _require_unchanged(before: AnnotatedDirectory, directory: OutputDirectory) -> None:

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from pydantic import JsonValue
 
 from asr_data.errors import RowRejected
+from asr_data.pipeline.measured import measured_json
 from asr_data.pipeline.shard_files import ScoredShards, ShardNames
 from asr_data.progress import Progress
 from asr_data.ragged import list_column
@@ -66,10 +68,11 @@ class LogprobStage:
         """Those of the shards that are not committed yet."""
         for index in shards:
             if output.committed(STAGE, index) is None:
-                rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress))
-                output.commit_shard(STAGE, index, {names.logprobs(index): rows})
+                extra: dict[str, JsonValue] = {}  # known once the rows are
+                rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress, extra))
+                output.commit_shard(STAGE, index, {names.logprobs(index): rows}, extra)
 
-    def _tables(self, index: int, total: int, progress: Progress) -> Iterator[pa.Table]:
+    def _tables(self, index: int, total: int, progress: Progress, extra: dict[str, JsonValue]) -> Iterator[pa.Table]:
         tokens = 0
 
         def on_tokens(count: int) -> None:
@@ -80,6 +83,7 @@ class LogprobStage:
             indices: list[Any] = batch.column(self._index_column).to_pylist()
             aligned = [self._aligned(row, record) for row, record in zip(indices, records_of(batch), strict=True)]
             found = self._reference.log_probabilities([row for row in aligned if row is not None], on_tokens)
+            extra.update(measured_json(self._reference))
             answers = iter(found)
             rows = [None if row is None else next(answers) for row in aligned]
             yield self._table(indices, rows)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from asr_data.errors import InputError, RowRejected, ScorerError
+from asr_data.pipeline.measured import measured_json
 from asr_data.pipeline.scorer_failures import score_or_split
 from asr_data.pipeline.shard_files import ShardNames
 from asr_data.progress import Progress
@@ -100,7 +101,7 @@ class ScoreStage:
             names.scores(index): _score_table(kept, self._layout.sides),
         }
         self._guard.check()
-        output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected)})
+        output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected), **measured_json(self._scorer)})
         progress.update("scoring", first + read, self._source.rows, self.tokens)
 
     def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:

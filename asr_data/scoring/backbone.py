@@ -31,6 +31,7 @@ from asr_data.scoring.locate import backbone_directory, inside, packaged_file
 from asr_data.scoring.model_config import read_model_config
 from asr_data.scoring.quantised import quantised_arguments
 from asr_data.scoring.quiet import quiet_transformers
+from asr_data.scoring.spread import Spread, is_offloaded, load_arguments
 from asr_data.scoring.stored import StoredTensor
 from asr_data.scoring.weights import ADAPTER, SAFETENSORS, find_weights, no_weights, stored_tensors
 
@@ -48,6 +49,7 @@ def load_backbone(
     device: torch.device = _CPU,
     dtype: torch.dtype = torch.float32,
     cache: bool = True,
+    spread: Spread | None = None,
 ) -> tuple[nn.Module, set[str]]:
     """Load the decoder, its adapter merged.
 
@@ -61,6 +63,7 @@ def load_backbone(
         device: where it runs.
         dtype: the number format that it runs in; a quantised one keeps its own for its layers.
         cache: keep a packaged backbone, dequantised, adapted and in its number format, in the user's cache.
+        spread: over several devices, in place of ``device``.
 
     Returns:
         The backbone, and the names of the checkpoint's tensors that are not its own (the head's).
@@ -73,11 +76,16 @@ def load_backbone(
     if isinstance(config.backbone, PackagedBackbone):
         return load_packaged(config.backbone, adapter, device, dtype, cache=cache)[0], set()
     source = directory if config.backbone is None else backbone_directory(config.backbone, directory, hub=hub)
-    model, extra = _load_native(source, device, dtype, pickles=pickles)
+    model, extra = _load_native(source, device, dtype, pickles=pickles, spread=spread)
     _name_unread(source, config, pickles=pickles)
     if adapter is not None:
         if is_quantised(model):
             raise ScorerError(f"{source} is quantised, and an adapter can only be merged into full weights")
+        if is_offloaded(model):
+            raise ScorerError(
+                f"{source}: an adapter cannot be merged into weights that --device-map offloads; merge it first "
+                "(PeftModel.merge_and_unload), or give a device map without offloading"
+            )
         model = merge_adapter(model, adapter)
     return model.eval(), extra
 
@@ -125,7 +133,7 @@ def is_quantised(model: nn.Module) -> bool:
 
 
 def _load_native(
-    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool
+    directory: Path, device: torch.device, dtype: torch.dtype, *, pickles: bool, spread: Spread | None = None
 ) -> tuple[nn.Module, set[str]]:
     """The decoder of a checkpoint, on its device, and the tensors that it did not take."""
     from transformers import AutoModel
@@ -135,11 +143,14 @@ def _load_native(
         raise ScorerError(no_weights(directory))
     tensors: dict[str, Any] = dict(stored_tensors(directory, dtype, pickles=pickles))
     arguments = _arguments(config, directory, device, dtype)
+    is_plain = getattr(config, "quantization_config", None) is None
     try:
         with quiet_transformers(), _one_by_one(device, config):
             with torch.device("meta"):
                 empty = AutoModel.from_config(config, trust_remote_code=False)
             _check_size(empty, tensors, directory)
+            if spread is not None:
+                arguments |= load_arguments(spread, empty, dtype, quantised=not is_plain)
             quantisation = getattr(config, "quantization_config", None)
             if quantisation is not None:  # a decoder inside a larger model has settings of its own
                 empty.config.quantization_config = quantisation
@@ -174,7 +185,7 @@ def _load_native(
             f"the checkpoint in {directory} does not fit its backbone: missing {missing[:5]}, mismatched {wrong[:5]}"
         )
     # Without accelerate it is on the CPU still.
-    placed = model if is_quantised(model) else model.to(device)
+    placed = model if is_quantised(model) or spread is not None else model.to(device)
     return placed, {key for key in info["unexpected_keys"] if not key.startswith("lm_head.")}
 
 

@@ -13,6 +13,7 @@ from asr_data.errors import ConfigError
 from asr_data.scoring.backbone import load_backbone, load_packaged
 from asr_data.scoring.config import BackboneConfig, PackagedBackbone
 from asr_data.scoring.locate import backbone_directory, inside
+from asr_data.scoring.spread import Spread, execution_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def load_decoder(
     pickles: bool,
     hub: bool = False,
     cache: bool = True,
+    spread: Spread | None = None,
 ) -> Decoder:
     """Load the decoder of a scorer, its adapter merged.
 
@@ -64,6 +66,7 @@ def load_decoder(
         pickles: whether weights may come from pickle files.
         hub: whether a backbone that the settings name may be fetched from the Hub.
         cache: whether a packaged backbone may be kept in the user's cache.
+        spread: over several devices, in place of ``device``.
 
     Raises:
         ScorerError: the weights are missing or do not fit.
@@ -73,9 +76,13 @@ def load_decoder(
     entry: Path | None = None
     extra: set[str] = set()
     if isinstance(settings.backbone, PackagedBackbone):
+        if spread is not None:
+            raise ConfigError("--device-map is for models of files of their own; the built-in one fits on any device")
         model, entry = load_packaged(settings.backbone, adapter, device, dtype, cache=cache)
     else:
-        model, extra = load_backbone(settings, directory, pickles=pickles, hub=hub, device=device, dtype=dtype)
+        model, extra = load_backbone(
+            settings, directory, pickles=pickles, hub=hub, device=device, dtype=dtype, spread=spread
+        )
         named = settings.backbone
         checkpoint = directory if named is None else backbone_directory(named, directory, hub=hub)
     embedding = model.get_input_embeddings()  # type: ignore[operator] # HF models
@@ -87,7 +94,7 @@ def load_decoder(
         extra=frozenset(extra),
         hidden=int(model.config.get_text_config().hidden_size),  # type: ignore[union-attr, operator] # HF models
         vocabulary=int(embedding.weight.shape[0]),
-        device=device,
+        device=execution_device(model),
         pickles=pickles,
         entry=entry,
     )
@@ -105,6 +112,21 @@ def max_length(backbone: nn.Module, scoring: ScoringConfig, name: str) -> int:
     if not lengths:
         raise ConfigError(f"{name} does not say how long its context is; set max_length (--max-length)")
     return min(lengths)
+
+
+def spread_of(scoring: ScoringConfig, folder: Path | None) -> Spread | None:
+    """How decoders are spread over devices; None where each is on one.
+
+    Raises:
+        ConfigError: a device is named beside a device map, or a folder without one.
+    """
+    if scoring.device_map is None:
+        if folder is not None:
+            raise ConfigError("--offload-dir is for what --device-map puts on disk; give both")
+        return None
+    if scoring.device != "auto":
+        raise ConfigError(f"--device {scoring.device} and --device-map both say where the model runs; give one of them")
+    return Spread(scoring.device_map, folder)
 
 
 def pick_device(device: str) -> torch.device:

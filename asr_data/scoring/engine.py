@@ -13,12 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from asr_data.errors import ConfigError
-from asr_data.scoring.packing import Cost, plan_rows
+from asr_data.scoring.packing import joins, plan_batches, plan_padded
+from asr_data.scoring.spread import execution_device
 from asr_data.scoring.tree import Tree, grow_trees
 from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree_remembered
 from asr_data.types import Float32
 
 logger = logging.getLogger(__name__)
+
+TREE = "tree, in pieces"
+"""For the manifest, which is compared before a run is resumed: another way of computing gives other last bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Readout(Protocol):
 class Runner(Protocol):
     """What a scorer needs of an engine.
 
-    ``attention`` says how it computes: ``tree``, or ``plain`` with the reason.
+    ``attention`` says how it computes: :data:`TREE`, or ``plain`` with the reason.
     """
 
     @property
@@ -70,12 +74,12 @@ class Engine:
     Args:
         backbone: a transformers decoder without its head, on its device and in its dtype.
         readout: applied to the hidden states that are read.
-        batch_tokens: positions per batch, padding included.
+        batch_tokens: positions per batch, padding included where there is any.
         share: False computes every sequence by itself.
         entry: the backbone's folder in the user's cache, where it is remembered that it takes trees.
 
     Attributes:
-        attention: ``tree``, or ``plain`` with the reason.
+        attention: :data:`TREE`, or ``plain`` with the reason.
         joins: when a sequence joins the tree of the one before it.
     """
 
@@ -94,83 +98,65 @@ class Engine:
         self.readout = readout
         self.batch_tokens = batch_tokens
         reason = why_not_tree_remembered(backbone, entry) if share else "requested"
-        self.attention = "tree" if reason is None else f"plain: {reason}"
+        self.attention = TREE if reason is None else f"plain: {reason}"
         if share and reason is not None:
             logger.warning(
                 "shared prefixes are computed once per sequence, since this decoder does not support trees: %s", reason
             )
         self._shares = reason is None
-        self.joins = attention_cost(backbone).joins(batch_tokens) if self._shares else _never
+        self.joins = joins(batch_tokens) if self._shares else _never
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """See :class:`Runner`."""
         trees = list(grow_trees([r.ids for r in requests], self.joins))
         readings: list[Float32 | None] = [None] * len(requests)
-        for batch in plan_rows([len(t.ids) for t in trees], self.batch_tokens, pack=self._shares):
-            rows = [[trees[i] for i in row] for row in batch]
-            for i, reading in self._run(rows, requests).items():
+        plan = plan_batches if self._shares else plan_padded
+        for batch in plan([len(t.ids) for t in trees], self.batch_tokens):
+            together = [trees[i] for i in batch]
+            for i, reading in self._run(together, requests).items():
                 readings[i] = reading
             if on_tokens is not None:
-                on_tokens(sum(len(requests[i].ids) for row in rows for tree in row for i in tree.members))
+                on_tokens(sum(len(requests[i].ids) for tree in together for i in tree.members))
         return readings
 
-    def _run(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
+    def _run(self, trees: Sequence[Tree], requests: Sequence[Request]) -> dict[int, Float32 | None]:
         """Readings of a batch by request; out of memory halves it."""
         try:
-            return self._forward(rows, requests)
+            return self._forward(trees, requests)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         # Outside of the handler: the exception holds on to the tensors of the failed pass.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        members = [i for row in rows for tree in row for i in tree.members]
+        members = [i for tree in trees for i in tree.members]
         if len(members) == 1:
             return {members[0]: None}
-        if len(rows) > 1:
-            first, second = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        if len(trees) > 1:
+            first, second = trees[: len(trees) // 2], trees[len(trees) // 2 :]
         else:
             first, second = (_regrown(requests, half) for half in _halves(members))
         return self._run(first, requests) | self._run(second, requests)
 
     @property
     def _device(self) -> torch.device:
-        return next(self.backbone.parameters()).device
+        return execution_device(self.backbone)
 
     @torch.inference_mode()
-    def _forward(self, rows: Sequence[Sequence[Tree]], requests: Sequence[Request]) -> dict[int, Float32 | None]:
-        states = tree_states(self.backbone, rows) if self._shares else _plain_states(self.backbone, rows)
-        places = read_places(rows, states.shape[1], [request.read for request in requests])
+    def _forward(self, trees: Sequence[Tree], requests: Sequence[Request]) -> dict[int, Float32 | None]:
+        states = tree_states(self.backbone, trees) if self._shares else _plain_states(self.backbone, trees)
+        places = read_places(trees, [request.read for request in requests])
         targets = [t for i in places for t in requests[i].target or ()]
         target = torch.tensor(targets, device=self._device) if targets else None
         read = torch.from_numpy(np.concatenate(list(places.values()))).to(self._device)
-        flat = self.readout(states.flatten(0, 1)[read], target).float().cpu()
+        flat = self.readout(states[read], target).float().cpu()
         parts = torch.split(flat, [len(place) for place in places.values()])
         return {i: part.numpy() for i, part in zip(places, parts, strict=True)}
 
 
-def attention_cost(backbone: nn.Module) -> Cost:
-    """The row length at which attention costs as much as the matrix products do, from the decoder's sizes.
-
-    A position costs 2 operations for every weight of a layer, and 4 × heads × head size for every other position.
-    Attention with a mask does fewer of them in a second than the rest of a layer: about half of them on a CPU, a
-    quarter on a GPU.
-    """
-    slower = 4 if next(backbone.parameters()).device.type == "cuda" else 2
-    config = backbone.config.get_text_config()  # type: ignore[union-attr, operator] # HF models
-    embedding = backbone.get_input_embeddings()  # type: ignore[operator] # HF models
-    weights = sum(p.numel() for p in backbone.parameters()) - embedding.weight.numel()
-    heads = int(config.num_attention_heads)
-    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return Cost(2 * weights / (4 * heads * head_size * int(config.num_hidden_layers)) / slower)
-
-
-def one_batch(backbone: nn.Module, sequences: Sequence[Sequence[int]]) -> list[list[Tree]]:
-    """Sequences as rows of trees for a single pass, as training needs them: nothing is left for another batch."""
-    trees = list(grow_trees(sequences, attention_cost(backbone).joins(2 * max(map(len, sequences)))))
-    lengths = [len(tree.ids) for tree in trees]
-    [plan] = plan_rows(lengths, len(trees) * sum(lengths))
-    return [[trees[i] for i in row] for row in plan]
+def one_batch(sequences: Sequence[Sequence[int]]) -> list[Tree]:
+    """Sequences as trees for a single pass, as training needs them."""
+    return list(grow_trees(sequences, joins()))
 
 
 def _never(_size: int, _new: int, _length: int) -> bool:
@@ -181,17 +167,18 @@ def _halves(members: list[int]) -> tuple[list[int], list[int]]:
     return members[: len(members) // 2], members[len(members) // 2 :]
 
 
-def _regrown(requests: Sequence[Request], members: Sequence[int]) -> list[list[Tree]]:
-    """Rows of fresh trees, one each, for some of the requests of a tree that did not fit."""
+def _regrown(requests: Sequence[Request], members: Sequence[int]) -> list[Tree]:
+    """Fresh trees for some of the requests of a tree that did not fit."""
     trees = grow_trees([requests[i].ids for i in members], lambda _size, _new, _length: True)
-    return [[replace(tree, members=tuple(members[m] for m in tree.members))] for tree in trees]
+    return [replace(tree, members=tuple(members[m] for m in tree.members)) for tree in trees]
 
 
-def _plain_states(backbone: nn.Module, rows: Sequence[Sequence[Tree]]) -> Tensor:
-    """Hidden states of chains, one a row, with a padding mask."""
-    device = next(backbone.parameters()).device
-    ids, attention = pad([row[0].ids.tolist() for row in rows])
-    return backbone(input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False).last_hidden_state
+def _plain_states(backbone: nn.Module, chains: Sequence[Tree]) -> Tensor:
+    """Hidden states ``[tokens, hidden]`` of single sequences, computed side by side with a padding mask."""
+    device = execution_device(backbone)
+    ids, attention = (x.to(device) for x in pad([chain.ids.tolist() for chain in chains]))
+    states: Tensor = backbone(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
+    return states[attention.bool()]
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

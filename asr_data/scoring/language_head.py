@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from asr_data.errors import ScorerError
 from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.quiet import quiet_transformers
+from asr_data.scoring.spread import weight_of
 from asr_data.scoring.weights import read_tensors
 
 _OLD_NAMES = {"embed_out.weight": "lm_head.weight"}
@@ -97,7 +98,7 @@ def load_language_head(decoder: Decoder) -> LanguageHead:
     found = {} if source is None else _read_head(source, wanted, pickles=decoder.pickles)
     if decoder.model.config.get_text_config().tie_word_embeddings:  # type: ignore[union-attr, operator] # HF models
         # As transformers does it: where the file has a head of its own, that one counts.
-        shared = decoder.model.get_input_embeddings().weight.detach()  # type: ignore[operator] # HF models
+        shared = weight_of(decoder.model.get_input_embeddings())  # type: ignore[operator] # HF models
         found = {key: shared for key, parameter in wanted.items() if parameter is output.weight} | found
     _check(found, wanted, decoder.extra, f"the head of {name} in {source or 'a packaged backbone'}")
     kept = _narrow(output, decoder) if 4 * output.weight.numel() > _WIDE_BYTES else torch.float32

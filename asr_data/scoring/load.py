@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import EngineRole, ServedModel
 from asr_data.errors import ConfigError, RowRejected, ScorerError
 from asr_data.file_hashes import FileHashes
+from asr_data.scoring.asked import Asked
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import (
     CONFIG_NAME,
@@ -37,7 +40,7 @@ from asr_data.scoring.config import (
 from asr_data.scoring.context_columns import check_columns
 from asr_data.scoring.context_config import ContextConfig, Sides
 from asr_data.scoring.contexts import ContextEncoder, Contexts
-from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype
+from asr_data.scoring.decoder import Decoder, load_decoder, max_length, pick_device, pick_dtype, spread_of
 from asr_data.scoring.diff import DiffScorer
 from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Engine, Readout, Runner
@@ -65,7 +68,10 @@ from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
-from asr_data.scoring.settings import find_settings, with_adapter, with_asked, with_builtin
+from asr_data.scoring.served.load import load_served
+from asr_data.scoring.served.local import Wanted
+from asr_data.scoring.settings import find_settings, require_settings, with_adapter, with_asked, with_builtin
+from asr_data.scoring.spread import Spread, placed
 from asr_data.scoring.token_head import TokenHeadEncoder, TokenHeadReadout
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.probe import check_template
@@ -86,12 +92,14 @@ def load_scorer(
     allow_hub: bool = False,
     cache: bool = True,
     verify: bool = False,
+    offload_folder: Path | None = None,
     first_rows: Sequence[Row] = (),
     schema: pa.Schema | None = None,
     context: ContextConfig | None = None,
     against: ContextConfig | None = None,
     sides: Sides | None = None,
     answer: str | None = None,
+    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
 ) -> Scorer:
     """Load a reward model.
 
@@ -111,13 +119,19 @@ def load_scorer(
         cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
             directory.
         verify: hash every file, whatever the user's cache or the names of the Hub's files say.
+        offload_folder: where weights go that ``scoring.device_map`` puts on disk; default the place for temporary
+            files. They are removed when the process ends.
         first_rows: rows that are going to be scored; whether the model's chat template accepts them is checked before
             its weights are loaded.
         schema: their columns; a context that shows another one is refused before anything is loaded.
         context, against, sides, answer: in place of the settings of these names; see
             :mod:`asr_data.scoring.context_config` and ``docs/signals.md``.
+        engines: servers that run the model, and the reference; see
+            :func:`asr_data.engines.served_models` and ``docs/scoring.md``. Of a model from the Hub only
+            settings and tokenizer are fetched then.
 
     Raises:
+        EngineError: a server cannot be asked, or its readings cannot be right.
         ScorerError: the checkpoint cannot be read as a reward model.
         ConfigError: an option is invalid.
     """
@@ -131,11 +145,17 @@ def load_scorer(
     elif config is None and kind == "rule":
         config = rule_config(str(model))
     asked_for: dict[str, Any] = {"context": context, "against": against, "sides": sides, "answer": answer}
+    if engines and "model" not in engines:
+        raise ConfigError(f"--engine {next(iter(engines))}=URL: the model's own server is missing, --engine URL")
     if isinstance(config, WithoutModel):
+        if engines:
+            raise ConfigError(f"kind {config.kind!r} runs no model, so no server is asked: leave out --engine")
         _no_context(config.kind, asked_for)
         return _without_model(config, kind)
     hub = allow_hub or is_hub_id(str(model))
-    directory = model_directory(str(model), revision, pickles=allow_pickle)
+    directory = model_directory(str(model), revision, pickles=allow_pickle, weights=not engines)
+    if engines:
+        require_settings(directory, preset, config, kind, pickles=allow_pickle)
     settings, reason = find_settings(directory, preset, config, kind=kind, pickles=allow_pickle, hub=hub)
     if kind not in ("auto", settings.kind):
         raise ConfigError(f"{model} is a {settings.kind!r} scorer, but kind {kind!r} was asked for")
@@ -154,7 +174,7 @@ def load_scorer(
                 f"a reference is for kinds 'implicit' and 'contrast'; {model} is a {settings.kind!r} scorer"
             )
         settings = settings.model_copy(update={"reference": str(reference)})
-    asked = _Asked(
+    asked = Asked(
         str(model),
         reason,
         scoring,
@@ -163,43 +183,32 @@ def load_scorer(
         reference_hub=hub or typed,
         cache=cache,
         hashes=FileHashes(remember=cache, verify=verify),
+        spread=spread_of(scoring, offload_folder),
     )
-    return _model_scorer(settings, directory, asked, first_rows)
+    if not engines:
+        return _model_scorer(settings, directory, asked, first_rows)
+    own = partial(_model_scorer, settings, directory, asked, ())
+    return load_served(settings, directory, Wanted(asked, engines, own), first_rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the user asked for beside the model's own settings.
-
-    Attributes:
-        name: of the model.
-        reason: why it is read as it is.
-        scoring: dtype, device, batch budget.
-        pickles: whether weights may come from pickle files.
-        hub: whether what the model's files name may be fetched from the Hub.
-        reference_hub: the same of its reference, which the user may have named.
-        cache: whether a dequantised backbone is kept.
-        hashes: how the hashes of its files are found.
-    """
-
-    name: str
-    reason: str
-    scoring: ScoringConfig
-    pickles: bool
-    hub: bool
-    reference_hub: bool
-    cache: bool
-    hashes: FileHashes
-
-
-def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, first_rows: Sequence[Row]) -> ModelScorer:
+def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first_rows: Sequence[Row]) -> ModelScorer:
     device = pick_device(asked.scoring.device)
     dtype = pick_dtype(asked.scoring.dtype, device)
     tokenizer = scorer_tokenizer(settings, directory, asked.name, hub=asked.hub, cache=asked.cache)
     contexts = shows(settings, tokenizer)
     if settings.prompt.template is None:
         check_template(tokenizer, [as_prompted(row, settings.prompt) for row in _seen(first_rows, contexts)])
-    decoder = load_decoder(settings, directory, device, dtype, pickles=asked.pickles, hub=asked.hub, cache=asked.cache)
+    decoder = load_decoder(
+        settings,
+        directory,
+        device,
+        dtype,
+        pickles=asked.pickles,
+        hub=asked.hub,
+        cache=asked.cache,
+        spread=asked.spread,
+    )
+    device = decoder.device
     if isinstance(settings, SequenceHeadConfig):
         settings = _normalized(settings, decoder)
     budget = asked.scoring.batch_tokens
@@ -209,7 +218,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
     encoder: Encoder
     runner: Runner
     if isinstance(settings, LANGUAGE_KINDS):
-        reference = _reference(settings, decoder, dtype, hub=asked.reference_hub)
+        reference = _reference(settings, decoder, dtype, hub=asked.reference_hub, spread=asked.spread)
         encoder = language_encoder(settings, tokenizer, contexts, reference=reference is not None)
         runner, vocabulary = language_runner(decoder, reference, batch_tokens=batch_tokens)
         files += [] if reference is None else decisive_files(reference.directory, pickles=asked.pickles)
@@ -219,7 +228,10 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
         encoder, readout = _kind(settings, decoder, tokenizer)
         encoder = encoder if contexts.are_default else ContextEncoder(encoder, contexts)
         runner = Engine(decoder.model, readout, batch_tokens=batch_tokens, entry=decoder.entry)
-    beside = partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows))
+    beside = {
+        **partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows)),
+        **placed(decoder.model),
+    }
     info = _info(
         settings, asked, runner.attention, files, beside, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
@@ -236,7 +248,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: _Asked, firs
 
 def _info(
     settings: BackboneConfig,
-    asked: _Asked,
+    asked: Asked,
     attention: str,
     files: list[Path],
     partner: Mapping[str, Any],
@@ -265,7 +277,7 @@ def _info(
     )
 
 
-def _files(settings: BackboneConfig, directory: Path, decoder: Decoder, asked: _Asked) -> list[Path]:
+def _files(settings: BackboneConfig, directory: Path, decoder: Decoder, asked: Asked) -> list[Path]:
     """The files that decide rewards."""
     if asked.name == "builtin" and isinstance(settings, LANGUAGE_KINDS):
         # The built-in scorer's adapter and head are no part of its backbone.
@@ -345,7 +357,9 @@ def _normalized(settings: SequenceHeadConfig, decoder: Decoder) -> SequenceHeadC
         raise ScorerError(f"config.json in {decoder.checkpoint}: {error}") from error
 
 
-def _reference(settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool) -> Decoder | None:
+def _reference(
+    settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtype, *, hub: bool, spread: Spread | None
+) -> Decoder | None:
     """The second model, where there is one."""
     if not isinstance(settings, ImplicitConfig | ContrastConfig):
         return None
@@ -355,7 +369,7 @@ def _reference(settings: LanguageModelConfig, policy: Decoder, dtype: torch.dtyp
         raise ConfigError("kind 'implicit' needs the model that the policy was trained from: give it as the reference")
     directory = backbone_directory(settings.reference, policy.directory, hub=hub)
     plain = ImplicitConfig(reference=settings.reference)
-    return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles)
+    return load_decoder(plain, directory, policy.device, dtype, pickles=policy.pickles, spread=spread)
 
 
 def _without_model(config: WithoutModel, kind: str) -> Scorer:

@@ -8,12 +8,16 @@ from pathlib import Path
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.config import PackagedBackbone
 from asr_data.scoring.weights import PICKLES
+from asr_data.text.gguf import BUILTIN_INSTALL, BUILTIN_PACKAGE
 
 BUILTIN = Path(__file__).parent / "builtin"
-_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+_WEIGHTS = "*.safetensors"
+_MODEL_FILES = ("*.json", _WEIGHTS, "*.jinja", "*.model", "*.txt")
 
 
-def resolve_directory(name: str, revision: str | None = None, *, pickles: bool = False, hub: bool = True) -> Path:
+def resolve_directory(
+    name: str, revision: str | None = None, *, pickles: bool = False, hub: bool = True, weights: bool = True
+) -> Path:
     """A local directory as it is; anything else is a Hub id, fetched without code and pickles.
 
     Args:
@@ -22,6 +26,7 @@ def resolve_directory(name: str, revision: str | None = None, *, pickles: bool =
         pickles: fetch weights in pickle files, too.
         hub: False: the name was not typed by the user, but stands in a file. Then the Hub is not asked, and only a copy
             that was fetched before is used.
+        weights: False: fetch settings and tokenizer alone.
 
     Raises:
         ScorerError: there is no such directory, and no such model on the Hub or among the copies.
@@ -35,6 +40,8 @@ def resolve_directory(name: str, revision: str | None = None, *, pickles: bool =
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = [*_MODEL_FILES, *(PICKLES if pickles else ())]
+    if not weights:
+        patterns = [pattern for pattern in _MODEL_FILES if pattern != _WEIGHTS]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=not hub))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -60,7 +67,8 @@ def packaged_file(backbone: PackagedBackbone) -> Path:
     """
     spec = importlib.util.find_spec(backbone.package)
     if spec is None or spec.origin is None:
-        raise MissingDependencyError(backbone.package, "this scorer's backbone", backbone.install)
+        command = BUILTIN_INSTALL if backbone.package == BUILTIN_PACKAGE else backbone.install
+        raise MissingDependencyError(backbone.package, "this scorer's backbone", command)
     path = Path(spec.origin).parent / backbone.gguf_file
     if not path.is_file():
         raise ScorerError(f"package {backbone.package!r} holds no file {backbone.gguf_file!r}")
@@ -93,6 +101,8 @@ def inside(directory: Path, name: str) -> Path:
     return directory / name
 
 
-def model_directory(model: str, revision: str | None, *, pickles: bool, hub: bool = True) -> Path:
+def model_directory(model: str, revision: str | None, *, pickles: bool, hub: bool = True, weights: bool = True) -> Path:
     """As :func:`resolve_directory`; ``builtin`` is the directory of the built-in scorer."""
-    return BUILTIN if model == "builtin" else resolve_directory(model, revision, pickles=pickles, hub=hub)
+    return (
+        BUILTIN if model == "builtin" else resolve_directory(model, revision, pickles=pickles, hub=hub, weights=weights)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from asr_data.errors import ScorerError
 from asr_data.scoring.decoder import Decoder
 from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.language_head import LanguageHead, load_language_head
+from asr_data.scoring.protocol import Measured, largest
 from asr_data.text.tokenizer import load_tokenizer
 from asr_data.types import Float32
 
@@ -48,6 +49,11 @@ class TwoModels:
     def attention(self) -> str:
         """Of the first; the second is of the same family."""
         return self.first.attention
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """See :class:`asr_data.scoring.protocol.Measured`: the larger numbers of the two."""
+        return largest(one.measured for one in (self.first, self.second) if isinstance(one, Measured))
 
     def run(self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None) -> list[Float32 | None]:
         """See :class:`asr_data.scoring.engine.Runner`; tokens are counted as the second model reads them."""

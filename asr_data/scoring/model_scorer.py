@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from asr_data.errors import RowRejected
 from asr_data.response import rewards_in_response, unknown_rewards, without
 from asr_data.scoring.elsewhere import with_elsewhere
 from asr_data.scoring.engine import Request, Runner
-from asr_data.scoring.protocol import Scored, ScorerInfo
+from asr_data.scoring.protocol import Measured, Scored, ScorerInfo
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import ByteRewards, Float32, Int32, RejectedRow, Row
 
@@ -88,6 +88,11 @@ class ModelScorer:
         self._vocabulary = vocabulary
         self._elsewhere = elsewhere
 
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """See :class:`asr_data.scoring.protocol.Measured`: what its runner has measured."""
+        return self.runner.measured if isinstance(self.runner, Measured) else {}
+
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:
         """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
         return self.score_prepared(rows, self.prepare(rows), on_tokens)
@@ -153,7 +158,11 @@ class ModelScorer:
                 longest = max(len(request.ids) for request in reading.requests)
                 message = f"a sequence of {longest} tokens does not fit into memory by itself"
                 return RejectedRow(row.index, "out_of_memory", message)
-            rewards = self.encoder.rewards(reading, np.concatenate(known))
+            read = np.concatenate(known)
+            if np.isnan(read).any():  # else it would be taken for what is unknown to a scorer that may leave spans out
+                message = f"the model gave NaN at {int(np.isnan(read).sum())} of {len(read)} positions"
+                return RejectedRow(row.index, "non_finite_reward", message)
+            rewards = self.encoder.rewards(reading, read)
             if reading.contents_only:
                 rewards = rewards_in_response(rewards, completion.content)
             out.append(without(rewards, reading.unread))

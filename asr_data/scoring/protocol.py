@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -85,3 +85,24 @@ class Preparing(Protocol):
     ) -> list[Scored]:
         """See :meth:`Scorer.score`."""
         ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """What was measured of it on the way, such as how far a server's readings are from ours.
+
+    ``measured`` goes into the manifest's statistics: the largest number of each name over all shards. It decides
+    nothing.
+    """
+
+    @property
+    def measured(self) -> Mapping[str, float]: ...  # noqa: D102 - the class says it
+
+
+def largest(measured: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The largest number of each name."""
+    found: dict[str, float] = {}
+    for numbers in measured:
+        for name, value in numbers.items():
+            found[name] = max(value, found.get(name, value))
+    return found

@@ -23,7 +23,7 @@ _PACKAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 Formats that transformers reads with code of its own or of a listed package; others may fetch kernels from the Hub."""
 _DEQUANTISED = {
-    "compressed-tensors": {"run_compressed": False},
+    "compressed-tensors": {"dequantize": True},
     "fp8": {"dequantize": True},
     "mxfp4": {"dequantize": True},
 }

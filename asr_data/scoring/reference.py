@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from asr_data.config import ScoringConfig
+from asr_data.engines import ServedModel
 from asr_data.file_hashes import FileHashes
 from asr_data.scoring.budget import default_batch_tokens
 from asr_data.scoring.config import ImplicitConfig
-from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype
-from asr_data.scoring.engine import Engine, Request
+from asr_data.scoring.decoder import load_decoder, max_length, pick_device, pick_dtype, spread_of
+from asr_data.scoring.engine import Engine, Request, Runner
 from asr_data.scoring.fingerprint import fingerprint, model_files
 from asr_data.scoring.language_head import load_language_head
 from asr_data.scoring.locate import model_directory, packaged_file
 from asr_data.scoring.log_probabilities import LogProbabilityReadout
+from asr_data.scoring.protocol import Measured
+from asr_data.scoring.served.agreement import CheckedRunner
+from asr_data.scoring.served.local import can_run_here
+from asr_data.scoring.served.runner import ServedRunner
+from asr_data.scoring.served.sides import language_side
 from asr_data.scoring.settings import builtin_backbone
 from asr_data.scoring.tokenizer import scorer_tokenizer
 from asr_data.text.align import AlignedRow
@@ -43,7 +51,13 @@ class ReferenceModel:
     dtype: str
     vocabulary: int
     max_length: int
-    engine: Engine
+    engine: Runner
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """See :class:`asr_data.scoring.protocol.Measured`."""
+        found = self.engine.measured if isinstance(self.engine, Measured) else {}
+        return {f"logprobs_{name}": value for name, value in found.items()}
 
     def log_probabilities(
         self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
@@ -86,6 +100,8 @@ def load_reference(
     *,
     cache: bool = True,
     verify: bool = False,
+    engine: ServedModel | None = None,
+    offload_folder: Path | None = None,
 ) -> ReferenceModel:
     """Load a language model as a reference.
 
@@ -95,17 +111,23 @@ def load_reference(
         cache: keep the backbone of the built-in model, once dequantised, and hashes of large files in the user's cache
             directory.
         verify: hash every file, whatever is known of it.
+        engine: servers that run it; the directory then needs no weights.
+        offload_folder: where weights go that ``scoring.device_map`` puts on disk.
 
     Raises:
+        EngineError: a server cannot be asked.
         ScorerError: the model cannot be loaded, or is not a language model.
         ConfigError: an option is invalid.
     """
+    if engine is not None:
+        return _served(str(model), scoring, engine, FileHashes(remember=cache, verify=verify), cache=cache)
     name = str(model)
     device = pick_device(scoring.device)
     settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
     directory = model_directory(name, None, pickles=False)
     dtype = pick_dtype(scoring.dtype, device)
-    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache)
+    spread = spread_of(scoring, offload_folder)
+    decoder = load_decoder(settings, directory, device, dtype, pickles=False, cache=cache, spread=spread)
     head = load_language_head(decoder)
     asked = scoring.batch_tokens
     batch_tokens = default_batch_tokens(decoder.model) if asked == "auto" else asked
@@ -121,3 +143,30 @@ def load_reference(
         max_length=max_length(decoder.model, scoring, name),
         engine=Engine(decoder.model, LogProbabilityReadout(head), batch_tokens=batch_tokens, entry=decoder.entry),
     )
+
+
+def _served(
+    name: str, scoring: ScoringConfig, engine: ServedModel, hashes: FileHashes, *, cache: bool
+) -> ReferenceModel:
+    settings = ImplicitConfig(backbone=builtin_backbone() if name == "builtin" else None)
+    directory = model_directory(name, None, pickles=False, weights=False)
+    tokenizer = scorer_tokenizer(settings, directory, name, cache=cache)
+    side = language_side(settings, name, directory, engine, scoring, tokenizer)
+    asked = cast(ServedRunner, side.runner)
+    own = partial(_own_engine, name, scoring, cache=cache)
+    here = engine.settings.check == "files" or (
+        engine.settings.check == "auto" and can_run_here([settings], [side.local], scoring, pickles=False)
+    )
+    return ReferenceModel(
+        name=name,
+        fingerprint=fingerprint(side.hashed, {"engine": dict(side.facts)}, hashes),
+        tokenizer=tokenizer,
+        dtype=f"as served by {side.facts['server']}",
+        vocabulary=side.vocabulary,
+        max_length=side.longest,
+        engine=CheckedRunner(asked, own if here else None, engine.settings.bound),
+    )
+
+
+def _own_engine(name: str, scoring: ScoringConfig, *, cache: bool) -> Runner:
+    return load_reference(name, scoring, cache=cache).engine

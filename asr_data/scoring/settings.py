@@ -73,6 +73,22 @@ def find_settings(
     return recognise(directory, pickles=pickles)
 
 
+def require_settings(
+    directory: Path, preset: str | None, config: ScorerConfig | None, kind: str, *, pickles: bool
+) -> None:
+    """For a model whose weights may be elsewhere: without them its family cannot be recognised.
+
+    Raises:
+        ScorerError: nothing says how to read it.
+    """
+    is_said = preset is not None or config is not None or kind in _BY_KIND or (directory / CONFIG_NAME).is_file()
+    if not is_said and (directory / "config.json").is_file() and not find_weights(directory, pickles=pickles).files:
+        raise ScorerError(
+            f"{directory} holds no weights, by which a model's family is recognised: say how to read it with --preset, "
+            "--scorer-config, or --kind"
+        )
+
+
 def with_asked(
     settings: BackboneConfig,
     *,

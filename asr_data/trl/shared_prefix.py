@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from asr_data.errors import ConfigError
 from asr_data.scoring.engine import one_batch
 from asr_data.scoring.tree_attention import read_places, tree_states, why_not_tree
+from asr_data.scoring.tree_kernels import set_tree_attention
 
 _CHUNK = 512
 """Positions whose logits are in memory at once."""
@@ -42,6 +43,7 @@ def share_prefixes(model: Any) -> None:
         reason = f"its settings have {', '.join(scaled)}"
     if reason is not None:
         raise ConfigError(f"prefixes cannot be shared in a {type(model).__name__}: {reason}")
+    set_tree_attention(model)  # for good: gradient checkpointing runs layers again after the pass
     fused = model.forward
 
     @functools.wraps(fused)
@@ -71,15 +73,15 @@ def _tree_forward(
         raise ConfigError(f"prefixes cannot be shared in a forward pass with {', '.join(asked)}")
     present = [mask.nonzero()[:, 0].tolist() for mask in attention_mask.cpu()]
     sequences = [[ids[at] for at in own] for ids, own in zip(input_ids.tolist(), present, strict=True)]
-    rows = one_batch(model.base_model, sequences)
-    states = tree_states(model.base_model, rows)
+    trees = one_batch(sequences)
+    states = tree_states(model.base_model, trees)
     labelled = labels[:, 1:] != -100
     row, column = labelled.nonzero(as_tuple=True)
     # Positions count from the first token that is no padding.
     predicting = [(of.nonzero()[:, 0] - own[0]).tolist() for of, own in zip(labelled.cpu(), present, strict=True)]
-    places = read_places(rows, states.shape[1], predicting)
+    places = read_places(trees, predicting)
     read = torch.from_numpy(np.concatenate([places[i] for i in range(len(predicting))]))
-    hidden = states.flatten(0, 1)[read.to(states.device)]
+    hidden = states[read.to(states.device)]
     target = labels[row, column + 1]
     head = model.get_output_embeddings()
     parts = [

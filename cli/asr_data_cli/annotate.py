@@ -22,6 +22,7 @@ from asr_data_cli.console import (
 )
 from asr_data_cli.option_groups import (
     EndOptions,
+    EngineOptions,
     InputOptions,
     MachineOptions,
     MaskOptions,
@@ -48,6 +49,8 @@ RUN_EXAMPLES = (
     "asr-annotate run steps.jsonl -o annotated --kind labels --tokenizer POLICY_DIR",
     "asr-annotate run pairs.jsonl -o annotated --preset hindsight --model CHAT_MODEL",
     "asr-annotate run pairs.jsonl -o annotated --preset feedback --context column:critique --model CHAT_MODEL",
+    "asr-annotate run pairs.jsonl -o annotated --model Qwen/Qwen2.5-Math-PRM-72B --preset qwen2.5-math-prm "
+    "--engine http://localhost:8000",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
     "asr-annotate run pairs.parquet -o annotated --where \"topic = 'code' AND score > 3\"",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
@@ -67,6 +70,7 @@ def run(
     source: InputOptions,
     output: opt.Output,
     model: ModelOptions,
+    engine: EngineOptions,
     scoring: ScoringOptions,
     mask: MaskOptions,
     writing: WritingOptions,
@@ -95,6 +99,7 @@ def run(
         source.roles(checks),
         limit=limit,
         where=where,
+        engines=engine.models(checks),
         tokenizer=tokenizer,
         part=machines.part(checks),
         ray=machines.cluster(checks, source.location),
@@ -122,7 +127,9 @@ def annotate(asked: Asked) -> Summary:
     named = None if asked.tokenizer is None else models.named_tokenizer(asked.tokenizer)
     if named is not None:  # before a model is loaded
         check_template(named, rows)
-    with models.opened(asked.model, asked.scoring, asked.source.location, asked.ray, rows, source.schema) as found:
+    with models.opened(
+        asked.model, asked.scoring, asked.source.location, asked.ray, rows, source.schema, asked.engines
+    ) as found:
         policy = named or models.policy_tokenizer(None, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         with progress() as reporter:
@@ -153,6 +160,7 @@ def score(
     source: InputOptions,
     output: opt.Output,
     model: ModelOptions,
+    engine: EngineOptions,
     scoring: ScoringOptions,
     writing: WritingOptions,
     end: EndOptions,
@@ -167,6 +175,7 @@ def score(
 
     checks = Checks()
     columns = source.roles(checks)
+    engines = engine.models(checks)
     scoring_settings = scoring.config(checks)
     end.check(checks)
     part = machines.part(checks)
@@ -189,7 +198,7 @@ def score(
         overwrite=end.overwrite,
     )
     seen = pipeline.first_rows(rows, layout)
-    with models.opened(model, scoring_settings, source.location, cluster, seen, rows.schema) as found:
+    with models.opened(model, scoring_settings, source.location, cluster, seen, rows.schema, engines) as found:
         models.print_scorer(console, found.scorer, None)
         with progress() as reporter:
             summary = pipeline.score(

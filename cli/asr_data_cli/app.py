@@ -27,6 +27,7 @@ from asr_data_cli import (
     export,
     filter_rows,
     inspect_rows,
+    install_builtin,
     judge,
     merge,
     plan,
@@ -153,6 +154,9 @@ def build_app() -> typer.Typer:
     app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
     app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
     app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
+    app.command("install-builtin", epilog=_examples(install_builtin.INSTALL_EXAMPLES), rich_help_panel=trained)(
+        install_builtin.install_builtin
+    )
     app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
         with_options(train.train_scorer)
     )

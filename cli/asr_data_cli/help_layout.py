@@ -11,6 +11,7 @@ PANELS: Final = (
     "Data",
     "Input",
     "Model",
+    "Served models",
     "Judges",
     "Review",
     "Critics",
@@ -23,9 +24,12 @@ PANELS: Final = (
     "Output",
     "Server",
     "Several machines",
+    "Other",
     "Options",
 )
-"""Panels in the order in which data flows; ``--help`` itself is among the last ones."""
+"""Panels in the order in which data flows. ``--help`` is in ``Other``, or in ``Options`` where there are no panels."""
+
+_OTHER: Final = PANELS[-2]
 
 _WORDS: Final = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 
@@ -40,9 +44,16 @@ class Command(TyperCommand):
 
 def laid_out(parameters: list[Any]) -> list[Any]:
     """Parameters in the order of their panels, each with what is to be typed after it."""
-    for parameter in parameters:
-        if isinstance(parameter, TyperOption) and parameter.metavar is None:
+    options = [parameter for parameter in parameters if isinstance(parameter, TyperOption)]
+    in_panels = any(parameter.rich_help_panel for parameter in options)
+    for parameter in options:
+        if parameter.metavar is None:
             parameter.metavar = shape(parameter)
+        if in_panels and not parameter.rich_help_panel:
+            parameter.rich_help_panel = _OTHER  # Typer shows its own panel of options before all others
+    for parameter in parameters:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - its name says what is typed
     return sorted(parameters, key=lambda parameter: PANELS.index(panel_of(parameter)))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from asr_data_cli.option_groups import ModelOptions, RayOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from asr_data.engines import EngineRole, ServedModel
     from asr_data.pipeline.logprobs import LogProbabilities
     from asr_data.pipeline.shard_jobs import ShardPool
     from asr_data.scoring import Scorer
@@ -48,10 +50,14 @@ def opened(
     ray: RayOptions | None,
     first_rows: Sequence[Row],
     schema: pa.Schema,
+    engines: Mapping[EngineRole, ServedModel] = MappingProxyType({}),
 ) -> Iterator[Models]:
-    """Load the models, here or on Ray's workers, which end with the block. ``schema``: the columns of the rows."""
-    scorer = _scorer_loader(options, scoring, location, first_rows, schema)
-    reference = _reference_loader(options, scoring)
+    """Load the models, here or on Ray's workers, which end with the block.
+
+    ``schema``: the columns of the rows. ``engines``: the servers of models that are not loaded.
+    """
+    scorer = _scorer_loader(options, scoring, location, first_rows, schema, engines)
+    reference = _reference_loader(options, scoring, engines)
     if ray is None:
         from asr_data.scoring.allocator import settle_memory
 
@@ -61,8 +67,10 @@ def opened(
         return
     from asr_data.pipeline.ray_pool import Loaders, RayPool
 
+    if ray.gpus is not None and ray.gpus > 1 and scoring.device_map is None:
+        raise ConfigError(f"--gpus-per-worker {ray.gpus:g}: a model uses one GPU unless --device-map spreads it")
     needs_no_gpu = scoring.device == "cpu" or options.kind in _WITHOUT_MODEL
-    gpus = 0.0 if needs_no_gpu and reference is None else None
+    gpus = 0.0 if needs_no_gpu and reference is None else ray.gpus
     loaders = Loaders(scorer, reference)
     with RayPool(ray.address, loaders, workers=ray.workers, gpus=gpus, tell=print_warning) as pool:
         yield Models(pool.scorer, pool.reference, pool)
@@ -84,7 +92,12 @@ def _print_loading(options: ModelOptions) -> None:
 
 
 def _scorer_loader(
-    options: ModelOptions, scoring: ScoringConfig, location: str, first_rows: Sequence[Row], schema: pa.Schema
+    options: ModelOptions,
+    scoring: ScoringConfig,
+    location: str,
+    first_rows: Sequence[Row],
+    schema: pa.Schema,
+    engines: Mapping[EngineRole, ServedModel],
 ) -> Callable[[], Scorer]:
     from asr_data import load_scorer
 
@@ -101,12 +114,14 @@ def _scorer_loader(
         allow_hub=options.allow_hub,
         cache=not options.no_cache,
         verify=options.verify,
+        offload_folder=options.offload_dir,
         first_rows=first_rows,
         schema=schema,
         context=options.context,
         against=options.against,
         sides=options.sides,
         answer=options.answer,
+        engines={role: served for role, served in engines.items() if role != "logprobs"},
     )
 
 
@@ -120,12 +135,25 @@ def _scorer_settings(path: Path, location: str) -> ScorerConfig:
     return read_config(path)
 
 
-def _reference_loader(options: ModelOptions, scoring: ScoringConfig) -> Callable[[], LogProbabilities] | None:
+def _reference_loader(
+    options: ModelOptions, scoring: ScoringConfig, engines: Mapping[EngineRole, ServedModel]
+) -> Callable[[], LogProbabilities] | None:
+    engine = engines.get("logprobs")
     if options.logprobs is None:
+        if engine is not None:
+            raise ConfigError("--engine logprobs=URL: no model's log-probabilities are asked for; see --logprobs")
         return None
     from asr_data.scoring.reference import load_reference
 
-    return partial(load_reference, options.logprobs, scoring, cache=not options.no_cache, verify=options.verify)
+    return partial(
+        load_reference,
+        options.logprobs,
+        scoring,
+        cache=not options.no_cache,
+        verify=options.verify,
+        offload_folder=options.offload_dir,
+        engine=engine,
+    )
 
 
 def policy_tokenizer(name: str | None, scorer: Scorer) -> Tokenizer:
@@ -153,6 +181,8 @@ def named_tokenizer(name: str) -> Tokenizer:
 
 def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> None:
     """Say which model was found, and how it is read."""
+    from asr_data.scoring.protocol import Measured
+
     info = scorer.info
     facts = {"model": f"{info.name} ({info.kind}, gives {info.form}s)"}
     if "recognised" in info.settings:
@@ -164,9 +194,23 @@ def print_scorer(console: Console, scorer: Scorer, policy: Tokenizer | None) -> 
         from asr_data.scoring.measured import builtin_worth
 
         facts["worth"] = builtin_worth()
+    for name in ("engine", "reference_engine"):
+        if name in info.settings:
+            served = info.settings[name]
+            facts[name.replace("_", " ")] = f"{served['server']}, model {served['model']}, asked for {served['asked']}"
+    if isinstance(scorer, Measured) and scorer.measured:
+        facts["agreement"] = agreement_text(scorer.measured)
     if policy is not None:
         facts["tokenizer"] = policy.name
     print_facts(console, facts)
+
+
+def agreement_text(measured: Mapping[str, float]) -> str:
+    """How far the server's readings of the first rows are from those that they were compared with."""
+    largest, relative = measured["engine_largest_difference"], measured["engine_relative_difference"]
+    readings, whom = int(measured["engine_compared_readings"]), measured["engine_compared_with_files"]
+    what = "the model's files, run here" if whom else "the server's own, asked one by one"
+    return f"within {largest:.3g}, {relative:.2%} of the spread, of {what}; {readings:,} readings of the first rows"
 
 
 def print_mid_response(console: Console, path: Path, scorer: Scorer) -> None:

@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 
 from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig, WeightConfig
+from asr_data.engines import EngineRole, EngineSettings, ServedModel, served_models
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -88,13 +89,15 @@ def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
     return kind(**typed) if is_dataclass(kind) else kind(typed)
 
 
-def field_options(kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str]) -> list[inspect.Parameter]:
-    """An option for each of these fields, with the field's type, default and description."""
+def field_options(
+    kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str], *, prefix: str = ""
+) -> list[inspect.Parameter]:
+    """An option for each of these fields, with the field's type, default and description; ``prefix``: of its name."""
     found = []
     for name in names:
         field = kind.model_fields[name]
-        shown = typer.Option(option(name), help=field.description, rich_help_panel=panel(name))
-        found.append(_parameter(name, Annotated[field.annotation, shown], field.default))
+        shown = typer.Option(option(prefix + name), help=field.description, rich_help_panel=panel(name))
+        found.append(_parameter(prefix + name, Annotated[field.annotation, shown], field.default))
     return found
 
 
@@ -141,6 +144,7 @@ class ModelOptions:
     no_cache: opt.NoCache = False
     verify: opt.Verify = False
     logprobs: opt.Logprobs = None
+    offload_dir: opt.OffloadDir = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +155,43 @@ class ScoringOptions:
     device: opt.Device = "auto"
     batch_tokens: opt.BatchTokens = "auto"
     max_length: opt.MaxLength = None
+    device_map: opt.DeviceMap = None
 
     def config(self, checks: Checks) -> ScoringConfig:
         """The settings; errors go to ``checks``."""
         batch: int | Literal["auto"] = checks.attempt(lambda: settings.batch_tokens(self.batch_tokens), "auto")
-        return ScoringConfig(dtype=self.dtype, device=self.device, batch_tokens=batch, max_length=self.max_length)
+        devices: Any = checks.attempt(lambda: settings.device_map(self.device_map), None)
+        return ScoringConfig(
+            dtype=self.dtype,
+            device=self.device,
+            batch_tokens=batch,
+            max_length=self.max_length,
+            device_map=devices,
+        )
+
+
+class EngineOptions:
+    """Servers that run the models, and an option ``--engine-…`` for each field of ``EngineSettings``."""
+
+    def __init__(self, typed: Mapping[str, Any]) -> None:
+        self._typed = typed
+
+    def models(self, checks: Checks) -> Mapping[EngineRole, ServedModel]:
+        """Servers by role; none where the models are run here. Errors go to ``checks``."""
+        found: Mapping[EngineRole, ServedModel] = checks.attempt(self._models, {})
+        return found
+
+    def _models(self) -> Mapping[EngineRole, ServedModel]:
+        named = {name: self._typed[f"engine_{name}"] for name in EngineSettings.model_fields}
+        asked = settings.from_options(EngineSettings, named)
+        return served_models(self._typed["engine"] or (), self._typed["engine_model"] or (), asked)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """The options."""
+        own = [_parameter("engine", opt.Engine, None), _parameter("engine_model", opt.EngineModel, None)]
+        fields = field_options(EngineSettings, EngineSettings.model_fields, lambda _: opt.SERVED, prefix="engine_")
+        return [*own, *fields]
 
 
 class MaskOptions:
@@ -278,6 +314,7 @@ class RayOptions:
 
     address: str
     workers: int | None = None
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +325,7 @@ class MachineOptions:
     shard_index: opt.ShardIndex = None
     ray: opt.Ray = None
     ray_workers: opt.RayWorkers = None
+    gpus_per_worker: opt.GpusPerWorker = None
 
     def part(self, checks: Checks) -> Part | None:
         """Which share this job does; None for all of it."""
@@ -302,5 +340,9 @@ class MachineOptions:
         if self.ray is None:
             if self.ray_workers is not None:
                 checks.note("--ray-workers says how many workers --ray ADDRESS has; give both")
+            if self.gpus_per_worker is not None:
+                checks.note("--gpus-per-worker says how many GPUs a worker of --ray ADDRESS has; give both")
             return None
-        return RayOptions(self.ray, self.ray_workers)
+        if self.gpus_per_worker is not None and self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            checks.note(f"--gpus-per-worker is {self.gpus_per_worker:g}: Ray shares one GPU or gives whole ones")
+        return RayOptions(self.ray, self.ray_workers, self.gpus_per_worker)

@@ -9,6 +9,7 @@ import typer
 
 INPUT = "Input"
 MODEL = "Model"
+SERVED = "Served models"
 SEGMENTS = "Segments"
 MASKS = "Masks"
 OUTPUT = "Output"
@@ -60,7 +61,7 @@ Columns: TypeAlias = Annotated[
         "--columns",
         metavar="ROLE=COLUMN,…",
         help="Which column plays which role, where detection needs help: "
-        "prompt=question,chosen=answer_a,rejected=answer_b. A column inside another: chosen=input.messages. A format "
+        "prompt=q,chosen=good,rejected=bad. A column inside another: chosen=input.messages. A format "
         "with labels: format=prm800k.",
         rich_help_panel=INPUT,
         show_default="detected",
@@ -221,6 +222,28 @@ Logprobs: TypeAlias = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Engine: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="[ROLE=]URL",
+        help="Ask this server for the model instead of loading it: vLLM, SGLang or llama.cpp's, by token ids. Several "
+        "URLs share the work. reference=URL and logprobs=URL: that of --reference, of --logprobs. The key is read from "
+        "ASR_ENGINE_KEY.",
+        rich_help_panel=SERVED,
+        show_default="the models are run here",
+    ),
+]
+EngineModel: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-model",
+        metavar="[ROLE=]NAME",
+        help="The model's name at the server.",
+        rich_help_panel=SERVED,
+        show_default="that of --model",
+    ),
+]
 Tokenizer: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -246,6 +269,27 @@ Dtype: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str,
     typer.Option("--device", help="cpu, cuda, cuda:1, mps; auto takes a GPU if any.", rich_help_panel=MODEL),
+]
+DeviceMap: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        metavar="auto|FILE",
+        help="Spread the model over the GPUs of this machine, then the CPU, then the disk (auto), or as a JSON file of "
+        'parts and devices says: {"layers.0": 0, "": "cpu"}. In place of --device.',
+        rich_help_panel=MODEL,
+        show_default="one device",
+    ),
+]
+OffloadDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--offload-dir",
+        metavar="DIR",
+        help="Where weights go that --device-map puts on disk; they are removed at the end.",
+        rich_help_panel=MODEL,
+        show_default="the place for temporary files",
+    ),
 ]
 BatchTokens: TypeAlias = Annotated[
     str,
@@ -372,5 +416,16 @@ RayWorkers: TypeAlias = Annotated[
         help="Processes that load the model.",
         rich_help_panel=MACHINES,
         show_default="one per GPU, or per CPU where there is none",
+    ),
+]
+GpusPerWorker: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker",
+        metavar="X",
+        min=0,
+        help="GPUs of each of Ray's workers: several for a model that --device-map spreads, or a share of one.",
+        rich_help_panel=MACHINES,
+        show_default="one, where the cluster has any",
     ),
 ]

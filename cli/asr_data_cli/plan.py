@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -19,6 +19,7 @@ from asr_data_cli import options as opt
 from asr_data_cli.console import duration, print_commands, print_facts, print_input, shell_words, standard_output
 from asr_data_cli.option_groups import (
     EndOptions,
+    EngineOptions,
     InputOptions,
     MachineOptions,
     MaskOptions,
@@ -31,6 +32,7 @@ from asr_data_cli.option_groups import (
 from asr_data_cli.settings import Checks
 
 if TYPE_CHECKING:
+    from asr_data.engines import EngineRole, ServedModel
     from asr_data.pipeline.preview import Example, FirstRows, Measurement
     from asr_data.rows import Layout, Source
 
@@ -63,6 +65,7 @@ class Asked:
     ray: RayOptions | None = None
     template_date: date | None = None
     config_sha256: str | None = None
+    engines: Mapping[EngineRole, ServedModel] = field(default_factory=dict)
 
     def open(self) -> tuple[Source, Layout]:
         """The input, and how its rows are read."""
@@ -104,6 +107,7 @@ def plan(
     invocation: typer.Context,
     source: InputOptions,
     model: ModelOptions,
+    engine: EngineOptions,
     scoring: ScoringOptions,
     mask: MaskOptions,
     writing: WritingOptions,
@@ -143,6 +147,7 @@ def plan(
         ray=machines.cluster(checks, source.location),
         template_date=templates.day(checks),
         config_sha256=config.sha256,
+        engines=engine.models(checks),
     )
     end.check(checks)
     checks.finish()
@@ -164,7 +169,9 @@ def show_plan(asked: Asked) -> None:
     check_before_scoring(asked, source, layout)
     first = pipeline.first_rows(source, layout)
     rows = preview.rows_of(source, asked.writing, asked.part)
-    with models.opened(asked.model, asked.scoring, asked.source.location, None, first, source.schema) as found:
+    with models.opened(
+        asked.model, asked.scoring, asked.source.location, None, first, source.schema, asked.engines
+    ) as found:
         policy = models.policy_tokenizer(asked.tokenizer, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         seen = preview.look_at(source, layout, policy)

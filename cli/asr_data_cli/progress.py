@@ -48,7 +48,7 @@ class Rate:
 
 
 class LineProgress:
-    """Plain lines, at most one per :data:`LINE_SECONDS` and stage, and one when the stage is complete."""
+    """Plain lines, at most one per :data:`LINE_SECONDS`, and one when the first stage or a long one is complete."""
 
     def __init__(self, write: Callable[[str], None], clock: Clock = time.monotonic) -> None:
         self._write = write
@@ -57,13 +57,16 @@ class LineProgress:
         self._rate = Rate(0.0, 0, 0)
         self._written = 0.0
         self._last = ""
+        self._is_first = True
 
     def update(self, stage: str, rows: int, total: int, tokens: int, *, unit: str = "rows", note: str = "") -> None:
         """Write a line if it is time for one."""
         now = self._clock()
         if stage != self._stage:
+            self._is_first = self._stage is None
             self._stage, self._rate, self._written = stage, Rate(now, rows, tokens), now
-        is_complete = 0 < total == rows
+        is_worth_a_line = self._is_first or now - self._rate.began >= LINE_SECONDS
+        is_complete = 0 < total == rows and is_worth_a_line
         if now - self._written < LINE_SECONDS and not is_complete:
             return
         line = f"{stage} {self._rate.status(now, rows, total, tokens, unit, note)}"
@@ -77,7 +80,7 @@ class LineProgress:
 
 
 class BarProgress:
-    """One rich bar per stage."""
+    """A rich bar, of the stage that is at work."""
 
     def __init__(self, bar: Bar, clock: Clock = time.monotonic) -> None:
         self._bar = bar
@@ -88,6 +91,8 @@ class BarProgress:
         """Move the stage's bar."""
         now = self._clock()
         if stage not in self._tasks:
+            for earlier, _ in self._tasks.values():
+                self._bar.update(earlier, visible=False)
             task = self._bar.add_task(visible(stage), total=None, status="")
             self._tasks[stage] = (task, Rate(now, rows, tokens))
         task, rate = self._tasks[stage]

@@ -6,10 +6,12 @@ them at once and not one per attempt.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -129,6 +131,28 @@ def batch_tokens(text: str) -> int | Literal["auto"]:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) >= 1):
         raise ConfigError(f"--batch-tokens is {text[:99]!r}: expected auto or a whole number >= 1")
     return int(text)
+
+
+def device_map(text: str | None) -> Literal["auto"] | dict[str, int | str] | None:
+    """``auto``, or what a JSON file says: parts of the model → devices."""
+    if text is None or text == "auto":
+        return None if text is None else "auto"
+    path = Path(text)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--device-map is {text!r}: expected auto or a JSON file, and there is no such file"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--device-map: cannot read {path}: {error}") from error
+    is_map = isinstance(content, dict) and content
+    if not is_map or not all(type(device) in (int, str) for device in content.values()):
+        raise ConfigError(
+            f'--device-map: {path} must hold an object of parts and devices, such as {{"layers.0": 0, "": "cpu"}}'
+        )
+    found: dict[str, int | str] = content
+    return found
 
 
 def columns(texts: Sequence[str]) -> dict[str, str]:

@@ -52,14 +52,14 @@ def reward_variances(scored: Sequence[Scored], path: Path) -> None:
 
 def faults_found(scored: Sequence[Scored], path: Path) -> None:
     """AUROC of segment rewards within a response, by segmenter."""
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 8), layout="constrained")
     names = [name for name in SEGMENTERS if name != "sequence"]
     for place, one in enumerate(scored):
         estimates = [one.judging.estimate(one.by_name[name].measures["segment_auroc"]) for name in names]
-        at = np.arange(len(names))[::-1] - (place - (len(scored) - 1) / 2) * 0.18
+        at = np.arange(len(names))[::-1] - (place - (len(scored) - 1) / 2) * 0.14
         low, high = _arms(estimates)
         values = [e.value or 0.0 for e in estimates]
-        label = one.title
+        label = f"{one.data.title}, {one.side}"
         axes.errorbar(values, at, xerr=[low, high], fmt="o", markersize=4, color=COLOURS[place], label=label)
     axes.axvline(0.5, color="#555555", linestyle=":", linewidth=1)
     axes.set(xlabel="AUROC of segment rewards within a response", yticks=np.arange(len(names))[::-1])

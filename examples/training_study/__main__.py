@@ -6,6 +6,11 @@
     python -m examples.training_study rewards BUNDLE RUNS --scorer builtin --scorer JUDGE
     python -m examples.training_study report RUNS
 
+    python -m examples.training_study arms gold=DIR diff=DIR ... -o ARMS
+    python -m examples.training_study credit ARMS -o CREDIT --arms dpo,gold,gold-turned,diff --budget 25
+    python -m examples.training_study ladder ARMS -o LADDER --arms gold --long rows=200,epochs=3
+    python -m examples.training_study credit-report CREDIT
+
 Every step but ``prepare`` goes on where it was stopped: a run or a scorer with a result is not repeated.
 """
 
@@ -19,7 +24,7 @@ from typing import Any
 def main() -> None:
     """Parse, and do one step. Steps import what they need, so that ``report`` needs no torch."""
     arguments = _parser().parse_args()
-    if arguments.step != "report":
+    if arguments.step not in ("report", "credit-report", "arms"):
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
@@ -51,10 +56,36 @@ def main() -> None:
             from .rewards import score_runs
 
             score_runs(arguments.bundle, arguments.runs, arguments.scorer, arguments.device)
+        case "arms":
+            from .credit_data import prepare_arms
+
+            directories = dict(one.partition("=")[::2] for one in arguments.directories)
+            print(
+                prepare_arms({arm: Path(path) for arm, path in directories.items()}, arguments.gold, arguments.output)
+            )
+        case "credit" | "ladder":
+            _credit(arguments)
+        case "credit-report":
+            from .credit_report import credit_report
+
+            print(credit_report(arguments.runs))
         case _:
             from .report import report
 
             print(report(arguments.runs))
+
+
+def _credit(arguments: argparse.Namespace) -> None:
+    from .credit import CreditSettings, run_arms
+    from .ladder import changed, run_ladder
+
+    settings = CreditSettings(**changed(CreditSettings(), arguments.settings))
+    arms, seeds = arguments.arms.split(","), [int(seed) for seed in arguments.seeds.split(",")]
+    if arguments.step == "credit":
+        run_arms(arguments.bundle, arguments.output, settings, arms, seeds, arguments.budget)
+    else:
+        long = changed(settings, arguments.long)
+        run_ladder(arguments.bundle, arguments.output, settings, long, arms, seeds, arguments.budget)
 
 
 _SETTINGS: dict[str, type] = {
@@ -101,6 +132,21 @@ def _parser() -> argparse.ArgumentParser:
     rewards.add_argument("runs", type=Path)
     rewards.add_argument("--scorer", action="append", required=True)
     rewards.add_argument("--device", default="auto")
+    arms = steps.add_parser("arms", help="join annotated directories of the same marked pairs")
+    arms.add_argument("directories", nargs="+", metavar="ARM=DIR")
+    arms.add_argument("--gold", default="gold", help="the arm that was annotated with --kind labels")
+    arms.add_argument("-o", "--output", type=Path, required=True)
+    for name, what in (("credit", "train each arm, and measure on marked text"), ("ladder", "one factor at a time")):
+        credit = steps.add_parser(name, help=what)
+        credit.add_argument("bundle", type=Path)
+        credit.add_argument("-o", "--output", type=Path, required=True)
+        credit.add_argument("--arms", required=True, help="dpo, those of the bundle, and ARM-turned")
+        credit.add_argument("--seeds", default="0,1,2")
+        credit.add_argument("--settings", default="", help="rows=64,learning_rate=1e-4")
+        credit.add_argument("--budget", type=float, required=True, help="CPU minutes, those of earlier calls counted")
+    credit.add_argument("--long", required=True, help="the settings of the last rung")
+    credit_report: Any = steps.add_parser("credit-report", help="the tables of arms")
+    credit_report.add_argument("runs", type=Path)
     report: Any = steps.add_parser("report", help="the table")
     report.add_argument("runs", type=Path)
     return parser

@@ -110,7 +110,7 @@ def annotated_pairs(annotated: Path) -> Iterator[Pair]:
 
 
 def _is_ours(name: str) -> bool:
-    parts = ("ids", "mask", "token_reward", "seg_start", "seg_text_start", "seg_reward", "seg_keep", "reward")
+    parts = ("ids", "mask", "token_reward", "seg_start", "seg_text_start", "seg_reward", "seg_keep", "reward", "weight")
     return name.startswith("asr_") or name == "prompt_ids" or name in {f"{s}_{p}" for s in SIDES for p in parts}
 
 

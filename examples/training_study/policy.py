@@ -144,15 +144,15 @@ def log_probabilities(decoder: nn.Module, head: nn.Module, pairs: Sequence[Pair]
     numbers.
     """
     responses = [(pair.prompt_ids, pair.ids[side]) for side in sides for pair in pairs]
-    rows = one_batch(decoder, [prompt + own for prompt, own in responses])
+    trees = one_batch([prompt + own for prompt, own in responses])
     device = next(decoder.parameters()).device
     with torch.autocast(device.type, torch.bfloat16):
-        states = tree_states(decoder, rows)
+        states = tree_states(decoder, trees)
     predicting = [range(len(prompt) - 1, len(prompt) + len(own) - 1) for prompt, own in responses]
-    places = read_places(rows, states.shape[1], predicting)
+    places = read_places(trees, predicting)
     read = torch.from_numpy(np.concatenate([places[i] for i in range(len(responses))])).to(device)
     target = torch.tensor([token for _, own in responses for token in own], device=device)
-    logits = head(states.flatten(0, 1)[read])
+    logits = head(states[read])
     logps = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(dim=1)
     own = torch.split(logps, [len(ids) for _, ids in responses])
     padded = nn.utils.rnn.pad_sequence(list(own), batch_first=True)

@@ -84,7 +84,7 @@ def report(runs: Path) -> str:
     def cells(method: str, title: str, chosen: Sequence[int]) -> Cells:
         runs = [run for seed in chosen for run in found[method] if run["seed"] == seed]
         given = [{one["scorer"]: one["samples"][f"{method}-{run['seed']}"] for one in scored} for run in runs]
-        return _cells([figures[title](*both) for both in zip(runs, given, strict=True)], questions)
+        return of_items([figures[title](*both) for both in zip(runs, given, strict=True)], questions)
 
     lines = [_facts(results), "", *_table(seeds, list(figures), cells), ""]
     lines += _differences(seeds, list(figures), cells)
@@ -96,7 +96,7 @@ def _win(difference: float) -> float:
     return 0.5 if difference == 0 else float(difference > 0)
 
 
-def _cells(values: Sequence[Sequence[tuple[str, float]]], questions: Sequence[str]) -> Cells:
+def of_items(values: Sequence[Sequence[tuple[str, float]]], questions: Sequence[str]) -> Cells:
     """From ``(question, value)`` of each item of each run."""
     place = {question: i for i, question in enumerate(questions)}
     sums, counts = np.zeros((len(values), len(questions))), np.zeros((len(values), len(questions)))
@@ -107,7 +107,7 @@ def _cells(values: Sequence[Sequence[tuple[str, float]]], questions: Sequence[st
     return Cells(sums, counts)
 
 
-def _drawn(*cells: Cells) -> list[NDArray[np.float64]]:
+def drawn_of(*cells: Cells) -> list[NDArray[np.float64]]:
     """The figures ``[resamples]`` with seeds and questions drawn with replacement, the same for all cells."""
     rng = np.random.default_rng(0)
     seeds, questions = cells[0].sums.shape
@@ -117,7 +117,8 @@ def _drawn(*cells: Cells) -> list[NDArray[np.float64]]:
     return [one.resampled(weights) for one in cells]
 
 
-def _shown(value: float, drawn: NDArray[np.float64], *, signed: bool = False) -> str:
+def shown(value: float, drawn: NDArray[np.float64], *, signed: bool = False) -> str:
+    """A figure with its interval: ``0.642 (0.610 to 0.671)``."""
     low, high = np.nanquantile(drawn, [0.025, 0.975])  # few questions may all be missing from a draw
     sign = "+" if signed else ""
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
@@ -135,7 +136,7 @@ def _table(seeds: Mapping[str, Sequence[int]], titles: Sequence[str], cells: Cel
         row = []
         for title in titles:
             one = cells(method, title, own)
-            row.append("" if method == "base" and title in _OF_BASE else _shown(one.value, *_drawn(one)))
+            row.append("" if method == "base" and title in _OF_BASE else shown(one.value, *drawn_of(one)))
         lines.append(f"| {method} | {', '.join(map(str, own))} | {' | '.join(row)} |")
     return lines
 
@@ -148,8 +149,8 @@ def _differences(seeds: Mapping[str, Sequence[int]], titles: Sequence[str], cell
             row = []
             for title in titles:
                 a, b = cells(one, title, common), cells(other, title, common)
-                drawn = np.subtract(*_drawn(a, b))
-                row.append(_shown(a.value - b.value, drawn, signed=True))
+                drawn = np.subtract(*drawn_of(a, b))
+                row.append(shown(a.value - b.value, drawn, signed=True))
             lines.append(f"| {one} − {other} | {', '.join(map(str, common))} | {' | '.join(row)} |")
     return lines
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -63,6 +63,16 @@ class Settings:
     win_rate_every: int = 0
     policy: str = "builtin"
     scorer: str = "builtin"
+
+
+class Sized(Protocol):
+    """What the order of training depends on."""
+
+    @property
+    def epochs(self) -> float: ...  # noqa: D102 - as in Settings
+
+    @property
+    def batch(self) -> int: ...  # noqa: D102 - as in Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +157,13 @@ class Study:
             return fit_online(policy, method, self.train, settings, seed, asked)
         masks = masks_of(self.train, method, seed)
         optimizer = torch.optim.AdamW(policy.parameters, lr=settings.learning_rate, weight_decay=0.0)
-        order = list(_batches(len(self.train), settings, seed))
+        order = list(batches(len(self.train), settings, seed))
         curve = []
         policy.model.train()
         for step, drawn in enumerate(order):
             batch = sorted(drawn, key=lambda i: -self.train[i].length)  # less padding in a micro-batch
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(step, len(order))
+                group["lr"] = settings.learning_rate * schedule(step, len(order))
             total = 0.0
             for first in range(0, len(batch), settings.micro_batch):
                 some = batch[first : first + settings.micro_batch]
@@ -197,7 +207,7 @@ def _by_length(pairs: Sequence[Pair], size: int) -> Iterator[list[int]]:
         yield order[first : first + size]
 
 
-def _batches(count: int, settings: Settings, seed: int) -> Iterator[list[int]]:
+def batches(count: int, settings: Sized, seed: int) -> Iterator[list[int]]:
     """The order of training: the same for all methods of a seed."""
     random = torch.Generator().manual_seed(seed)
     steps = max(1, round(settings.epochs * count / settings.batch))
@@ -209,7 +219,8 @@ def _batches(count: int, settings: Settings, seed: int) -> Iterator[list[int]]:
         left = left[settings.batch :]
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
+    """The share of the peak learning rate: a tenth of the steps up, a cosine down."""
     warm = max(1, round(0.1 * steps))
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 

@@ -55,6 +55,19 @@ def test_unknown_total_and_new_stage() -> None:
     assert lines[1:] == ["scored 5 rows", "masked 2 / 5 rows  30 s left"]
 
 
+def test_short_stages_after_the_first_say_nothing() -> None:
+    lines: list[str] = []
+    clock = Clock()
+    report = LineProgress(lines.append, clock)
+    report.update("scored", 5, 5, 0)
+    report.update("aligned", 1, 5, 0)
+    report.update("aligned", 5, 5, 0)
+    report.update("masked", 1, 5, 0)
+    clock.now += 11
+    report.update("masked", 5, 5, 0)
+    assert lines == ["scored 5 / 5 rows", "masked 5 / 5 rows"]
+
+
 def test_durations() -> None:
     seconds = (0.2, 89, 90, 121, 89 * 60, 91 * 60)
     assert [duration(value) for value in seconds] == ["1 s", "89 s", "2 min", "3 min", "89 min", "1 h 31 min"]
@@ -76,3 +89,13 @@ def test_a_terminal_gets_a_bar() -> None:
         report.update("scored", 10, 10, 10)
     assert "loading [red]" in file.getvalue()
     assert "10 / 10 rows" in file.getvalue()
+
+
+def test_a_terminal_shows_one_bar_in_the_end() -> None:
+    file = io.StringIO()
+    with progress(Console(file=file, force_terminal=True, width=100)) as report:
+        for stage in ("scoring", "aligning", "masking"):
+            report.update(stage, 10, 10, 0)
+    last = file.getvalue().split("masking")[-2:]
+    assert "scoring" not in "".join(last)
+    assert "aligning" not in "".join(last)

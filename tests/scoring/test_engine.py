@@ -67,7 +67,7 @@ def check(readings: Sequence[np.ndarray | None], requests: Sequence[Request], ba
 @pytest.mark.parametrize("batch_tokens", [1, 24, 64, 4096])
 def test_each_request_as_if_it_were_alone(share: bool, batch_tokens: int, backbone: nn.Module) -> None:
     engine = Engine(backbone, mean, batch_tokens=batch_tokens, share=share)
-    assert engine.attention == ("tree" if share else "plain: requested")
+    assert engine.attention == ("tree, in pieces" if share else "plain: requested")
     check(engine.run(REQUESTS), REQUESTS, backbone)
 
 

@@ -29,7 +29,7 @@ def test_a_directory_says_how_it_is_read(tmp_path: Path, make_checkpoint: MakeCh
         "dtype": "float32",
         "device": "cpu",
         "batch_tokens": 4096,
-        "attention": "tree",
+        "attention": "tree, in pieces",
     }
     assert scorer.tokenizer.name == str(tmp_path)
     assert load_scorer_tokenizer(str(tmp_path)).fingerprint == scorer.tokenizer.fingerprint

@@ -1,4 +1,4 @@
-"""Plans are worked out by hand; what any plan must keep is tested over random lengths."""
+"""Plans against the rule: everything once, within the budget, longest first."""
 
 from __future__ import annotations
 
@@ -7,64 +7,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_data.errors import ConfigError
-from asr_data.scoring.packing import Cost, plan_rows
+from asr_data.scoring.packing import joins, plan_batches, plan_padded
 
-
-def test_the_cost_of_a_row() -> None:
-    assert Cost(even=100).of(100) == 200
-    assert Cost(even=100).of(10) == 11
+LENGTHS = st.lists(st.integers(1, 40), max_size=30)
 
 
 @pytest.mark.parametrize(
-    ("size", "new", "length", "joins"),
+    ("size", "new", "length", "joined"),
     [
-        (100, 50, 100, True),  # 150 + 225 = 375 joined, 2 × 200 = 400 apart
-        (100, 60, 100, False),  # 160 + 256 = 416
-        (100, 100, 100, False),  # nothing is shared: the row only gets longer
-        (0, 500, 500, True),  # longer than the limit, and alone
-        (200, 1, 201, True),  # over the limit of 200, but not over its own length; it goes on from the one before
+        (100, 50, 90, True),
+        (100, 85, 90, False),  # shares five tokens
+        (100, 0, 5, True),  # has no token of its own
+        (160, 41, 90, False),  # the tree would be too large
+        (250, 0, 250, True),  # longer than the limit, and the same again
     ],
 )
-def test_who_joins(size: int, new: int, length: int, joins: bool) -> None:
-    assert Cost(even=100).joins(200)(size, new, length) is joins
+def test_who_joins(size: int, new: int, length: int, joined: bool) -> None:
+    assert joins(200)(size, new, length) is joined
 
 
-def test_a_tree_stays_within_the_limit() -> None:
-    assert not Cost(even=1e9).joins(200)(150, 51, 151)
-    assert Cost(even=1e9).joins(200)(150, 50, 151)
+def test_without_a_limit() -> None:
+    assert joins()(10**6, 50, 90)
 
 
-@pytest.mark.parametrize(
-    ("lengths", "budget", "plan"),
-    [
-        ([5, 3, 3], 10, [[[0], [1]], [[2]]]),
-        ([1000, 300, 300, 200], 4096, [[[0], [1, 2, 3]]]),  # two rows in place of four
-        ([9, 5, 4, 4], 18, [[[0], [1, 2]], [[3]]]),
-        ([30000, 10, 10], 4096, [[[0]], [[1], [2]]]),  # over the budget: alone
-        ([2, 7, 7], 7, [[[1]], [[2]], [[0]]]),
-        ([], 7, []),
-    ],
-)
-def test_plans(lengths: list[int], budget: int, plan: list[list[list[int]]]) -> None:
-    assert plan_rows(lengths, budget) == plan
+def test_batches_by_hand() -> None:
+    assert plan_batches([3, 9, 5, 2, 1, 12], 10) == [[5], [1, 4], [2, 0, 3]]
 
 
-def test_without_packing_a_row_holds_one_item() -> None:
-    assert plan_rows([1000, 300, 300], 4096, pack=False) == [[[0], [1], [2]]]
+def test_padded_batches_by_hand() -> None:
+    # 12 alone; 9 alone, as two would be 18; 5 and 3 padded to 10; 2 and 1 padded to 4
+    assert plan_padded([3, 9, 5, 2, 1, 12], 10) == [[5], [1], [2, 0], [3, 4]]
 
 
-def test_a_budget_of_nothing() -> None:
+@given(LENGTHS, st.integers(1, 100))
+def test_everything_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
+    for plan, size in ((plan_batches, sum), (plan_padded, lambda x: len(x) * max(x))):
+        batches = plan(lengths, budget)
+        assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+        for batch in batches:
+            assert size([lengths[i] for i in batch]) <= budget or len(batch) == 1
+            assert [lengths[i] for i in batch] == sorted((lengths[i] for i in batch), reverse=True)
+
+
+@pytest.mark.parametrize("plan", [plan_batches, plan_padded])
+def test_no_budget(plan: object) -> None:
     with pytest.raises(ConfigError, match="at least 1, got 0"):
-        plan_rows([1], 0)
-
-
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200), st.booleans())
-def test_any_plan(lengths: list[int], budget: int, pack: bool) -> None:
-    batches = plan_rows(lengths, budget, pack=pack)
-    assert sorted(i for batch in batches for row in batch for i in row) == list(range(len(lengths)))
-    for batch in batches:
-        sizes = [sum(lengths[i] for i in row) for row in batch]
-        assert len(sizes) * max(sizes) <= budget or len(sizes) == 1
-        assert pack or all(len(row) == 1 for row in batch)
-        # The first row is as long as its longest item: packing never makes a batch wider.
-        assert max(sizes) == max(lengths[i] for row in batch for i in row)
+        plan([1], 0)  # type: ignore[operator] # one of the two

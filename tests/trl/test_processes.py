@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .conftest import masked_logp
+from .conftest import masked_logp, token_logps
 from .test_rejection_sampling import unpaired
 
 ROOT = Path(__file__).parents[2]
@@ -137,3 +137,65 @@ def test_a_group_in_two_processes_has_one_baseline(found: list[dict[str, Any]], 
     assert [output["kept"] for output in outputs] == [total, total]
     assert 0 < int(agrees.sum()) < 4
     assert len(set(lengths[:2].tolist()) | set(lengths[2:].tolist())) > 1
+
+
+def everything(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The completions of both processes in one list."""
+    listed = []
+    for process in found:
+        [noted] = process[kind]["sampled"]
+        for i, prompt in enumerate(noted["prompts"]):
+            own = {name: noted[name][i] for name in ("ids", "valid", "mask", "preferred", "group")}
+            listed.append({"prompt": prompt, **own})
+    return listed
+
+
+def sampled_sums(policy: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> list[torch.Tensor]:
+    """Σ w log π of each completion."""
+    sums = []
+    for row in rows:
+        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = row["ids"][row["valid"].bool()].tolist()
+        sums.append((token_logps(policy, prompt + ids)[len(prompt) :] * row["mask"][: len(ids)]).sum())
+    return sums
+
+
+def online_preferences(sums: list[torch.Tensor], rows: list[dict[str, Any]]) -> torch.Tensor:
+    """The reference is the policy of before: its sums are the policy's, without a gradient."""
+    losses = []
+    for group in {int(row["group"]) for row in rows}:
+        pair = [i for i, row in enumerate(rows) if int(row["group"]) == group]
+        chosen, rejected = sorted(pair, key=lambda i: not rows[i]["preferred"])
+        margin = (sums[chosen] - sums[chosen].detach()) - (sums[rejected] - sums[rejected].detach())
+        losses.append(-logsigmoid(0.1 * margin))
+    assert len(losses) == 4
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("kind", ["online-dpo", "online-rs"])
+def test_an_online_step_is_that_of_one_process(kind: str, found: list[dict[str, Any]], folder: Path) -> None:
+    """Weights are by the mean distance over the completions of both processes, and the loss is over all of them."""
+    if kind not in found[0]:
+        pytest.skip("needs TRL 1.16: pip install 'trl==1.16'")
+    policy = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32)
+    rows = everything(found, kind)
+    assert len(rows) == 8
+    sums = sampled_sums(policy, AutoTokenizer.from_pretrained(folder / "policy"), rows)
+    total = sum(float(row["mask"].sum()) for row in rows)
+    if kind == "online-dpo":
+        assert total == pytest.approx(sum(int((row["mask"] > 0).sum()) for row in rows), rel=1e-5)  # a mean of 1
+        expected = online_preferences(sums, rows)
+    else:
+        assert sorted(int(row["group"]) for row in rows if row["preferred"]) == [0, 1]
+        best = [own for own, row in zip(sums, rows, strict=True) if row["preferred"]]
+        weights = sum(float(row["mask"].sum()) for row in rows if row["preferred"])
+        expected = -torch.stack(best).sum() / weights
+    expected.backward()
+    largest = max(float(parameter.grad.abs().max()) for parameter in policy.parameters())
+    assert largest > 0.001
+    for process in found:
+        assert process[kind]["loss"] == pytest.approx(float(expected.detach()), abs=1e-4)  # logged with 4 digits
+        for name, parameter in policy.named_parameters():
+            torch.testing.assert_close(
+                process[kind]["gradients"][name], parameter.grad, atol=2e-6 * max(1, largest), rtol=1e-4
+            )

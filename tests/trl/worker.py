@@ -21,7 +21,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from asr_data.scoring.protocol import ScorerInfo
 from asr_data.scoring.rule import RuleScorer
-from asr_data.trl import AdaptiveDPOTrainer, AdaptiveGRPOTrainer, AdaptiveKTOTrainer, AdaptiveRSTrainer
+from asr_data.trl import (
+    AdaptiveDPOTrainer,
+    AdaptiveGRPOTrainer,
+    AdaptiveKTOTrainer,
+    AdaptiveOnlineRSTrainer,
+    AdaptiveRSTrainer,
+)
 
 STEPS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "dpo": (AdaptiveDPOTrainer, trl.DPOConfig, {}),
@@ -113,10 +119,65 @@ def sampled(folder: Path) -> dict[str, Any]:
     return {name: output[name] for name in names} | {"kept": int(output["num_items_in_batch"])}
 
 
+QUESTIONS = ["Name a colour.", "What is 2 + 2?", "Is it open?", "Add and divide."]
+MASK = {"segmenter": "token", "baseline": "pair", "on_empty": "drop", "end_token": "segment", "weights": "segment"}
+
+
+def thirds(_: Any, response: str) -> list[tuple[int, int, float]]:
+    """Rewards that differ within a response and between responses."""
+    cuts = [0, len(response) // 3, 2 * len(response) // 3, len(response)]
+    values = [len(set(response)) / 7, -1.0, float(len(response) % 5)]
+    return [(a, z, value) for a, z, value in zip(cuts, cuts[1:], values, strict=False) if a < z]
+
+
+def online(kind: str, folder: Path) -> dict[str, Any]:
+    """A step of an on-line trainer: what this process sampled, its masks, and the gradient."""
+    own: dict[str, Any] = {
+        "model": model(folder, "policy"),
+        "reward_funcs": letters,
+        "train_dataset": Dataset.from_list([{"prompt": [{"role": "user", "content": one}]} for one in QUESTIONS]),
+        "processing_class": AutoTokenizer.from_pretrained(folder / "policy"),
+        "scorer": RuleScorer(thirds, ScorerInfo(name="thirds", kind="rule", form="value", fingerprint="0" * 64)),
+        "mask": MASK,
+    }
+    if kind == "online-rs":
+        args: Any = trl.GRPOConfig(
+            **settings(folder), per_device_train_batch_size=4, num_generations=4, max_completion_length=12, beta=0.0
+        )
+        trainer: Any = AdaptiveOnlineRSTrainer(args=args, **own)
+    else:
+        from trl.experimental.online_dpo import OnlineDPOConfig
+
+        from asr_data.trl import AdaptiveOnlineDPOTrainer
+
+        args = OnlineDPOConfig(**settings(folder), per_device_train_batch_size=2, max_new_tokens=12, max_length=128)
+        trainer = AdaptiveOnlineDPOTrainer(args=args, **own)
+    noted: list[Any] = []
+    cut = trainer._online
+
+    def noting(sampled: Any) -> Any:
+        found = cut(sampled)
+        names = ("prompts", "ids", "valid", "preferred", "group")
+        noted.append({name: getattr(sampled, name) for name in names} | {"mask": found[0]})
+        return found
+
+    trainer._online = noting
+    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    after = dict(trainer.accelerator.unwrap_model(trainer.model).named_parameters())
+    return {
+        "sampled": noted,
+        "loss": next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
+        "gradients": {name: value - after[name].detach() for name, value in before.items()},
+    }
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     found = {kind: step(kind, folder) for kind in STEPS}
     found["grpo"] = sampled(folder)
+    if trl.__version__.startswith("1.16."):
+        found |= {kind: online(kind, folder) for kind in ("online-dpo", "online-rs")}
     torch.save(found, folder / f"found-{torch.distributed.get_rank()}.pt")
     torch.distributed.destroy_process_group()
 

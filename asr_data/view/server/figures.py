@@ -66,7 +66,7 @@ def label_figures(
     """
     if not loaded.groups:
         raise InputError("there is no labelled row")
-    masked, _ = segment_and_mask(loaded.labelled.batch, config, statistics, running)
+    masked, _ = segment_and_mask(loaded.labelled.batch, config.without_weights, statistics, running)
     judged = loaded.labelled.judged(masked)
     own = measure(judged, statistics.sigma(), step_reward=config.segment_reward)
     beside = control_measures(loaded.labelled, masked.token_reward, config)

@@ -74,7 +74,7 @@ class Trials:
         sample = self.sample()
         with self._lock:
             if kind not in self._statistics:
-                self._statistics[kind] = data_set_statistics(lambda: [sample], config)
+                self._statistics[kind] = data_set_statistics(lambda: [sample], config.without_weights)
             return self._statistics[kind]
 
     def masked(
@@ -92,7 +92,7 @@ class Trials:
             return {}
         statistics = self.statistics(config)
         batch = self._page(order)
-        masked, _ = segment_and_mask(batch, config, statistics, self._running(config, statistics))
+        masked, _ = segment_and_mask(batch, config.without_weights, statistics, self._running(config, statistics))
         baseline, delta = decided(batch, masked, config, statistics, self._running(config, statistics))
         sides = len(self.viewed.annotated.manifest.sides)
         made = [_side(batch, masked, baseline, delta, response) for response in range(masked.reward.size)]
@@ -110,7 +110,7 @@ class Trials:
         """
         statistics, batch = self.statistics(config), self.sample()
         running = self._running(config, statistics)
-        masked, _ = segment_and_mask(batch, config, statistics, running)
+        masked, _ = segment_and_mask(batch, config.without_weights, statistics, running)
         labelled = self.labelled()
         return {
             "sigma": plain_number(statistics.sigma()),

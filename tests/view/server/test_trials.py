@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from asr_data.config import DatasetBaseline, FixedBaseline, MaskConfig, Optimal, Pivot, Schmitt, Token
+from asr_data.config import (
+    ConfidenceWeights,
+    DatasetBaseline,
+    FixedBaseline,
+    MaskConfig,
+    Optimal,
+    Pivot,
+    Schmitt,
+    SegmentWeights,
+    Token,
+)
 from asr_data.errors import ConfigError
 from asr_data.view.model import row_views
 from asr_data.view.reading import first_rows
@@ -45,6 +55,14 @@ def test_masks_are_those_that_would_be_written(annotate: Any, make_tokenizer: An
             assert side["delta"] == (None if delta is None else pytest.approx(delta, rel=1e-5))
     assert "rewards" not in trials.masked([0], config, rewards=False)[0][0]
     assert trials.masked([], config) == {}
+
+
+def test_weights_change_no_mask(annotate: Any, make_tokenizer: Any) -> None:
+    trials = Trials(Viewed(annotate(), "x", make_tokenizer(), None))
+    for weights in (SegmentWeights(), ConfidenceWeights()):  # neither needs what it would need to write a column
+        weighted = MaskConfig(weights=weights)
+        assert trials.masked([0, 2], weighted) == trials.masked([0, 2], MaskConfig())
+        assert trials.figures(weighted) == trials.figures(MaskConfig())
 
 
 def test_figures_are_those_of_the_manifest(annotate: Any, make_tokenizer: Any) -> None:

@@ -13,14 +13,22 @@ MOST_BYTES: Final = 2**24
 """Of one answer. One of a million tokens has about four million."""
 
 
-def bounded_client(timeout: float, on_request: Sequence[Callable[[Request], Any]]) -> DefaultAsyncHttpxClient:
+def bounded_client(
+    timeout: float, on_request: Sequence[Callable[[Request], Any]], most_bytes: int = MOST_BYTES
+) -> DefaultAsyncHttpxClient:
     """An HTTP client that follows no redirects and ends an answer that takes too long or becomes too large.
 
     Args:
         timeout: of a whole request, answer included, in seconds; httpx's own is that of each read.
         on_request: called with each request before it is sent.
+        most_bytes: of one answer.
     """
-    hooks = {"request": [*on_request, _uncompressed], "response": [_limited]}
+
+    async def limited(response: Response) -> None:
+        _check_uncompressed(response)
+        response.stream = _Limited(response.stream, most_bytes)
+
+    hooks = {"request": [*on_request, _uncompressed], "response": [limited]}
     return _Client(follow_redirects=False, timeout=timeout, event_hooks=hooks, whole=timeout)
 
 
@@ -43,23 +51,22 @@ async def _uncompressed(request: Request) -> None:
     request.headers["Accept-Encoding"] = "identity"
 
 
-async def _limited(response: Response) -> None:
+def _check_uncompressed(response: Response) -> None:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise ReadError(f"the answer is compressed ({encoding!r}), though that was not asked for")
-    response.stream = _Limited(response.stream)
 
 
 class _Limited(AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, most_bytes: int) -> None:
+        self._stream, self._most_bytes = stream, most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for part in self._stream:
             size += len(part)
-            if size > MOST_BYTES:
-                raise ReadError(f"the answer is larger than {MOST_BYTES:,} bytes; the rest is not read")
+            if size > self._most_bytes:
+                raise ReadError(f"the answer is larger than {self._most_bytes:,} bytes; the rest is not read")
             yield part
 
     async def aclose(self) -> None:

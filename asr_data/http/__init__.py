@@ -1,0 +1,1 @@
+"""Requests to addresses that the user names, and to no others."""

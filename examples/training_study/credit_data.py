@@ -1,0 +1,103 @@
+"""Pairs whose faults people marked, with the masks and weights of several annotated directories: the arms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from asr_data.training.examples import group_of
+from asr_data.view.gold import FAULTY_BELOW
+
+from .data import SIDES, Pair, annotated_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedPair:
+    """A pair with what people marked, and what each arm trains on.
+
+    Attributes:
+        pair: prompt, tokens and texts.
+        faulty: by side, for each token whether it is in a marked fault; None where nobody read the side.
+        weights: by arm and side, what each token counts; 0 for a masked one.
+    """
+
+    pair: Pair
+    faulty: Mapping[str, Sequence[bool | None]]
+    weights: Mapping[str, Mapping[str, Sequence[float]]]
+
+
+def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> dict[str, int]:
+    """Write ``train.jsonl`` and ``test.jsonl``, about half of the groups each; returns their numbers of pairs.
+
+    Args:
+        directories: arm to annotated directory; all of the same rows and tokenizer.
+        gold: the arm whose token rewards are people's labels (``--kind labels``).
+        output: the bundle.
+
+    Raises:
+        SystemExit: directories of other rows or tokens.
+    """
+    pairs = {pair.row: pair for pair in annotated_pairs(directories[gold])}
+    columns = {arm: _rows(path) for arm, path in directories.items()}
+    lines: dict[str, list[str]] = {"train": [], "test": []}
+    for row, pair in pairs.items():
+        if any(row not in found for found in columns.values()):
+            continue  # an arm whose scorer refused the row would train on other pairs
+        for arm, found in columns.items():
+            if any(found[row][f"{side}_ids"] != pair.ids[side] for side in SIDES):
+                raise SystemExit(f"{directories[arm]}: row {row} has other tokens than {directories[gold]}")
+        group = columns[gold][row].get("group") or group_of(pair.prompt)
+        record = {
+            "row": row,
+            "group": str(group),
+            "prompt": pair.prompt,
+            "prompt_ids": pair.prompt_ids,
+            "text": pair.text,
+            "ids": pair.ids,
+            "faulty": {side: _faulty(columns[gold][row][f"{side}_token_reward"]) for side in SIDES},
+            "weights": {arm: {side: _weights(found[row], side) for side in SIDES} for arm, found in columns.items()},
+        }
+        lines["train" if _in_training(str(group)) else "test"].append(json.dumps(record) + "\n")
+    output.mkdir(parents=True, exist_ok=True)
+    for part, of in lines.items():
+        (output / f"{part}.jsonl").write_text("".join(of))
+    return {part: len(of) for part, of in lines.items()}
+
+
+def read_marked(bundle: Path, part: str, max_length: int, limit: int | None = None) -> list[MarkedPair]:
+    """Pairs of one part no longer than ``max_length``: a row of every group, then a second of each, up to ``limit``."""
+    found: list[tuple[int, int, MarkedPair]] = []
+    seen: dict[str, int] = {}
+    for place, line in enumerate((bundle / f"{part}.jsonl").read_text().splitlines()):
+        record = json.loads(line)
+        own = {name: record[name] for name in ("row", "group", "prompt", "prompt_ids", "text", "ids")}
+        pair = Pair(**own, mask={side: [True] * len(ids) for side, ids in record["ids"].items()})
+        if pair.length <= max_length:
+            rank = seen[pair.group] = seen.get(pair.group, -1) + 1
+            found.append((rank, place, MarkedPair(pair, record["faulty"], record["weights"])))
+    return [marked for _, _, marked in sorted(found, key=lambda one: one[:2])][:limit]
+
+
+def _rows(path: Path) -> dict[int, Mapping[str, Any]]:
+    files = sorted((path / "data").glob("*.parquet"))
+    return {row["asr_row"]: row for file in files for row in pq.read_table(file).to_pylist()}
+
+
+def _weights(row: Mapping[str, Any], side: str) -> list[float]:
+    """``S_weight`` where the directory has it, else the mask."""
+    weights = row.get(f"{side}_weight")
+    return [float(one) for one in (row[f"{side}_mask"] if weights is None else weights)]
+
+
+def _faulty(rewards: Sequence[float | None]) -> list[bool | None]:
+    return [None if reward is None else reward < FAULTY_BELOW for reward in rewards]
+
+
+def _in_training(group: str) -> bool:
+    return hashlib.sha256(f"credit\0{group}".encode()).digest()[0] % 2 == 0

@@ -1,0 +1,173 @@
+"""Where the credit goes: arms on a tiny policy, the budget, resuming, and the arithmetic of the tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
+
+from examples.training_study import credit, ladder
+from examples.training_study.credit_data import read_marked
+from examples.training_study.credit_report import credit_report
+from examples.training_study.data import SIDES
+
+TEXTS = [
+    ("Name a colour.", "Blue. The sky has it.", "Seven. Or so."),
+    ("Is it open?", "The Café is open.", "That is all."),
+]
+SETTINGS = credit.CreditSettings(rows=4, held_out=2, epochs=2, batch=2, micro_batch=2, rank=2, learning_rate=1e-2)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> Path:
+    """Four pairs to train on, two unseen; of rejected sides the second half is faulty, and gold weights are there."""
+    tokenizer = make_tokenizer("byte_level").hf
+    lines = []
+    for row in range(4):
+        prompt, *responses = TEXTS[row % 2]
+        text = dict(zip(SIDES, responses, strict=True))
+        ids = {side: tokenizer(own)["input_ids"] for side, own in text.items()}
+        half = len(ids["rejected"]) // 2
+        faulty = {
+            "chosen": [None] * len(ids["chosen"]),
+            "rejected": [place >= half for place in range(len(ids["rejected"]))],
+        }
+        gold = {"chosen": [1.0] * len(ids["chosen"]), "rejected": [float(bad) for bad in faulty["rejected"]]}
+        record = {
+            "row": row,
+            "group": str(row),
+            "prompt": [{"role": "user", "content": prompt}],
+            "text": text,
+            "ids": ids,
+        }
+        record |= {"prompt_ids": tokenizer(prompt)["input_ids"], "faulty": faulty, "weights": {"gold": gold}}
+        lines.append(json.dumps(record) + "\n")
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    (tmp_path / "test.jsonl").write_text("".join(lines[:2]))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch, make_tokenizer: Callable[..., Any]) -> None:
+    """A random Llama in place of the policy."""
+    tokenizer = make_tokenizer("byte_level").hf
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    monkeypatch.setattr(credit, "load_base", lambda device, _policy: (model.to(device), tokenizer))
+
+
+def test_arms(bundle: Path) -> None:
+    marked = read_marked(bundle, "train", 200)
+    gold = credit.arm_weights(marked, "gold", 0)
+    turned = credit.arm_weights(marked, "gold-turned", 0)
+    assert gold["rejected"] == [one.weights["gold"]["rejected"] for one in marked]
+    assert [sorted(own) for own in turned["rejected"]] == [sorted(own) for own in gold["rejected"]]
+    assert turned != gold
+    assert all(all(own) for own in credit.arm_weights(marked, "dpo", 0)["rejected"])
+    assert credit.kept_share(marked, credit.arm_weights(marked, "dpo", 0)) == {"chosen": 1.0, "rejected": 1.0}
+
+
+def test_runs_go_on_where_they_were_stopped_and_within_their_budget(bundle: Path, capsys: Any) -> None:
+    runs = bundle / "runs"
+    arms = ["dpo", "gold", "gold-turned"]
+    credit.run_arms(bundle, runs, SETTINGS, arms, [0], budget=0)
+    assert list(runs.iterdir()) == []
+    assert "would go beyond 0 CPU minutes" in capsys.readouterr().out
+    credit.run_arms(bundle, runs, SETTINGS, arms[:1], [0], budget=9)
+    (runs / "dpo-0.json").write_text((runs / "dpo-0.json").read_text().replace('"seed": 0', '"seed": 0, "before": 1'))
+    credit.run_arms(bundle, runs, SETTINGS, arms, [0], budget=9)
+    found = {path.stem: json.loads(path.read_text()) for path in runs.iterdir()}
+    assert set(found) == {"dpo-0", "gold-0", "gold-turned-0"}
+    assert "before" in found["dpo-0"]
+    for result in found.values():
+        assert result["curve"][0] == pytest.approx(0.6931, abs=1e-3)  # log 2: policy and reference are the same
+        assert [one["step"] for one in result["measured"]] == [1, 3, 4]
+        [first, _] = result["measured"][-1]["pairs"]
+        assert first["chosen"]["auroc"] is None  # nobody marked that side
+        assert 0 <= first["rejected"]["auroc"] <= 1
+    curves = {json.dumps(result["curve"]) for result in found.values()}
+    assert len(curves) == 3
+    with pytest.raises(SystemExit, match="other settings"):
+        credit.run_arms(bundle, runs, credit.CreditSettings(), arms, [0], budget=9)
+    assert "| gold − gold-turned | 0 |" in credit_report(runs)
+
+
+def test_figures_of_a_pair_by_hand(bundle: Path) -> None:
+    [marked, _] = read_marked(bundle, "test", 200)
+    size = len(marked.pair.ids["rejected"])
+    half = size // 2
+    ratio = np.where(np.arange(size) < half, 0.5, -2.0)
+    ratio[0] = -3.0
+    found = credit.pair_figures(marked, {"chosen": np.zeros(len(marked.pair.ids["chosen"])), "rejected": ratio})[
+        "rejected"
+    ]
+    assert found["right"] == pytest.approx((0.5 * (half - 1) - 3) / half)
+    assert found["faulty"] == pytest.approx(-2)
+    assert found["auroc"] == pytest.approx((half - 1) / half)  # all but the first right token stand above the faults
+    assert found["end"] == -2
+
+
+def made_up(arm: str, seed: int, aurocs: list[list[float]], distances: list[float]) -> dict[str, Any]:
+    """A run with a measurement for each distance; question i has AUROC i."""
+
+    def pair(group: int, auroc: float, distance: float) -> dict[str, Any]:
+        one = {"sum": 0.0, "end": 0.0, "distance": distance, "right": 0.0, "faulty": -1.0, "auroc": auroc}
+        return {"row": group, "group": str(group), "chosen": one, "rejected": one}
+
+    return {
+        "arm": arm,
+        "seed": seed,
+        "settings": {"epochs": 1},
+        "train_pairs": 4,
+        "kept": {"chosen": 1.0, "rejected": 0.5},
+        "cpu_seconds": 60.0,
+        "measured": [
+            {"step": step, "pairs": [pair(g, value, distance) for g, value in enumerate(own)]}
+            for step, (own, distance) in enumerate(zip(aurocs, distances, strict=True))
+        ],
+    }
+
+
+def test_the_tables_by_hand(tmp_path: Path) -> None:
+    given = [
+        made_up("dpo", 0, [[0.5, 0.5], [0.6, 0.8]], [0.1, 0.2]),
+        made_up("gold", 0, [[0.7, 0.9], [0.9, 1.0]], [0.2, 0.9]),
+    ]
+    for result in given:
+        (tmp_path / f"{result['arm']}-{result['seed']}.json").write_text(json.dumps(result))
+    text = credit_report(tmp_path)
+    assert "2 runs, 2.0 CPU minutes" in text
+    rows = [line for line in text.splitlines() if line.startswith("| gold − dpo | 0 |")]
+    first = [re.findall(r"([-+]\d\.\d{3}) \(", row)[0] for row in rows]
+    assert first == ["+0.250", "+0.100"]  # at the end 0.95 − 0.7; at a distance of 0.2 0.8 − 0.7
+
+
+def test_a_ladder_changes_one_factor_at_a_time() -> None:
+    short = credit.CreditSettings()
+    long = ladder.changed(short, "rows=800,learning_rate=1e-4,detach=True")
+    found = ladder.rungs(short, long)
+    assert list(found) == ["short", "rows", "learning_rate", "detach", "long"]
+    assert (found["rows"].rows, found["rows"].detach, found["rows"].learning_rate) == (800, False, short.learning_rate)
+    assert (found["long"].rows, found["long"].detach, found["long"].learning_rate) == (800, True, 1e-4)
+    with pytest.raises(SystemExit, match="'rank_' is no setting"):
+        ladder.changed(short, "rank_=1")
