@@ -1,6 +1,7 @@
 """Peak memory and seconds of loading a large reward model and scoring eight short rows with it.
 
     python -m benchmarks.large_model DIR [--shape 7b] [--kinds prm logprobs adapter train] [--dtype bfloat16]
+        [--device cpu]
 
 DIR takes a random checkpoint of the shape (15 GB at 7b), which is used again; delete it afterwards. Each kind is a
 process of its own: a process reward model, a language model for ``--logprobs``, the reward model with an adapter that
@@ -63,12 +64,12 @@ class AnonymousPeak(threading.Thread):
             time.sleep(0.02)
 
 
-def load(kind: str, directory: Path, dtype: Any) -> tuple[Any, int]:
+def load(kind: str, directory: Path, dtype: Any, device: str) -> tuple[Any, int]:
     """The model, ready to run, and how many numbers it has."""
     from asr_data import load_scorer
     from asr_data.config import ScoringConfig
 
-    scoring = ScoringConfig(dtype=dtype, device="cpu")
+    scoring = ScoringConfig(dtype=dtype, device=device)
     if kind == "logprobs":
         from asr_data.scoring.reference import load_reference
 
@@ -119,7 +120,7 @@ def train(directory: Path, output: Path) -> int:
     return sum(math.prod(shape) for shape in shapes(directory / "base", pickles=False).values())
 
 
-def child(kind: str, directory: Path, dtype: str) -> None:
+def child(kind: str, directory: Path, dtype: str, device: str) -> None:
     """Load and score, then print the figures as JSON."""
     import torch
 
@@ -134,7 +135,7 @@ def child(kind: str, directory: Path, dtype: str) -> None:
             numbers = train(directory, Path(output) / "scorer")
         loaded = done = time.perf_counter() - begin
     else:
-        model, numbers = load(kind, directory, dtype)
+        model, numbers = load(kind, directory, dtype, device)
         loaded = time.perf_counter() - begin
         score(kind, model)
         done = time.perf_counter() - begin
@@ -143,9 +144,9 @@ def child(kind: str, directory: Path, dtype: str) -> None:
     print(json.dumps({**figures, "load": loaded, "score": done - loaded}))
 
 
-def measured(kind: str, directory: Path, dtype: str) -> str:
+def measured(kind: str, directory: Path, dtype: str, device: str) -> str:
     """A line of the table; what fails is said there."""
-    command = [sys.executable, __file__, "--child", kind, str(directory), dtype]
+    command = [sys.executable, __file__, "--child", kind, str(directory), dtype, device]
     # A cache of its own: no hash is remembered.
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
@@ -170,16 +171,17 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="7b")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     make(options.directory, options.shape)
     print("| kind | weights, GiB | peak, GiB | of it anonymous | bound, GiB | within | seconds, load + score |")
     print("|---|---:|---:|---:|---:|---|---:|", flush=True)
     for kind in options.kinds:
-        print(measured(kind, options.directory, options.dtype), flush=True)
+        print(measured(kind, options.directory, options.dtype, options.device), flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+        child(sys.argv[2], Path(sys.argv[3]), sys.argv[4], sys.argv[5])
     else:
         main()

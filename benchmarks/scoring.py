@@ -47,7 +47,9 @@ WIDTHS = (128, 256, 512, 1024)
 
 def load(arguments: argparse.Namespace) -> tuple[Engine, Any]:
     """The engine of a scorer and its tokenizer; with ``--shape`` a random decoder and none."""
-    if arguments.shape is None:
+    from asr_data.scoring.decoder import pick_device, pick_dtype
+
+    if arguments.model is not None:
         from asr_data.config import ScoringConfig
         from asr_data.scoring.load import load_scorer
 
@@ -55,11 +57,22 @@ def load(arguments: argparse.Namespace) -> tuple[Engine, Any]:
             arguments.model, scoring=ScoringConfig(dtype=arguments.dtype, device=arguments.device)
         )
         return scorer.runner, scorer.tokenizer
-    device = arguments.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
-    decoder = random_decoder(arguments.shape, device, getattr(torch, arguments.dtype.replace("auto", "bfloat16")))
-    head = torch.nn.Linear(SHAPES[arguments.shape]["hidden_size"], 1, device=device)
+    device = pick_device(arguments.device)
+    dtype = pick_dtype(arguments.dtype, device)
+    tokenizer = None
+    if arguments.shape is None:
+        from asr_data.scoring.backbone import load_packaged
+        from asr_data.scoring.load import load_scorer_tokenizer
+        from asr_data.training.run import BUILTIN_BACKBONE
+
+        decoder, _ = load_packaged(BUILTIN_BACKBONE, None, device, dtype, cache=True)
+        tokenizer = load_scorer_tokenizer("builtin")
+    else:
+        decoder = random_decoder(arguments.shape, str(device), dtype)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(decoder.config.get_text_config().hidden_size, 1, device=device)  # type: ignore[union-attr, operator] # HF models
     readout = TokenHeadReadout(head, TokenHeadConfig(transform="raw"))
-    return Engine(decoder, readout, batch_tokens=default_batch_tokens(decoder)), None
+    return Engine(decoder, readout, batch_tokens=default_batch_tokens(decoder)), tokenizer
 
 
 def readings(engine: Engine, requests: Sequence[Request]) -> list[np.ndarray]:
@@ -217,8 +230,9 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a preference data set, or what --save wrote")
-    parser.add_argument("--model", default="builtin", help="a token-head scorer")
-    parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of a scorer")
+    decoder = parser.add_mutually_exclusive_group()
+    decoder.add_argument("--model", help="a token-head scorer in place of SmolLM2-135M with a random head")
+    decoder.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--branch-rows", type=int, default=4)
@@ -236,15 +250,18 @@ def main() -> None:
         from asr_data.scoring.load import load_scorer_tokenizer
 
         return save_requests(
-            arguments.save, requests_of(arguments.data, arguments.rows, load_scorer_tokenizer(arguments.model))
+            arguments.save,
+            requests_of(arguments.data, arguments.rows, load_scorer_tokenizer(arguments.model or "builtin")),
         )
     engine, tokenizer = load(arguments)
     if not isinstance(engine.readout, TokenHeadReadout):
         sys.exit("this benchmark reads a token head")
-    if tokenizer is None:
+    if arguments.data.suffix == ".npz":
         requests = load_requests(arguments.data, arguments.rows)
     else:
-        requests = requests_of(arguments.data, arguments.rows, tokenizer)
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        requests = requests_of(arguments.data, arguments.rows, tokenizer or load_scorer_tokenizer("builtin"))
     parameter = next(engine.backbone.parameters())
     where = (
         torch.cuda.get_device_name()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from asr_data.errors import ConfigError, InputError, RowRejected
+from asr_data.labelling import Entry, gold_spans, last_done, read_entries
 from asr_data.response import byte_offsets, response_text
 from asr_data.rows import Layout, labelled, normalise, readable, records_of
 from asr_data.rows.columns import column_type, column_value, is_text
 from asr_data.rows.labels import LabelUnit, label_unit, parse_labels
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.reader import AnnotatedDirectory, open_output
-from asr_data.types import Completion, Label, Row, Side
+from asr_data.types import Completion, Label, Row, Side, Text
 
 Labels: TypeAlias = tuple[Label, ...]
 GoldReader: TypeAlias = Callable[[Row], Mapping[Side, Labels]]
@@ -41,7 +43,8 @@ def find_gold(annotated: AnnotatedDirectory, gold: str | None) -> Gold | None:
 
     Args:
         annotated: the directory that is evaluated.
-        gold: a column, ``SIDE=COLUMN,…``, ``format=NAME``, a directory; None for the labels that its layout knows.
+        gold: a column, ``SIDE=COLUMN,…``, ``format=NAME``, a directory, a journal of labels (``.jsonl``); None for the
+            labels that its layout knows.
 
     Returns:
         None where nothing was named and the layout knows of no labels.
@@ -56,6 +59,8 @@ def find_gold(annotated: AnnotatedDirectory, gold: str | None) -> Gold | None:
         return Gold("the labels of the input", _own_labels) if has_labels else None
     if (Path(gold) / MANIFEST_NAME).is_file():
         return _second_directory(open_output(Path(gold)))
+    if gold.endswith(".jsonl") and Path(gold).is_file():
+        return journal_gold(read_entries(Path(gold)), gold)
     schema = annotated.schema().remove_metadata()
     if gold.startswith("format="):
         return _format(gold.removeprefix("format="))
@@ -73,6 +78,29 @@ def find_gold(annotated: AnnotatedDirectory, gold: str | None) -> Gold | None:
             "--gold chosen=COLUMN,rejected=COLUMN"
         )
     return _by_side(schema, layout, f"{layout.sides[0]}={gold}")
+
+
+def journal_gold(entries: Iterable[Entry], name: str) -> Gold:
+    """Labels that people made with ``asr-annotate view``, found by prompt and response, in whatever row they stand."""
+    judged: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in last_done(entries).values():
+        judged[_identity(entry.prompt, entry.completion)].append(entry)
+    spans = {key: gold_spans(found) for key, found in judged.items()}
+
+    def read(row: Row) -> Mapping[Side, Labels]:
+        found = {}
+        for completion in row.completions:
+            errors = spans.get(_identity(row.prompt, completion.content))
+            if errors is not None:
+                found[completion.side] = parse_labels(errors, "errors", completion.content, name)
+        return {side: labels for side, labels in found.items() if labels}
+
+    return Gold(f"labels in {name}", read)
+
+
+def _identity(prompt: Text, response: Text) -> tuple[str, str]:
+    texts = (prompt if isinstance(prompt, str) else [dict(message) for message in prompt], response_text(response))
+    return json.dumps(texts[0], sort_keys=True, ensure_ascii=False, default=str), texts[1]
 
 
 def _own_labels(row: Row) -> Mapping[Side, Labels]:

@@ -66,6 +66,7 @@ from asr_data.scoring.log_probabilities import language_runner
 from asr_data.scoring.model_scorer import Encoder, ModelScorer
 from asr_data.scoring.prompting import as_prompted
 from asr_data.scoring.protocol import Scorer, ScorerInfo
+from asr_data.scoring.quantised import quantiser
 from asr_data.scoring.rule import load_rule, rule_config
 from asr_data.scoring.sequence_head import SequenceHeadEncoder, SequenceHeadReadout
 from asr_data.scoring.served.load import load_served
@@ -231,6 +232,7 @@ def _model_scorer(settings: BackboneConfig, directory: Path, asked: Asked, first
     beside = {
         **partner_of_sides(partner_shown(settings, tokenizer), with_elsewhere(first_rows)),
         **placed(decoder.model),
+        **quantiser(decoder.checkpoint),
     }
     info = _info(
         settings, asked, runner.attention, files, beside, dtype=dtype, device=device, batch_tokens=batch_tokens

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from asr_data.errors import MissingDependencyError, ScorerError
+from asr_data.scoring.model_config import read_json_object
 
 _PACKAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "bitsandbytes": (("bitsandbytes", "bitsandbytes"), ("accelerate", "accelerate")),
@@ -31,6 +33,48 @@ _DEQUANTISED = {
 kind of GPU."""
 
 
+_DESCRIBED = ("bits", "load_in_8bit", "load_in_4bit", "bnb_4bit_quant_type", "format", "group_size")
+
+_ELSEWHERE: Mapping[str, str] = {
+    "aqlm": "the package aqlm and an NVIDIA GPU",
+    "eetq": "kernels from the Hub and an NVIDIA GPU",
+    "fbgemm_fp8": "the package fbgemm-gpu and an NVIDIA GPU of compute capability 9.0",
+    "higgs": "the package flute-kernel and an NVIDIA GPU of compute capability 8.0",
+    "hqq": "the package hqq",
+    "quanto": "the package optimum-quanto",
+    "spqr": "the package spqr_quant and an NVIDIA GPU",
+    "torchao": "the package torchao",
+    "vptq": "the package vptq and an NVIDIA GPU",
+}
+"""Formats that transformers knows and that were never tried here, and what they need."""
+
+
+def quantiser(checkpoint: Path | None) -> dict[str, dict[str, Any]]:
+    """For the manifest: how a checkpoint is quantised and what reads it; empty where it is plain.
+
+    Args:
+        checkpoint: the directory of the weights.
+    """
+    if checkpoint is None or not (checkpoint / "config.json").is_file():
+        return {}
+    settings = read_json_object(checkpoint / "config.json").get("quantization_config")
+    if not isinstance(settings, dict):
+        return {}
+    method = _method(settings)
+    packages = [package for _, package in _PACKAGES.get(method, ())]
+    kept = {
+        name: settings[name] for name in _DESCRIBED if settings.get(name) and type(settings[name]) in (str, int, bool)
+    }
+    return {
+        "quantised": {
+            "method": method,
+            **kept,
+            "runs": "as plain weights" if method in _DEQUANTISED else "quantised",
+            "packages": {name: version(name) for name in packages},
+        }
+    }
+
+
 def quantised_arguments(config: Any, directory: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Arguments of ``from_pretrained`` for a quantised checkpoint; empty where it is a plain one.
 
@@ -45,8 +89,10 @@ def quantised_arguments(config: Any, directory: Path, device: torch.device, dtyp
         raise ScorerError(f"{directory / 'config.json'}: quantization_config is not a JSON object")
     method = _method(settings)
     if method not in _PACKAGES:
+        needs = f" (it needs {_ELSEWHERE[method]})" if method in _ELSEWHERE else ""
         raise ScorerError(
-            f"{directory} is quantised with {method!r}, which is not read here; allowed are {', '.join(_PACKAGES)}"
+            f"{directory} is quantised with {method!r}, which is not read here{needs}; allowed are "
+            f"{', '.join(_PACKAGES)}"
         )
     for module, package in _PACKAGES[method]:
         if importlib.util.find_spec(module) is None:

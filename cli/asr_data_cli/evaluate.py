@@ -42,9 +42,9 @@ class GoldLabels:
         str | None,
         typer.Option(
             "--gold",
-            metavar="COLUMN|SIDE=COLUMN,…|DIR",
+            metavar="COLUMN|SIDE=COLUMN,…|DIR|FILE",
             help="The gold labels: a column of spans, steps or sentence scores; rejected=COLUMN names the response; "
-            "format=NAME reads a known format; or a second annotated directory.",
+            "format=NAME reads a known format; a second annotated directory; or the journal of labels of `view`.",
             rich_help_panel=INPUT,
             show_default="the labels that the input was read with, if any",
         ),

@@ -43,7 +43,7 @@ Gold: TypeAlias = Annotated[
         "--gold",
         metavar="COLUMN",
         help="Gold labels, whose faults are underlined: an input column, SIDE=COLUMN,… where there are two responses, "
-        "format=NAME, or another annotated directory.",
+        "format=NAME, another annotated directory, or the journal of labels of `view`.",
         rich_help_panel=SHOW,
         show_default="labels that the input is known to have",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,35 @@ def view(
             rich_help_panel=OUTPUT,
         ),
     ] = Path("run.yaml"),
+    labels: Annotated[
+        Path,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="Journal that labels are appended to, for `evaluate --gold` and `train-scorer`; made with the first.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("labels.jsonl"),
+    annotator: Annotated[
+        str | None,
+        typer.Option(
+            "--annotator",
+            metavar="NAME",
+            help="Who labels, as the journal says it.",
+            rich_help_panel=OUTPUT,
+            show_default="the login name",
+        ),
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--kinds",
+            metavar="KIND,…",
+            help="Kinds of faults, in place of factual, reasoning, instruction, unsafe, language and other.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int,
         typer.Option(
@@ -81,6 +111,7 @@ def view(
 ) -> None:
     """Serve a page to look at rows, choose settings and label faults, on this machine alone."""
     from asr_data.view.server.keep import SettingsFile
+    from asr_data.view.server.labels import KINDS, LabelSettings
     from asr_data.view.server.security import is_loopback
     from asr_data.view.server.serve import serve
 
@@ -101,5 +132,17 @@ def view(
         tokenizer=tokenizer,
         gold=gold,
         keeping=SettingsFile(settings_file, mask_text),
+        labelling=LabelSettings(
+            labels,
+            _login_name() if annotator is None else annotator,
+            KINDS if kinds is None else tuple(kind.strip() for kind in kinds.split(",")),
+        ),
         ready=ready,
     )
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "anonymous"

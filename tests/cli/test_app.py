@@ -49,7 +49,9 @@ def test_run_with_defaults(library: Any) -> None:
 def test_run_prints_what_it_found_what_came_out_and_what_is_next(library: Any) -> None:
     lines = call("run", "pairs.jsonl", "-o", "out dir").stdout
     found = lines.index("preference pairs [with] a prompt"), lines.index("builtin (token_head, gives values)")
-    assert "AUROC of faulty tokens, held out (position alone): " in lines  # what the built-in model is worth
+    assert (
+        "AUROC of faulty sentences, held out (position alone, shared words" in lines
+    )  # what the built-in model is worth
     counts = lines.index("12 = 10 annotated + 2 rejected"), lines.index("2 rejected")
     assert max(found) < min(counts)
     assert "75.0 %" in lines  # 750 of 1,000 tokens

@@ -24,9 +24,20 @@ STAGES = ("rows", "text", "scoring", "segments", "masks", "storage", "pipeline")
 
 BESIDE: dict[str, set[str]] = {
     # Read what a run has written.
-    "evaluation": {"rows", "text", "scoring", "segments", "masks", "storage", "pipeline", "statistics"},
+    "evaluation": {"rows", "text", "scoring", "segments", "masks", "storage", "pipeline", "statistics", "labelling"},
     "tables": {"rows", "text", "storage", "pipeline"},
-    "view": {"rows", "text", "segments", "masks", "storage", "pipeline", "evaluation", "tables"},
+    "view": {
+        "rows",
+        "text",
+        "segments",
+        "masks",
+        "storage",
+        "pipeline",
+        "evaluation",
+        "tables",
+        "statistics",
+        "labelling",
+    },
     "export": {"rows", "text", "storage"},
     "hub": {"storage"},
     # Train on it.
@@ -36,6 +47,7 @@ BESIDE: dict[str, set[str]] = {
     "endpoints": {"storage"},
     "judging": {"rows", "storage", "statistics", "endpoints"},
     "critique": {"rows", "storage", "statistics", "endpoints"},
+    "labelling": {"storage", "endpoints", "critique"},
     "training": {"rows", "text", "scoring", "statistics"},
     # Need nothing of ours.
     "statistics": set(),

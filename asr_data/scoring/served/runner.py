@@ -170,12 +170,18 @@ async def _answered(work: _Work, server: Server, connection: Connection, request
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run it; in a thread of its own where an event loop is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_in_loop():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _nobody(_count: int) -> None:

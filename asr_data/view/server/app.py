@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,49 +18,21 @@ from starlette.types import ASGIApp
 from asr_data.errors import AsrDataError
 from asr_data.view.escape import visible
 from asr_data.view.server.page import render
+from asr_data.view.server.questions import (
+    Asked,
+    BackAsked,
+    FiguresAsked,
+    KeepAsked,
+    MasksAsked,
+    NextAsked,
+    RowsAsked,
+    SaveAsked,
+    TabAsked,
+)
 from asr_data.view.server.security import Guard
 from asr_data.view.server.session import Session
-from asr_data.view.server.table import Filter
 
 logger = logging.getLogger(__name__)
-
-MOST_ROWS: Final = 50
-"""Rows of a page."""
-
-
-class Asked(BaseModel):
-    """Base of what the page's script sends."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RowsAsked(Asked):
-    """A page of rows: ``count`` of those that are meant, from the ``offset``-th on; or the page with an input row."""
-
-    filter: Filter = Filter()
-    offset: Annotated[int, Field(ge=0)] = 0
-    count: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 20
-    row: Annotated[int, Field(ge=0, lt=2**62)] | None = None
-
-
-class SettingsAsked(Asked):
-    """Settings that are tried, as JSON; what is left out is as usual."""
-
-    settings: dict[str, Any]
-
-
-class MasksAsked(SettingsAsked):
-    """Masks at these settings for the rows at some positions; with token rewards where they may have changed."""
-
-    positions: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MOST_ROWS)]
-    rewards: bool = True
-
-
-class KeepAsked(SettingsAsked):
-    """Settings to be written; over what is there where ``replace`` says so."""
-
-    replace: bool = False
-
 
 A = TypeVar("A", bound=Asked)
 
@@ -76,8 +48,13 @@ def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIAp
         Route("/", index, methods=["GET"]),
         Route("/api/rows", answer(RowsAsked, session.rows), methods=["POST"]),
         Route("/api/masks", answer(MasksAsked, session.masks), methods=["POST"]),
-        Route("/api/figures", answer(SettingsAsked, session.figures), methods=["POST"]),
+        Route("/api/figures", answer(FiguresAsked, session.figures), methods=["POST"]),
         Route("/api/keep", answer(KeepAsked, session.keep), methods=["POST"]),
+        Route("/api/labels/claim", answer(TabAsked, session.claim), methods=["POST"]),
+        Route("/api/labels/release", answer(TabAsked, session.release), methods=["POST"]),
+        Route("/api/labels/next", answer(NextAsked, session.next), methods=["POST"]),
+        Route("/api/labels/back", answer(BackAsked, session.back), methods=["POST"]),
+        Route("/api/labels/save", answer(SaveAsked, session.save), methods=["POST"]),
     ]
     return Guard(Starlette(routes=routes), token=token, hosts=hosts, policy=policy)
 

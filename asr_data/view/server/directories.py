@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +23,8 @@ from asr_data.view.decisions import all_baselines, depends_on_other_rows
 from asr_data.view.gold import GoldReader, gold_reader
 from asr_data.view.reading import require_segments
 
-SAMPLED_FILES = 4
+_MOST_PAIRS: Final = 2**20
+SAMPLED_FILES: Final = 4
 """Files that a sample is drawn from: each is hashed before it is read."""
 
 
@@ -67,23 +69,50 @@ class Viewed:
 
     @cached_property
     def indices(self) -> Int64:
-        """``asr_row`` of every row, int64 ``[rows]``. Rows that are found by it are verified when they are read."""
-        column = f"{self.annotated.manifest.prefix}asr_row"
+        """``asr_row`` of every row, int64 ``[rows]``."""
+        return self._column("asr_row")
+
+    @cached_property
+    def keys(self) -> Int64:
+        """A number of every row that rises, int64 ``[rows]``: by ``asr_row``, and ``asr_pair`` where there is one."""
+        return self.indices * _MOST_PAIRS + self._pairs
+
+    @cached_property
+    def _pairs(self) -> Int64:
+        if f"{self.annotated.manifest.prefix}asr_pair" in self.annotated.manifest.added_columns():
+            return self._column("asr_pair")
+        return np.zeros(self.rows, dtype=np.int64)
+
+    def _column(self, name: str) -> Int64:
+        """A column of numbers. Rows that are found by it are verified when they are read."""
+        column = f"{self.annotated.manifest.prefix}{name}"
         found: list[Int64] = [np.zeros(0, dtype=np.int64)]
         for record in self.annotated.manifest.files_of("data"):
             path = self.annotated.path / record.path
             try:
-                found.append(pq.read_table(path, columns=[column]).column(0).to_numpy())
+                read = pq.read_table(path, columns=[column]).column(0).to_numpy()
             except (OSError, ValueError, KeyError) as error:
                 raise CorruptFileError(f"{path}: cannot be read: {error}") from error
+            found.append(read.astype(np.int64))
         return np.concatenate(found)
 
-    def find(self, indices: Int64) -> tuple[Int64, Bool]:
-        """Where rows with these ``asr_row`` stand, int64, and whether they are there at all, bool."""
-        at = np.searchsorted(self.indices, indices).astype(np.int64)
+    def find(self, keys: Int64) -> tuple[Int64, Bool]:
+        """Where rows with these ``keys`` stand, int64, and whether they are there at all, bool."""
+        at = np.searchsorted(self.keys, keys).astype(np.int64)
         there: Bool = at < self.rows
-        there[there] = self.indices[at[there]] == indices[there]
+        there[there] = self.keys[at[there]] == keys[there]
         return at, there
+
+    def position(self, row: int, pair: int | None = None) -> int | None:
+        """Where an input row stands, or a pair of it; None where it is not there."""
+        at = int(np.searchsorted(self.keys, row * _MOST_PAIRS + (pair or 0)))
+        if at >= self.rows or self.indices[at] != row or (pair is not None and self.pair_of(at) != pair):
+            return None
+        return at
+
+    def pair_of(self, position: int) -> int:
+        """The number of the pair among those of its input row; 0 where a row is one pair."""
+        return int(self._pairs[position])
 
     def baselines(self) -> Float64 | None:
         """b of every response where other rows decide it; found once."""

@@ -92,13 +92,8 @@ class Rows:
         """Position in the first directory → position of the same row in another, where that has it."""
         if one is self.viewed[0]:
             return {position: position for position in positions}
-        at, there = one.find(self.viewed[0].indices[list(positions)])
+        at, there = one.find(self.viewed[0].keys[list(positions)])
         return {p: int(place) for p, place, known in zip(positions, at, there, strict=True) if known}
-
-    def position_of(self, row: int) -> int | None:
-        """Where the first directory has an input row; None where it has not."""
-        at, there = self.viewed[0].find(np.array([row], dtype=np.int64))
-        return int(at[0]) if there[0] else None
 
     def _of(self, one: Viewed, places: dict[int, int]) -> dict[int, dict[str, Any]]:
         rows = rows_at(one.annotated, list(places.values()))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from asr_data.view.server.keep import SettingsFile
+    from asr_data.view.server.labels import LabelSettings
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,6 +50,7 @@ def serve(
     tokenizer: str | None = None,
     gold: str | None = None,
     keeping: SettingsFile | None = None,
+    labelling: LabelSettings | None = None,
     ready: Callable[[str], None],
 ) -> None:
     """Serve the page on some directories until it is interrupted.
@@ -61,6 +63,7 @@ def serve(
         tokenizer: the policy's; see :func:`asr_data.view.server.directories.open_directories`.
         gold: labels to underline, likewise.
         keeping: where settings that were chosen go.
+        labelling: where labels go, and whose they are.
         ready: gets the page's address, which holds the token, once the page can be opened.
 
     Raises:
@@ -79,14 +82,17 @@ def serve(
     from asr_data.view.server.session import Session
 
     with listen(host, port) as opened:
-        session = Session(open_directories(paths, tokenizer, gold), keeping)
+        session = Session(open_directories(paths, tokenizer, gold), keeping, labelling)
         token = new_token()
         session.warm()
         app = build_app(session, token=token, hosts={host, *hosts})
         at = opened.getsockname()
         shown = f"[{at[0]}]" if ":" in at[0] else at[0]
         ready(f"http://{shown}:{at[1]}/?token={token}")
-        server(app).run(sockets=[opened])
+        try:
+            server(app).run(sockets=[opened])
+        finally:
+            session.close()
 
 
 def server(app: ASGIApp) -> uvicorn.Server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,21 @@ from asr_data.view.escape import visible
 from asr_data.view.server.controls import Scale, complete, controls
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.keep import SettingsFile
+from asr_data.view.server.labels import Labels, LabelSettings
+from asr_data.view.server.questions import (
+    BackAsked,
+    FiguresAsked,
+    KeepAsked,
+    MasksAsked,
+    NextAsked,
+    RowsAsked,
+    SaveAsked,
+    TabAsked,
+)
+from asr_data.view.server.queue import Place
 from asr_data.view.server.rows import Rows
 from asr_data.view.server.table import RowTable
 from asr_data.view.server.trials import Trials
-
-if TYPE_CHECKING:
-    from asr_data.view.server.app import KeepAsked, MasksAsked, RowsAsked, SettingsAsked
 
 
 class Session:
@@ -29,12 +38,19 @@ class Session:
     Args:
         viewed: the directories, the first of which says which rows there are, and has the settings that are tried.
         keeping: where settings that were chosen go.
+        labelling: where labels go, and whose they are.
     """
 
-    def __init__(self, viewed: Sequence[Viewed], keeping: SettingsFile | None = None) -> None:
+    def __init__(
+        self,
+        viewed: Sequence[Viewed],
+        keeping: SettingsFile | None = None,
+        labelling: LabelSettings | None = None,
+    ) -> None:
         self.viewed = viewed
         self._keeping = keeping
-        self._trials = None if viewed[0].fixed is not None else Trials(viewed[0])
+        self._labels = None if labelling is None else Labels(viewed, labelling)
+        self._trials = None if viewed[0].fixed is not None else Trials(viewed[0], self._labels)
         self._rows = Rows(viewed)
         self._table = RowTable(viewed)
 
@@ -53,6 +69,7 @@ class Session:
             "orders": self._table.orders(),
             "notes": [visible(note) for note in self._table.notes()],
             "controls": [] if self._trials is None else controls(Scale(**self._rows.scale)),
+            "labels": self._labels is not None and self.viewed[0].rows > 0,
             "settings": None if first.mask is None else complete(first.mask),
             "gold": any(one.gold is not None for one in self.viewed),
         }
@@ -76,7 +93,7 @@ class Session:
         }
 
     def _place_of(self, row: int, positions: Int64 | range) -> int:
-        position = self._rows.position_of(row)
+        position = self.viewed[0].position(row)
         if position is None:
             raise InputError(f"there is no annotated row {row}")
         places = np.flatnonzero(np.asarray(positions) == position)
@@ -95,10 +112,10 @@ class Session:
             raise InputError(f"there are {self.viewed[0].rows:,} rows")
         return {"rows": trials.masked(asked.positions, config, rewards=asked.rewards)}
 
-    def figures(self, asked: SettingsAsked) -> dict[str, Any]:
+    def figures(self, asked: FiguresAsked) -> dict[str, Any]:
         """Figures of the sample at settings that are tried."""
         config, trials = self._tried(asked.settings)
-        return trials.figures(config)
+        return trials.figures(config, own_labels=asked.own_labels)
 
     def keep(self, asked: KeepAsked) -> dict[str, Any]:
         """Write the settings, and say how to mask with them.
@@ -122,3 +139,44 @@ class Session:
             raise ConfigError(f"settings cannot be changed: {self.viewed[0].fixed}")
         self.viewed[0].check()
         return MaskConfig.model_validate(settings), self._trials
+
+    # --- labels ------------------------------------------------------------------------------------------
+
+    def claim(self, asked: TabAsked) -> dict[str, Any]:
+        """Let a tab label; see :meth:`asr_data.view.server.labels.Labels.claim`."""
+        return self._labelled().claim(asked.tab)
+
+    def release(self, asked: TabAsked) -> dict[str, Any]:
+        """The tab labels no more."""
+        return self._labelled().release(asked.tab)
+
+    def next(self, asked: NextAsked) -> dict[str, Any]:
+        """The response that comes next."""
+        return self._labelled().next(asked.tab, asked.order)
+
+    def back(self, asked: BackAsked) -> dict[str, Any]:
+        """One that was judged before."""
+        before = None if asked.position is None else Place(asked.position, asked.side)
+        return self._labelled().back(asked.tab, before)
+
+    def save(self, asked: SaveAsked) -> dict[str, Any]:
+        """Write what a person did with a response."""
+        return self._labelled().save(
+            asked.tab,
+            Place(asked.position, asked.side),
+            [(mark.first, mark.last, mark.type, mark.severity) for mark in asked.marks],
+            asked.status,
+            order=asked.order,
+            blind=asked.blind,
+            seconds=asked.seconds,
+        )
+
+    def _labelled(self) -> Labels:
+        if self._labels is None:
+            raise ConfigError("this page was started without a file for labels")
+        return self._labels
+
+    def close(self) -> None:
+        """Let other processes write labels."""
+        if self._labels is not None:
+            self._labels.close()

@@ -12,7 +12,7 @@ import numpy as np
 
 from asr_data.config import MaskConfig, Schmitt
 from asr_data.errors import InputError
-from asr_data.evaluation.gold import find_gold
+from asr_data.evaluation.gold import Gold, find_gold
 from asr_data.evaluation.labelled_rows import LabelledRows, load_labelled_at
 from asr_data.masks.apply import data_set_statistics, segment_and_mask, span_rewards
 from asr_data.masks.baseline import Responses
@@ -23,6 +23,7 @@ from asr_data.types import Bool, Float64
 from asr_data.view.client.rows import plain_number, plain_numbers
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.figures import label_figures, side_figures
+from asr_data.view.server.labels import Labels
 
 SAMPLE_ROWS: Final = 200
 """Rows that stand for the data set: for σ, baselines of the data set, the trend, and figures."""
@@ -35,10 +36,12 @@ class Trials:
 
     Args:
         viewed: the directory; its settings can be changed.
+        labels: those that are being made; they count where the input has none.
     """
 
-    def __init__(self, viewed: Viewed) -> None:
-        self.viewed = viewed
+    def __init__(self, viewed: Viewed, labels: Labels | None = None) -> None:
+        self.viewed, self._labels = viewed, labels
+        self._made: tuple[int, LabelledRows | None] = (-1, None)
         self._lock = threading.Lock()
         self._pages: OrderedDict[tuple[int, ...], TokenBatch] = OrderedDict()
         self._statistics: dict[tuple[str, str, bool], RewardStatistics] = {}
@@ -102,8 +105,10 @@ class Trials:
                 side["rewards"] = plain_numbers(masked.token_reward[token])
         return {position: made[place * sides : (place + 1) * sides] for place, position in enumerate(order)}
 
-    def figures(self, config: MaskConfig) -> dict[str, Any]:
+    def figures(self, config: MaskConfig, *, own_labels: bool = False) -> dict[str, Any]:
         """Figures of the sample at these settings, and against the labels that its rows have.
+
+        With ``own_labels`` against those made on the page, even where the input has its own.
 
         Raises:
             ConfigError: the settings ask for what the scorer did not give.
@@ -111,7 +116,7 @@ class Trials:
         statistics, batch = self.statistics(config), self.sample()
         running = self._running(config, statistics)
         masked, _ = segment_and_mask(batch, config.without_weights, statistics, running)
-        labelled = self.labelled()
+        labelled = self.labelled(own=own_labels)
         return {
             "sigma": plain_number(statistics.sigma()),
             "sample": {"rows": len(self.positions), "of": self.viewed.rows},
@@ -119,19 +124,28 @@ class Trials:
             "labels": None if labelled is None else label_figures(labelled, config, statistics, running),
         }
 
-    def labelled(self) -> LabelledRows | None:
-        """The rows of the sample that have labels; None where none has."""
+    def labelled(self, *, own: bool = False) -> LabelledRows | None:
+        """The rows of the sample that the input has labels of; else those labelled on the page; None where none is."""
         with self._lock:
-            return self._labelled
+            found = None if own else self._of_input
+            if found is not None or self._labels is None:
+                return found
+            version = self._labels.version
+            if self._made[0] != version:
+                gold = self._labels.gold()
+                self._made = version, None if gold is None else self._load_labelled(gold[1], gold[0])
+            return self._made[1]
 
     @cached_property
-    def _labelled(self) -> LabelledRows | None:
+    def _of_input(self) -> LabelledRows | None:
         gold = find_gold(self.viewed.annotated, self.viewed.gold_name)
-        tokenizer = self.viewed.tokenizer
-        if gold is None or tokenizer is None:
+        return None if gold is None else self._load_labelled(self.positions, gold)
+
+    def _load_labelled(self, positions: Sequence[int], gold: Gold) -> LabelledRows | None:
+        if self.viewed.tokenizer is None:
             return None
         try:
-            return load_labelled_at(self.viewed.annotated, self.positions, tokenizer, gold)
+            return load_labelled_at(self.viewed.annotated, positions, self.viewed.tokenizer, gold)
         except InputError:
             return None  # none of these rows has any
 

@@ -75,6 +75,7 @@ def running(session: Session, **options: Any) -> Iterator[Served]:
         yield Served(opened.getsockname()[1], session)
         server.should_exit = True
         thread.join()
+        session.close()
 
 
 Serve = Callable[..., Served]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -303,3 +304,147 @@ def test_without_scores_the_page_says_why_settings_are_fixed(annotate: Any, serv
     assert "Settings cannot be changed: " in page.locator("#settings summary").text_content()
     assert "has no scores/" in page.locator("#settings summary").text_content()
     assert page.locator("#controls").is_hidden()
+
+
+# --- labels ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelling(annotate: Any, serve: Any, tmp_path: Any) -> Any:
+    """``labelling()``: a server that writes labels to one file, on the same rows."""
+    from asr_data.view.server.labels import LabelSettings
+
+    annotated = annotate(FIFTY[:6])
+    return lambda: serve(annotated, session={"labelling": LabelSettings(tmp_path / "labels.jsonl", "anna")})
+
+
+def lines(tmp_path: Any) -> list[dict[str, Any]]:
+    path = tmp_path / "labels.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def wait_for_lines(page: Any, tmp_path: Any, count: int) -> list[dict[str, Any]]:
+    for _ in range(400):
+        if len(lines(tmp_path)) >= count:
+            break
+        page.wait_for_timeout(50)
+    found = lines(tmp_path)
+    assert len(found) == count
+    return found
+
+
+def marked(line: dict[str, Any]) -> list[str]:
+    text = line["completion"][0]["content"]
+    return [text[mark["start"] : mark["end"]] for mark in line["marks"]]
+
+
+def test_faults_are_marked_by_mouse_and_by_keyboard(labelling: Any, open_view: Any, tmp_path: Any) -> None:
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    page.wait_for_selector("#label-text .word")
+    words = page.locator("#label-text .word")
+    texts = words.all_text_contents()
+    # blind: neither scores nor verdict are in the page
+    assert page.locator("#label :is(.seg, .chart)").count() == 0
+    assert not re.search("chosen|rejected|reward", page.locator("#label").inner_text())
+    first, last = words.nth(0).bounding_box(), words.nth(1).bounding_box()
+    page.mouse.move(first["x"] + 2, first["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(last["x"] + 3, last["y"] + 5, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="factual 1").click()
+    [line] = wait_for_lines(page, tmp_path, 1)
+    assert (line["status"], line["completion_spans"], marked(line)) == ("open", None, ["".join(texts[:2])])
+    page.keyboard.press("x")  # the mark under the cursor: major, critical
+    page.keyboard.press("End")  # no key of ours
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("2")
+    found = wait_for_lines(page, tmp_path, 3)[-1]
+    assert [mark["type"] for mark in found["marks"]] == ["factual", "reasoning"]
+    assert found["marks"][0]["severity"] == "critical"
+    assert page.locator("#marks li").count() == 2
+    page.keyboard.press("Delete")
+    assert marked(wait_for_lines(page, tmp_path, 4)[-1]) == ["".join(texts[:2])]
+    page.keyboard.press("v")
+    page.wait_for_selector("#label-revealed .seg")
+    page.keyboard.press("Enter")
+    done = wait_for_lines(page, tmp_path, 5)[-1]
+    assert (done["status"], done["blind"], done["completion_spans"]) == ("done", False, done["marks"])
+    page.wait_for_function("() => document.querySelectorAll('#marks li').length === 0")
+    page.keyboard.press("0")
+    nothing = wait_for_lines(page, tmp_path, 6)[-1]
+    assert (nothing["status"], nothing["blind"], nothing["completion_spans"]) == ("done", True, [])
+    page.keyboard.press("b")
+    page.wait_for_function("() => document.getElementById('label-status').textContent.startsWith('you were done')")
+
+
+def test_after_a_kill_one_goes_on_where_one_was(labelling: Any, open_view: Any, tmp_path: Any) -> None:
+    served = labelling()
+    page = open_view(served)
+    page.get_by_role("button", name="Label").click()
+    page.wait_for_selector("#label-text .word")
+    page.keyboard.press("0")
+    wait_for_lines(page, tmp_path, 1)
+    page.wait_for_function("() => document.getElementById('progress').textContent.startsWith('1 of 50')")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("3")
+    wait_for_lines(page, tmp_path, 2)
+    row, words = page.locator("#label-title").text_content(), page.locator("#label-text").text_content()
+    served.session.close()  # as the system does for a process that is killed
+    page.goto("about:blank")
+    with (tmp_path / "labels.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"asr_row": 1, "cut')
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    page.wait_for_selector("#marks li")
+    assert (page.locator("#label-title").text_content(), page.locator("#label-text").text_content()) == (row, words)
+    assert page.locator("#progress").text_content().startswith("1 of 50 responses")
+    page.keyboard.press("Enter")
+    assert [line["status"] for line in wait_for_lines(page, tmp_path, 3)] == ["done", "open", "done"]
+
+
+def test_a_second_tab_is_refused_until_the_first_is_closed(labelling: Any, open_view: Any) -> None:
+    served = labelling()
+    first, second = open_view(served), open_view(served)
+    first.keyboard.press("l")
+    first.wait_for_selector("#label-text .word")
+    second.keyboard.press("l")
+    second.wait_for_selector("#trouble:not([hidden])")
+    assert "another tab of this page is labelling" in second.locator("#trouble").text_content()
+    assert second.locator("#label").is_hidden()
+    first.keyboard.press("r")
+    first.wait_for_selector("#look:not([hidden])")
+    second.wait_for_timeout(300)
+    second.keyboard.press("l")
+    second.wait_for_selector("#label-text .word")
+
+
+def test_labels_give_figures_beside_the_settings(labelling: Any, open_view: Any) -> None:
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    page.wait_for_selector("#label-text .word")
+    for done in range(1, 7):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("1")
+        page.wait_for_selector("#marks li")
+        page.keyboard.press("Enter")
+        text = f"{done} of 50"
+        page.wait_for_function("(t) => document.getElementById('progress').textContent.startsWith(t)", arg=text)
+        page.wait_for_function("() => document.querySelectorAll('#marks li').length === 0")
+    page.wait_for_function("() => document.getElementById('label-figures').textContent.includes('95 %: ')")
+    page.keyboard.press("r")
+    page.wait_for_function("() => document.getElementById('figures').textContent.includes('labels on this page')")
+
+
+def test_a_finger_taps_the_first_word_and_the_last(labelling: Any, open_view: Any, tmp_path: Any) -> None:
+    page = open_view(labelling(), **PHONE)
+    page.get_by_role("button", name="Label").tap()
+    words = page.locator("#label-text .word")
+    words.nth(0).tap()
+    words.nth(4).tap()
+    page.get_by_role("button", name="language 5").tap()
+    [line] = wait_for_lines(page, tmp_path, 1)
+    assert marked(line) == ["".join(words.all_text_contents()[:5]).strip()]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
