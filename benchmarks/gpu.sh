@@ -24,14 +24,14 @@ step() { # NAME SECONDS COMMAND…
 }
 
 step machine 20 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv
-# Rows padded to widths of 16 and masks on CUDA; token trees against single sequences.
-step tests 90 python -m pytest -q -x tests/scoring/test_tree_attention.py tests/scoring/test_engine.py \
+# Token trees against single sequences.
+step tests 60 python -m pytest -q -x tests/scoring/test_tree_attention.py tests/scoring/test_engine.py \
   tests/scoring/test_spread.py
-# Batches of 16,384 positions and the cost of attention were changed after the last measurement.
-step scoring-8b 120 python -m benchmarks.scoring "$data" --shape 8b --rows 300 --device cuda
-step scoring-0.5b 60 python -m benchmarks.scoring "$data" --shape 0.5b --rows 1000 --device cuda
+# Attention over whole paths, batches of 16,384 positions; five rounds each.
+step scoring-8b 120 python -m benchmarks.scoring "$data" --shape 8b --rows 64 --device cuda
+step scoring-0.5b 60 python -m benchmarks.scoring "$data" --shape 0.5b --rows 200 --device cuda
 # A training step with and without shared prefixes.
-step training 90 python -m benchmarks.training "$data" --pairs 8 --steps 3 --device cuda --dtype bfloat16
+step training 180 python -m benchmarks.training "$data" --pairs 8 --steps 1 --device cuda --dtype bfloat16
 # Straight to the device: host memory must stay far below the weights.
 step large-model 60 python -m benchmarks.large_model "$out/large" --shape 0.5b --kinds prm logprobs --device cuda
 # Where it is installed: vLLM on a model of the same shape and lengths.

@@ -256,10 +256,12 @@ def main() -> None:
     engine, tokenizer = load(arguments)
     if not isinstance(engine.readout, TokenHeadReadout):
         sys.exit("this benchmark reads a token head")
-    if tokenizer is None:
+    if arguments.data.suffix == ".npz":
         requests = load_requests(arguments.data, arguments.rows)
     else:
-        requests = requests_of(arguments.data, arguments.rows, tokenizer)
+        from asr_data.scoring.load import load_scorer_tokenizer
+
+        requests = requests_of(arguments.data, arguments.rows, tokenizer or load_scorer_tokenizer("builtin"))
     parameter = next(engine.backbone.parameters())
     where = (
         torch.cuda.get_device_name()

@@ -62,7 +62,9 @@ def quantiser(checkpoint: Path | None) -> dict[str, dict[str, Any]]:
         return {}
     method = _method(settings)
     packages = [package for _, package in _PACKAGES.get(method, ())]
-    kept = {name: settings[name] for name in _DESCRIBED if isinstance(settings.get(name), str | int | bool)}
+    kept = {
+        name: settings[name] for name in _DESCRIBED if settings.get(name) and type(settings[name]) in (str, int, bool)
+    }
     return {
         "quantised": {
             "method": method,
