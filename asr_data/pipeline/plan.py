@@ -64,6 +64,7 @@ def input_record(source: Source, layout: Layout) -> InputRecord:
         layout=layout.kind,
         columns={str(role): column for role, column in layout.columns.items()},
         column_types={field.name: str(field.type) for field in source.schema},
+        where=source.where,
     )
 
 

@@ -139,6 +139,34 @@ class DatasetReader:
             yield from table.combine_chunks().to_batches()
 
 
+class TableReader:
+    """An Arrow table in memory.
+
+    Args:
+        table: the rows.
+        place: what it is, for messages.
+
+    Attributes:
+        rows: number of rows.
+        schema: the types that the columns are stored under.
+        notes: a line for each column that is stored under another type than the table has.
+    """
+
+    def __init__(self, table: pa.Table, place: str) -> None:
+        self._table = table
+        self.rows = table.num_rows
+        self.schema, self.notes = _checked_schema(table.schema, place)
+
+    def records(self, start: int, stop: int) -> Iterator[RawRow]:
+        """The rows ``[start, stop)`` in order."""
+        yield from _rows_of(self.batches(start, stop), self.schema, start, start, min(stop, self.rows))
+
+    def batches(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """The rows ``[start, stop)`` as record batches."""
+        for first in range(start, min(stop, self.rows), _BATCH_ROWS):
+            yield from self._table.slice(first, min(_BATCH_ROWS, stop - first)).combine_chunks().to_batches()
+
+
 def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch, after its offsets were checked: Arrow takes them as they are in a file, and reads wherever they point.
 

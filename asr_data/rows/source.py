@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader
+from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader, TableReader
 from asr_data.rows.directories import choose_split, data_files
 from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
 from asr_data.rows.fetched import (
@@ -27,15 +27,20 @@ from asr_data.rows.fetched import (
 )
 from asr_data.rows.file_formats import ALLOWED, ALLOWED_SUFFIXES, FileFormat, format_of_name, named_format
 from asr_data.rows.file_state import FileState, states_of
+from asr_data.rows.in_memory import table_of
 from asr_data.rows.records import ArrowRecord, readable
 from asr_data.rows.schema import to_arrow, unify
+from asr_data.rows.selection import Selection, kept
 from asr_data.rows.text_readers import CsvReader, JsonLinesReader, RawRow, TextReader, TsvReader, json_reader
 from asr_data.types import RejectedRow
 
 if TYPE_CHECKING:
     import datasets
+    import pandas as pd
+    import polars as pl
     from _typeshed import ReadableBuffer as Buffer
 
+_SELECTED_AT_ONCE = 1_000
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -65,6 +70,7 @@ class Source:
         notes: lines for the user: files that are not read, columns that are stored under another type.
         files: the files and their states when they were opened; empty for a dataset that is memory-mapped.
         directory: the directory that holds the input, where one was named.
+        where: a condition that rows must meet, see :meth:`selecting`; the others are read as rejected rows.
     """
 
     description: str
@@ -75,6 +81,25 @@ class Source:
     notes: tuple[str, ...] = ()
     files: tuple[tuple[Path, FileState | None], ...] = ()
     directory: Path | None = None
+    where: str | None = None
+
+    def selecting(self, where: str | None) -> Source:
+        """The same input, of which rows that do not meet a condition on its columns are left out, by name.
+
+        Args:
+            where: SQL, such as ``topic = 'code' AND score > 3``, decided by each row alone; None for all rows.
+
+        Raises:
+            ConfigError: see :func:`asr_data.conditions.condition`; or no row meets it.
+            InputError: see :meth:`batches`.
+        """
+        if where is None:
+            return self
+        selected = replace(self, where=where)
+        Selection(where, self.schema)
+        if not any(kept(batch) for batch in selected.batches(_SELECTED_AT_ONCE)):
+            raise ConfigError(f"--where {where!r}: none of the {self.rows:,} rows of {self.description} meets it")
+        return selected
 
     def first(self, rows: int | None) -> Source:
         """The same input with no more than its first ``rows`` rows; None for all."""
@@ -96,6 +121,11 @@ class Source:
         Raises:
             InputError: the input became unreadable, or holds fewer rows than when it was opened.
         """
+        selection = None if self.where is None else Selection(self.where, self.schema)
+        for batch in self._batches(size, start, stop):
+            yield batch if selection is None else selection.of(batch)
+
+    def _batches(self, size: int, start: int, stop: int | None) -> Iterator[list[RawRow]]:
         batch: list[RawRow] = []
         for row in self._records(start, self.rows if stop is None else min(stop, self.rows)):
             batch.append(row)
@@ -124,7 +154,7 @@ class Source:
 
 
 def open_source(
-    location: str | Path | datasets.Dataset,
+    location: str | Path | datasets.Dataset | pl.DataFrame | pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
     split: str | None = None,
     name: str | None = None,
@@ -136,7 +166,8 @@ def open_source(
     Args:
         location: a file (``ALLOWED_SUFFIXES``); a directory that ``save_to_disk`` wrote or that
             ``datasets.load_dataset`` understands; a Hub dataset id ``owner/name``; a URL of a file, as fsspec
-            understands it; ``-`` for standard input; or a dataset in memory.
+            understands it; ``-`` for standard input; or rows in memory: a dataset, a polars or pandas frame, a list of
+            dictionaries.
         split: which split; needed where there are several and none is ``train``.
         name: which configuration, for a directory or a Hub dataset that has several.
         revision: commit, branch or tag of a Hub dataset.
@@ -149,7 +180,7 @@ def open_source(
     """
     given = None if file_format is None else named_format(file_format)
     if not isinstance(location, str | Path):
-        source = _from_dataset(location, "dataset in memory")
+        source = _from_memory(location)
     elif (typed := str(location)) == STANDARD_INPUT or is_url(typed):
         source = _from_elsewhere(typed, split, name, revision, given)
     elif (path := Path(location)).is_dir():
@@ -244,14 +275,17 @@ def _source(description: str, schema: pa.Schema, readers: Sequence[Reader]) -> S
     return Source(description, schema, _fingerprint(readers, schema), rows, readers, tuple(notes))
 
 
-def _from_dataset(dataset: datasets.Dataset, description: str) -> Source:
+def _from_memory(data: Any) -> Source:
     import datasets as hf_datasets
 
-    if not isinstance(dataset, hf_datasets.Dataset):
-        raise InputError(
-            f"expected a path, a Hub dataset id or a datasets.Dataset, got {type(dataset).__name__}; of a "
-            "DatasetDict, give one split"
-        )
+    if isinstance(data, hf_datasets.Dataset):
+        return _from_dataset(data, "dataset in memory")
+    table, description = table_of(data)
+    reader = TableReader(table, description)
+    return _source(description, reader.schema, [reader])
+
+
+def _from_dataset(dataset: datasets.Dataset, description: str) -> Source:
     reader = DatasetReader(dataset)
     return _source(description, reader.schema, [reader])
 
@@ -301,7 +335,7 @@ def _fingerprint(readers: Sequence[Reader], schema: pa.Schema) -> str:
     Features need not be in the files, and class names decide verdicts.
     """
     first = readers[0]
-    if isinstance(first, DatasetReader):
+    if isinstance(first, DatasetReader | TableReader):
         digest = _digest_of_dataset(first)
     else:
         digest = hashlib.sha256()
@@ -320,7 +354,7 @@ def _file_digest(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
-def _digest_of_dataset(reader: DatasetReader) -> hashlib._Hash:
+def _digest_of_dataset(reader: DatasetReader | TableReader) -> hashlib._Hash:
     """sha256 over the rows as an Arrow stream, in batches of fixed size whatever the table's chunks."""
     digest = hashlib.sha256()
     sink = pa.PythonFile(_HashingSink(digest), mode="w")

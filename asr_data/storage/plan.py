@@ -48,6 +48,7 @@ class InputRecord(_Part):
         columns: role to column, such as ``{"prompt": "question"}``.
         column_types: every input column and its Arrow type, in order.
         license: the data set's licence identifier, where it is known.
+        where: the condition that rows had to meet to be scored; None for all rows.
     """
 
     description: str
@@ -57,6 +58,7 @@ class InputRecord(_Part):
     columns: dict[str, str]
     column_types: dict[str, Annotated[str, AfterValidator(type_name)]]
     license: str | None = None
+    where: Annotated[str | None, Field(exclude_if=lambda where: where is None)] = None
 
 
 class ScorerRecord(_Part):

@@ -106,6 +106,7 @@ def summary_expressions(columns: AnnotatedColumns) -> dict[str, pl.Expr]:
     for side in columns.sides:
         mask = pl.col(columns.added(f"{side}_mask"))
         found[f"kept_{side}"] = mask.list.mean()
-        found[f"tokens_{side}"] = mask.list.len()
-        found[f"segments_{side}"] = pl.col(columns.added(f"{side}_seg_start")).list.len()
+        # Signed: a difference of two lengths can be negative.
+        found[f"tokens_{side}"] = mask.list.len().cast(pl.Int64)
+        found[f"segments_{side}"] = pl.col(columns.added(f"{side}_seg_start")).list.len().cast(pl.Int64)
     return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asr_data.tables.columns import AnnotatedColumns
+from asr_data.tables.cutting import pieces, segment_of_token
 from asr_data.types import Side
 
 if TYPE_CHECKING:
@@ -139,17 +140,16 @@ def _numbers(count: pl.Expr) -> pl.Expr:
 
 
 def _pieces(starts: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """The text cut at ``starts``. In Python: no expression cuts one text at many places without copying it for each."""
+    """The text cut at ``starts``. Polars' own expressions would copy the whole text for each piece."""
     import polars as pl
 
     def cut(rows: pl.Series) -> pl.Series:
-        found = []
-        for row in rows.to_list():
-            begins, whole = row["starts"], row["text"]
-            found.append([whole[a:b] for a, b in zip(begins, [*begins[1:], len(whole)], strict=True)])
-        return pl.Series(found, dtype=pl.List(pl.String))
+        fields = rows.struct.unnest().to_arrow().combine_chunks()
+        return pl.Series(
+            pl.from_arrow(pieces(fields.column("starts"), fields.column("text"))), dtype=pl.List(pl.String)
+        )
 
-    both = pl.struct(starts=starts, text=text)
+    both = pl.struct(starts=starts.cast(pl.List(pl.Int32)), text=text)
     return both.map_batches(cut, return_dtype=pl.List(pl.String()), is_elementwise=True)
 
 
@@ -158,12 +158,9 @@ def _segment_of_token(starts: pl.Expr, tokens: pl.Expr) -> pl.Expr:
     import polars as pl
 
     def numbered(rows: pl.Series) -> pl.Series:
-        found = []
-        for row in rows.to_list():
-            ends = [*row["starts"][1:], row["tokens"]]
-            lengths = zip(row["starts"], ends, strict=True)
-            found.append([number for number, (start, end) in enumerate(lengths) for _ in range(start, end)])
-        return pl.Series(found, dtype=pl.List(pl.Int32))
+        fields = rows.struct.unnest().to_arrow().combine_chunks()
+        found = segment_of_token(fields.column("starts"), fields.column("tokens"))
+        return pl.Series(pl.from_arrow(found), dtype=pl.List(pl.Int32))
 
-    both = pl.struct(starts=starts, tokens=tokens)
+    both = pl.struct(starts=starts.cast(pl.List(pl.Int32)), tokens=tokens)
     return both.map_batches(numbered, return_dtype=pl.List(pl.Int32()), is_elementwise=True)

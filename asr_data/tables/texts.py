@@ -73,8 +73,13 @@ def text_expression(reader: RowReader, side: Side) -> pl.Expr:
     import polars as pl
 
     column = reader.layout.columns.get(side)
-    plain = reader.layout.kind in _WHOLE_TEXT and column in reader.schema.names
-    if plain and column not in reader.layout.json_columns and is_text(reader.schema.field(str(column)).type):
+    as_it_is = reader.layout.kind in _WHOLE_TEXT and reader.layout.prompt_form in ("plain", "user")
+    if (
+        as_it_is
+        and column in reader.schema.names
+        and column not in reader.layout.json_columns
+        and is_text(reader.schema.field(str(column)).type)
+    ):
         return pl.col(str(column))
 
     def texts(rows: list[Row]) -> list[str]:

@@ -52,6 +52,7 @@ RUN_EXAMPLES = (
     "asr-annotate run pairs.jsonl -o annotated --model Qwen/Qwen2.5-Math-PRM-72B --preset qwen2.5-math-prm "
     "--engine http://localhost:8000",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
+    "asr-annotate run pairs.parquet -o annotated --where \"topic = 'code' AND score > 3\"",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
@@ -79,6 +80,7 @@ def run(
     config: ConfigOptions,
     tokenizer: opt.Tokenizer = None,
     limit: opt.Limit = None,
+    where: opt.Where = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would be done, as plan does.", rich_help_panel=opt.OUTPUT),
@@ -96,6 +98,7 @@ def run(
         end,
         source.roles(checks),
         limit=limit,
+        where=where,
         engines=engine.models(checks),
         tokenizer=tokenizer,
         part=machines.part(checks),
@@ -165,6 +168,7 @@ def score(
     templates: TemplateOptions,
     config: ConfigOptions,
     limit: opt.Limit = None,
+    where: opt.Where = None,
 ) -> None:
     """Score a preference data set and keep the rewards; `mask` makes segments and masks from them."""
     from asr_data import pipeline
@@ -179,7 +183,7 @@ def score(
     day = templates.day(checks)
     checks.finish()
     console = standard_output()
-    rows, layout = open_input(source, columns, limit)
+    rows, layout = open_input(source, columns, limit, where)
     print_input(console, rows, layout)
     pipeline.check_before_scoring(
         rows,
@@ -315,6 +319,6 @@ def require_rows(summary: Summary, part: Part | None) -> None:
 
 
 def exit_if_rejected(summary: Summary, *, strict: bool) -> None:
-    """Leave with code 3 where rows were rejected and ``--strict`` was given."""
-    if strict and summary.rejected:
+    """Leave with code 3 where rows were rejected and ``--strict`` was given; rows left out on request are none."""
+    if strict and summary.rejected > summary.rejects.get("left_out", 0):
         raise typer.Exit(ROWS_REJECTED)

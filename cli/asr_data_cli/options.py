@@ -346,6 +346,16 @@ Resume: TypeAlias = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Where: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Score only rows that meet it, in SQL over the input's columns; the others are listed in the rejects.",
+        rich_help_panel=INPUT,
+        show_default="all rows",
+    ),
+]
 Overwrite: TypeAlias = Annotated[
     bool,
     typer.Option("--overwrite", help="Delete an earlier output of this tool and start over.", rich_help_panel=OUTPUT),

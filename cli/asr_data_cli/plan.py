@@ -59,6 +59,7 @@ class Asked:
     end: EndOptions
     columns: Mapping[str, str]
     limit: int | None = None
+    where: str | None = None
     tokenizer: str | None = None
     part: Part | None = None
     ray: RayOptions | None = None
@@ -68,16 +69,19 @@ class Asked:
 
     def open(self) -> tuple[Source, Layout]:
         """The input, and how its rows are read."""
-        return open_input(self.source, self.columns, self.limit)
+        return open_input(self.source, self.columns, self.limit, self.where)
 
 
-def open_input(options: InputOptions, columns: Mapping[str, str], limit: int | None) -> tuple[Source, Layout]:
-    """An input, and how its rows are read."""
+def open_input(
+    options: InputOptions, columns: Mapping[str, str], limit: int | None, where: str | None = None
+) -> tuple[Source, Layout]:
+    """An input, and how its rows are read; of the first ``limit`` rows, those that meet ``where``."""
     from asr_data.rows import detect, first_records
 
     source = options.open()
     layout = detect(source.schema, first_records(source), columns)
-    return source.first(limit), layout
+    source = source.first(limit)
+    return source if where is None else source.selecting(where), layout
 
 
 def check_before_scoring(asked: Asked, source: Source, layout: Layout) -> None:
@@ -119,6 +123,7 @@ def plan(
     ] = Path("annotated"),
     tokenizer: opt.Tokenizer = None,
     limit: opt.Limit = None,
+    where: opt.Where = None,
     save: config_file.Save = None,
 ) -> None:
     """Show what `run` would do with the same options: layout, rejects, tokens, model, memory, time and files.
@@ -136,6 +141,7 @@ def plan(
         end,
         source.roles(checks),
         limit=limit,
+        where=where,
         tokenizer=tokenizer,
         part=machines.part(checks),
         ray=machines.cluster(checks, source.location),

@@ -78,7 +78,7 @@ def view(
         typer.Option(
             "--kinds",
             metavar="KIND,…",
-            help="Kinds of faults, in place of factual, reasoning, instruction, unsafe, language and other.",
+            help="Kinds of faults; usually factual, reasoning, instruction, irrelevant, unsafe, language, other.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),

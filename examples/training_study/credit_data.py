@@ -41,7 +41,7 @@ def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> di
         output: the bundle.
 
     Raises:
-        SystemExit: directories of other rows or tokens.
+        SystemExit: directories of other tokens, or rows of too few groups.
     """
     pairs = {pair.row: pair for pair in annotated_pairs(directories[gold])}
     columns = {arm: _rows(path) for arm, path in directories.items()}
@@ -64,6 +64,8 @@ def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> di
             "weights": {arm: {side: _weights(found[row], side) for side in SIDES} for arm, found in columns.items()},
         }
         lines["train" if _in_training(str(group)) else "test"].append(json.dumps(record) + "\n")
+    if not all(lines.values()):
+        raise SystemExit(f"all rows of {directories[gold]} are in one half: they need several groups")
     output.mkdir(parents=True, exist_ok=True)
     for part, of in lines.items():
         (output / f"{part}.jsonl").write_text("".join(of))

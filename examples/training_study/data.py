@@ -97,7 +97,8 @@ def annotated_pairs(annotated: Path) -> Iterator[Pair]:
         layout = layout or detect(texts.schema, texts.slice(0, 100).to_pylist())
         for record, source in zip(table.to_pylist(), texts.to_pylist(), strict=True):
             row = normalise(record["asr_row"], source, layout)
-            prompt = [dict(message) for message in row.prompt if not isinstance(message, str)]
+            said = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
+            prompt = [dict(message) for message in said]
             yield Pair(
                 row=row.index,
                 group=group_of(prompt),

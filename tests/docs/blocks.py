@@ -106,7 +106,8 @@ class PageRunner:
 
 
 def _expanded(word: str) -> list[str]:
-    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
+    """As a shell does: a pattern that no file matches, such as the SQL ``count(*)``, stays what it is."""
+    return (sorted(map(str, Path().glob(word))) if "*" in word else []) or [word]
 
 
 def redirected(words: list[str]) -> tuple[list[str], str | None]:

@@ -15,6 +15,7 @@ PAIRS = [
     ("Name a colour.", "Blue. The sky has it.", "Seven. The sky has it."),
     ("Où est Paris ?", "En France. 🇫🇷", "En Italie. 🇮🇹"),
 ]
+TOPICS = ["maths", "words", "places"]
 MARKS = [(6, 10), (0, 5), (3, 9)]
 """The faulty characters of each rejected response."""
 
@@ -37,8 +38,9 @@ def save_pairs(path: Path) -> None:
             "chosen": messages("assistant", chosen),
             "rejected": messages("assistant", rejected),
             "marks": [{"start": start, "end": end}],
+            "topic": topic,
         }
-        for (prompt, chosen, rejected), (start, end) in zip(PAIRS, MARKS, strict=True)
+        for (prompt, chosen, rejected), (start, end), topic in zip(PAIRS, MARKS, TOPICS, strict=True)
     ]
     _write(path, rows)
 

@@ -15,10 +15,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
+from asr_data.config import MaskConfig, SoftWeights, Token
 from examples.training_study import credit, ladder
-from examples.training_study.credit_data import read_marked
+from examples.training_study.credit_data import prepare_arms, read_marked
 from examples.training_study.credit_report import credit_report
 from examples.training_study.data import SIDES
+from tests.export.conftest import Workshop, columns
 
 TEXTS = [
     ("Name a colour.", "Blue. The sky has it.", "Seven. Or so."),
@@ -85,6 +87,26 @@ def test_arms(bundle: Path) -> None:
     assert turned != gold
     assert all(all(own) for own in credit.arm_weights(marked, "dpo", 0)["rejected"])
     assert credit.kept_share(marked, credit.arm_weights(marked, "dpo", 0)) == {"chosen": 1.0, "rejected": 1.0}
+
+
+def test_arms_of_annotated_directories(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> None:
+    workshop = Workshop(tmp_path, make_tokenizer("byte_level"))
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": f"Yes, {n}. It is so.", "rejected": f"No. Wrong is {n}."}
+        for n in range(12)
+    ]
+    gold = workshop.annotate(rows, "gold", mask=MaskConfig(segmenter=Token()))
+    soft = workshop.annotate(rows, "soft", mask=MaskConfig(weights=SoftWeights()))
+    counts = prepare_arms({"gold": gold.path, "soft": soft.path}, "gold", tmp_path / "arms")
+    assert sum(counts.values()) == 12
+    assert min(counts.values()) > 0  # each prompt is a group of its own
+    for one in read_marked(tmp_path / "arms", "train", 200):
+        [row] = [row for row in columns(soft) if row["asr_row"] == one.pair.row]
+        assert one.weights["soft"]["rejected"] == row["rejected_weight"]
+        text = one.pair.text["rejected"]
+        assert any(one.faulty["rejected"]) == ("rong" in text)
+    with pytest.raises(SystemExit, match="one half"):
+        prepare_arms({"gold": workshop.annotate(rows[:1], "one").path}, "gold", tmp_path / "few")
 
 
 def test_runs_go_on_where_they_were_stopped_and_within_their_budget(bundle: Path, capsys: Any) -> None:

@@ -25,7 +25,7 @@ from asr_data.view.server.queue import Place, by_chance, by_disagreement
 from asr_data.view.server.units import Unit, as_json, span_of, units_in, units_of
 from asr_data.view.terminal import prompt_text
 
-KINDS: Final = ("factual", "reasoning", "instruction", "unsafe", "language", "other")
+KINDS: Final = ("factual", "reasoning", "instruction", "irrelevant", "unsafe", "language", "other")
 TARGET: Final = 50
 """Responses that are asked for."""
 SILENCE: Final = 20.0

@@ -78,22 +78,26 @@ const asrLook = (() => {
     entry.head = element("div", { class: "head" });
     entry.node = element("article", { id: `row-${row.row}`, tabindex: "-1" }, entry.head, promptNode(row.prompt));
     entry.head.append(...headOf(entry));
-    const sides = element("div", { class: facts.frames.length > 1 ? "sides compared" : "sides" });
+    const single = facts.frames.length === 1;
+    let sides = element("div", { class: "sides" });
+    const groups = [sides];
     facts.sides.forEach((name, place) => {
       if (!row.panels.some((panel) => panel?.length)) return;
+      // Several directories: what they say of a side stands in a line of its own.
+      if (!single && place > 0) groups.push((sides = element("div", { class: "sides" })));
       const emphasis = compared(row.panels, place);
       row.panels.forEach((panel, at) => {
         const frame = facts.frames[at];
         if (!panel) sides.append(element("p", { class: "quiet" }, `${frame.name} has no such row`));
         else if (panel[place]) {
-          panel[place].title = facts.frames.length > 1 ? `${name} · ${frame.name}` : name;
+          panel[place].title = !single ? `${name} · ${frame.name}` : name;
           const shown = show(frame, panel[place], emphasis[at]);
           entry.shown.push({ at, place, shown });
           sides.append(shown.node);
         }
       });
     });
-    entry.node.append(sides);
+    entry.node.append(...groups);
     return entry;
   }
 

@@ -444,7 +444,7 @@ def test_a_finger_taps_the_first_word_and_the_last(labelling: Any, open_view: An
     words = page.locator("#label-text .word")
     words.nth(0).tap()
     words.nth(4).tap()
-    page.get_by_role("button", name="language 5").tap()
+    page.get_by_role("button", name="language 6").tap()
     [line] = wait_for_lines(page, tmp_path, 1)
     assert marked(line) == ["".join(words.all_text_contents()[:5]).strip()]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
