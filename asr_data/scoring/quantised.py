@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -99,10 +101,26 @@ def quantised_arguments(config: Any, directory: Path, device: torch.device, dtyp
             raise MissingDependencyError(
                 package, f"{directory}, which is quantised ({method}),", f"pip install {package}"
             )
+    if method == "bitsandbytes":
+        import_without_kernels("bitsandbytes")
     if method in _DEQUANTISED:
         config.quantization_config = {**settings, **_DEQUANTISED[method]}
         return {"dtype": dtype}
     return {"dtype": dtype, "device_map": {"": str(device)}}
+
+
+def import_without_kernels(module: str) -> None:
+    """Import a package that, while it is imported, fetches code from the Hub where the package ``kernels`` is there.
+
+    It then uses what it brings itself.
+    """
+    if module in sys.modules or "kernels" in sys.modules:
+        return
+    sys.modules["kernels"] = None  # type: ignore[assignment] # to import it is then an ImportError
+    try:
+        importlib.import_module(module)
+    finally:
+        del sys.modules["kernels"]
 
 
 def _method(settings: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor
 from asr_data.config import ScoringConfig
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.load import load_scorer
-from asr_data.scoring.quantised import quantiser
+from asr_data.scoring.quantised import import_without_kernels, quantiser
 from asr_data.types import Completion, Row
 
 MakeCheckpoint = Callable[..., Path]
@@ -229,3 +231,16 @@ def add_head_and_tokenizer(source: Path, target: Path, hidden: int = 32) -> None
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (source / name).is_file():
             shutil.copy(source / name, target / name)
+
+
+def test_no_kernel_is_fetched_while_a_package_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kernels.py").write_text("raise AssertionError('kernels was imported')\n", encoding="utf-8")
+    (tmp_path / "some_quantiser.py").write_text(
+        "try:\n    from kernels import get_kernel\nexcept ImportError:\n    get_kernel = None\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_without_kernels("some_quantiser")
+    assert sys.modules.pop("some_quantiser").get_kernel is None
+    assert "kernels" not in sys.modules
+    with pytest.raises(AssertionError, match="kernels was imported"):  # what would have happened
+        importlib.import_module("some_quantiser")
