@@ -32,7 +32,7 @@ def pieces(starts: pa.ChunkedArray[Any], texts: pa.ChunkedArray[Any]) -> pa.Arra
         np.insert(place, begins.offsets[:-1], ends[:-1])
     )  # never back, whatever starts say
     data = whole.buffers()[2] or pa.py_buffer(b"")
-    offsets = pa.py_buffer(np.append(inserted, ends[-1]).astype(np.int64))
+    offsets = pa.py_buffer(np.append(inserted, ends[-1]).astype(np.int64).tobytes())
     every = pa.LargeStringArray.from_buffers(len(inserted), offsets, data)
     kept = np.ones(len(inserted), dtype=bool)
     kept[offsets_of(counts + 1)[:-1]] = False
