@@ -55,6 +55,9 @@ class Directory:
             batch = pa.RecordBatch.from_pylist([record(index) for index in indices])
             yield batch if columns is None else batch.select(list(columns))
 
+    def rows_at(self, positions: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist([record((0, 2, 3)[position]) for position in positions])
+
     def rejects(self) -> Iterator[RejectedRow]:
         yield RejectedRow(1, "empty_response", "chosen is empty")
 

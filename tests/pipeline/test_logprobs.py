@@ -70,7 +70,7 @@ def test_equal_to_transformers(bench: dict[str, Any]) -> None:
             with torch.inference_mode():
                 logs = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
             expected = logs[-len(row[f"{side}_ids"]) :].tolist()
-            assert row[f"{side}_ref_logp"] == pytest.approx(expected, abs=1e-5)
+            assert row[f"{side}_ref_logp"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_score_then_mask_equals_run(bench: dict[str, Any]) -> None:
