@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from asr_data.errors import ConfigError
 from asr_data.http.address import checked_address
+from asr_data.http.settings import Retries, Timeout
 from asr_data.settings import Settings
 
 EngineRole: TypeAlias = Literal["model", "reference", "logprobs"]
@@ -23,14 +24,8 @@ class EngineSettings(Settings):
     """How servers are asked, and how their answers are checked; has no effect on rewards."""
 
     concurrency: Annotated[int, Field(ge=1, description="Concurrent requests to each server.")] = 32
-    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 600.0
-    retries: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
-        ),
-    ] = 5
+    timeout: Timeout = 600.0
+    retries: Retries = 5
     check: Annotated[
         Literal["auto", "files", "server"],
         Field(

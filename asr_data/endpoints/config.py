@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, 
 
 from asr_data.errors import ConfigError
 from asr_data.http.address import checked_address
+from asr_data.http.settings import Retries, Timeout
 from asr_data.settings import Settings
 
 ResponseFormat: TypeAlias = Literal["text", "json_object", "json_schema"]
@@ -103,14 +104,8 @@ class RequestSettings(Settings):
     """How requests are made; has no effect on replies."""
 
     concurrency: Annotated[int, Field(ge=1, description="Number of concurrent requests.")] = 8
-    timeout: Annotated[float, Field(gt=0, description="Time for one request and its whole answer, in seconds.")] = 120.0
-    retries: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="Retries of a request that timed out or got status 408, 409, 429 or 5xx, with growing waits.",
-        ),
-    ] = 5
+    timeout: Timeout = 120.0
+    retries: Retries = 5
     attempts: Annotated[int, Field(ge=1, description="Requests until a reply can be parsed.")] = 3
     on_failure: Annotated[
         Literal["stop", "record"],

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from asr_data.endpoints.client import Client, Exchange, RequestFailedError, Role
 from asr_data.endpoints.config import RequestSettings, ResponseFormat
 from asr_data.endpoints.journal import Journal, storage_errors
+from asr_data.http.workers import together
 from asr_data.progress import Progress
 
 FAILURES_IN_A_ROW: Final = 5
@@ -146,16 +147,10 @@ class Session(Generic[E]):
     async def _ask_all(self) -> None:
         tasks = self._missing()
         self._tell()
-        workers = [
-            asyncio.ensure_future(self._work(tasks))
-            for _ in range(min(self.requests.concurrency, self.total - self.done))
-        ]
+        workers = min(self.requests.concurrency, self.total - self.done)
         try:
-            await asyncio.gather(*workers)
+            await together(self._work(tasks) for _ in range(workers))
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             for client in self.clients.values():
                 await client.close()
         self._record_held_back()

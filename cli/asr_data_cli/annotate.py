@@ -31,7 +31,7 @@ from asr_data_cli.option_groups import (
     TemplateOptions,
     WritingOptions,
 )
-from asr_data_cli.plan import Asked, check_before_scoring, open_input, show_plan
+from asr_data_cli.plan import Asked, asked_for, check_before_scoring, open_input, show_plan
 from asr_data_cli.progress import progress
 from asr_data_cli.settings import Checks
 
@@ -87,27 +87,22 @@ def run(
     ] = False,
 ) -> None:
     """Score a preference data set, cut its responses into segments, and write training masks."""
-    checks = Checks()
-    asked = Asked(
+    asked = asked_for(
         source,
         output,
         model,
-        scoring.config(checks),
-        mask.config(checks),
-        writing.config(),
+        engine,
+        scoring,
+        mask,
+        writing,
         end,
-        source.roles(checks),
+        machines,
+        templates,
+        config,
+        tokenizer=tokenizer,
         limit=limit,
         where=where,
-        engines=engine.models(checks),
-        tokenizer=tokenizer,
-        part=machines.part(checks),
-        ray=machines.cluster(checks, source.location),
-        template_date=templates.day(checks),
-        config_sha256=config.sha256,
     )
-    end.check(checks)
-    checks.finish()
     if dry_run:
         show_plan(asked)
         return

@@ -72,6 +72,48 @@ class Asked:
         return open_input(self.source, self.columns, self.limit, self.where)
 
 
+def asked_for(
+    source: InputOptions,
+    output: Path,
+    model: ModelOptions,
+    engine: EngineOptions,
+    scoring: ScoringOptions,
+    mask: MaskOptions,
+    writing: WritingOptions,
+    end: EndOptions,
+    machines: MachineOptions,
+    templates: TemplateOptions,
+    config: config_file.ConfigOptions,
+    *,
+    tokenizer: str | None,
+    limit: int | None,
+    where: str | None,
+) -> Asked:
+    """What the options say; every one that is wrong is an error at once."""
+    checks = Checks()
+    asked = Asked(
+        source,
+        output,
+        model,
+        scoring.config(checks),
+        mask.config(checks),
+        writing.config(),
+        end,
+        source.roles(checks),
+        limit=limit,
+        where=where,
+        engines=engine.models(checks),
+        tokenizer=tokenizer,
+        part=machines.part(checks),
+        ray=machines.cluster(checks, source.location),
+        template_date=templates.day(checks),
+        config_sha256=config.sha256,
+    )
+    end.check(checks)
+    checks.finish()
+    return asked
+
+
 def open_input(
     options: InputOptions, columns: Mapping[str, str], limit: int | None, where: str | None = None
 ) -> tuple[Source, Layout]:
@@ -130,27 +172,22 @@ def plan(
 
     A few rows are scored to measure speed; nothing of that is kept, and nothing is written but the file of --save.
     """
-    checks = Checks()
-    asked = Asked(
+    asked = asked_for(
         source,
         output,
         model,
-        scoring.config(checks),
-        mask.config(checks),
-        writing.config(),
+        engine,
+        scoring,
+        mask,
+        writing,
         end,
-        source.roles(checks),
+        machines,
+        templates,
+        config,
+        tokenizer=tokenizer,
         limit=limit,
         where=where,
-        tokenizer=tokenizer,
-        part=machines.part(checks),
-        ray=machines.cluster(checks, source.location),
-        template_date=templates.day(checks),
-        config_sha256=config.sha256,
-        engines=engine.models(checks),
     )
-    end.check(checks)
-    checks.finish()
     show_plan(asked)
     if save is not None:
         config_file.save_options(invocation, save)

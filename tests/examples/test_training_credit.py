@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
@@ -59,22 +57,9 @@ def bundle(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch, make_tokenizer: Callable[..., Any]) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch, tiny_policy: tuple[Any, Any]) -> None:
     """A random Llama in place of the policy."""
-    tokenizer = make_tokenizer("byte_level").hf
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    model, tokenizer = tiny_policy
     monkeypatch.setattr(credit, "load_base", lambda device, _policy: (model.to(device), tokenizer))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from asr_data.engines import ServedModel
 from asr_data.errors import EngineError
 from asr_data.http.connection import Connection, RequestFailedError
+from asr_data.http.workers import together
 from asr_data.scoring.engine import Request
 from asr_data.scoring.served.answers import UnusableAnswerError
 from asr_data.scoring.served.routes import Route
@@ -106,15 +107,9 @@ class _Work:
 
 async def _asked(work: _Work, asked: Sequence[tuple[Server, Connection]], concurrency: int) -> None:
     each = min(concurrency, len(work.requests))
-    workers = [
-        asyncio.ensure_future(_worker(work, server, connection)) for server, connection in asked for _ in range(each)
-    ]
     try:
-        await asyncio.gather(*workers)
+        await together(_worker(work, server, connection) for server, connection in asked for _ in range(each))
     finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
         for _, connection in asked:
             await connection.close()
 
