@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
-from asr_data.config import Fixed, MaskConfig, SoftWeights, Token
+from asr_data.config import FixedBaseline, MaskConfig, SoftWeights, Token
 from examples.training_study import credit, ladder
 from examples.training_study.credit_data import prepare_arms, read_marked
 from examples.training_study.credit_report import credit_report
@@ -215,7 +215,7 @@ def test_rows_that_were_dropped_count_nothing(tmp_path: Path, make_tokenizer: Ca
     ]
     gold = workshop.annotate(rows, "gold", mask=MaskConfig(segmenter=Token()))
     drop = workshop.annotate(
-        rows, "drop", mask=MaskConfig(segmenter=Token(), baseline=Fixed(value=0.5), on_empty="drop")
+        rows, "drop", mask=MaskConfig(segmenter=Token(), baseline=FixedBaseline(value=0.5), on_empty="drop")
     )
     lost = {row["asr_row"] for row in columns(gold)} - {row["asr_row"] for row in columns(drop)}
     assert 0 < len(lost) < 12
