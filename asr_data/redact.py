@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
-from urllib.request import getproxies
 
 MASK: Final = "***"
 
@@ -53,6 +52,8 @@ def url_secrets(url: str) -> Iterator[str]:
 
 def proxy_secrets() -> Iterator[str]:
     """The secrets in the URLs of proxies that the environment names."""
+    from urllib.request import getproxies  # brings the modules of HTTP and of mail
+
     for url in getproxies().values():
         yield from url_secrets(url)
 

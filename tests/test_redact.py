@@ -42,7 +42,7 @@ def test_secrets_of_a_url(url: str, secrets: set[str]) -> None:
 
 
 def test_secrets_of_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr_data.redact.getproxies", lambda: {"http": "http://u:passw@h", "no": "localhost"})
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://u:passw@h", "no": "localhost"})
     assert set(proxy_secrets()) == {"passw", "dTpwYXNzdw=="}
 
 
