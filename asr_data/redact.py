@@ -17,6 +17,12 @@ _ANYWHERE: Final = 8
 """Secrets from this length on are masked inside of words, too."""
 
 
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>`]+", re.IGNORECASE)
+_TELLING: Final = re.compile("[@?#]")
+_CHAIN: Final = re.compile(r"::(?![^\[\]]*\])")
+"""Two colons, but not those of an IPv6 address in brackets."""
+
+
 class Redactor:
     """Replaces secrets in text, also where they are quoted for JSON or a URL, or encoded in base64.
 
@@ -58,8 +64,22 @@ def proxy_secrets() -> Iterator[str]:
         yield from url_secrets(url)
 
 
+def url_chain(url: str) -> list[str]:
+    """The URLs of a chain as fsspec has them, ``zip://a.jsonl::https://host/b.zip``; mostly one."""
+    return _CHAIN.split(url)
+
+
 def without_secrets(url: str) -> str:
-    """A URL without user, password, query and fragment: signatures and keys stand there."""
+    """A URL, or a chain of them, without users, passwords, queries and fragments: signatures and keys stand there."""
+    return "::".join(map(_bare, url_chain(url)))
+
+
+def without_url_secrets(text: str) -> str:
+    """The same for every URL in a text; all else stays as it is."""
+    return _URL.sub(lambda found: without_secrets(found[0]) if _TELLING.search(found[0]) else found[0], text)
+
+
+def _bare(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
