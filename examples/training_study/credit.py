@@ -199,7 +199,10 @@ class CreditStudy:
             side: [(own - base).double().cpu().numpy() for own, base in zip(found[side], reference[side], strict=True)]
             for side in SIDES
         }
-        return [pair_figures(marked, {side: ratios[side][i] for side in SIDES}) for i, marked in enumerate(self.test)]
+        end = self._tokenizer.eos_token_id
+        return [
+            pair_figures(marked, {side: ratios[side][i] for side in SIDES}, end) for i, marked in enumerate(self.test)
+        ]
 
 
 def is_sampled(arm: str) -> bool:
@@ -235,12 +238,18 @@ def kept_share(marked: Sequence[MarkedPair], weights: Mapping[str, Sequence[Sequ
     return {side: sum(w > 0 for own in weights[side] for w in own) / max(1, tokens[side]) for side in SIDES}
 
 
-def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of one test pair; ratios in nats, float64 ``[tokens]``."""
+def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any], end: int | None = None) -> dict[str, Any]:
+    """Figures of one test pair.
+
+    Args:
+        marked: the pair.
+        ratios: policy less reference by side, in nats, float64 ``[tokens]``.
+        end: the token that ends a turn. It is no text: it moves by nats, and has the label of what stands before it.
+    """
     found: dict[str, Any] = {"row": marked.pair.row, "group": marked.pair.group}
     for side in SIDES:
         ratio, labels = ratios[side], marked.faulty[side]
-        known = np.array([label is not None for label in labels])
+        known = np.array([label is not None for label in labels]) & (np.array(marked.pair.ids[side]) != end)
         faulty = np.array([bool(label) for label in labels]) & known
         right = known & ~faulty
         found[side] = {

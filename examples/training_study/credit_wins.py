@@ -89,4 +89,4 @@ def _win(one: float | None, other: float | None) -> float | None:
 def _alike(own: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
     """Whether two answers are within a fifth of the longer one of each other in length."""
     longer = max(own["tokens"], base["tokens"])
-    return abs(own["tokens"] - base["tokens"]) <= 0.2 * longer
+    return bool(abs(own["tokens"] - base["tokens"]) <= 0.2 * longer)

@@ -74,7 +74,8 @@ class LowerStates:
         """The last layers of a decoder, the base's or one with an adapter: its token ids are rows of these states."""
         self._states = [torch.cat(self._states)]
         layers = nn.ModuleList(decoder.layers[-self._layers :])  # type: ignore[index] # HF models
-        return _with(decoder, layers=layers, embed_tokens=nn.Embedding.from_pretrained(self._states[0], freeze=True))
+        rows = nn.Embedding.from_pretrained(self._states[0], freeze=True)  # type: ignore[no-untyped-call] # torch's
+        return _with(decoder, layers=layers, embed_tokens=rows)
 
 
 def _with(decoder: nn.Module, **modules: nn.Module) -> nn.Module:
@@ -138,7 +139,7 @@ class _TargetLogProbabilities(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override] # of one output
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
         [gradient] = ctx.saved_tensors
         return given[:, None] * gradient, None, None
 

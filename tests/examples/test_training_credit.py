@@ -150,6 +150,11 @@ def test_figures_of_a_pair_by_hand(bundle: Path) -> None:
     assert found["faulty"] == pytest.approx(-2)
     assert found["auroc"] == pytest.approx((half - 1) / half)  # all but the first right token stand above the faults
     assert found["end"] == -2
+    ratio[-1] = 7
+    marked.pair.ids["rejected"][-1] = 99999
+    ended = credit.pair_figures(marked, {"rejected": ratio, "chosen": np.zeros(len(marked.pair.ids["chosen"]))}, 99999)
+    assert ended["rejected"]["faulty"] == pytest.approx(-2)  # the end of the turn is no text
+    assert ended["rejected"]["end"] == 7
 
 
 def made_up(arm: str, seed: int, aurocs: list[list[float]], distances: list[float]) -> dict[str, Any]:
