@@ -60,7 +60,7 @@ const asrLabel = (() => {
     if (!response) return;
     begun = performance.now();
     shown.blind = true;
-    by("label-title").textContent = `Row ${response.row}`;
+    by("label-title").textContent = asrRows.rowName(response);
     const words = { done: "you were done with it: what you do now counts in its place", skipped: "you had skipped it", open: "begun, not done" };
     by("label-status").textContent = words[response.status] ?? "";
     by("label-prompt").replaceChildren(promptNode(response.prompt));
@@ -163,7 +163,7 @@ const asrLabel = (() => {
 
   async function toggleScores() {
     if (!shown || !by("label-revealed").hidden) return hideScores();
-    const answer = await attempt(() => ask("api/rows", { row: shown.row, count: 1 }));
+    const answer = await attempt(() => ask("api/rows", { row: shown.row, pair: shown.pair, count: 1 }));
     const row = answer?.rows.find((one) => one.position === shown.position);
     if (!row) return undefined;
     shown.blind = false;
