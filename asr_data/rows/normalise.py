@@ -42,13 +42,14 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout, pair: int |
         RowRejected: ``missing_column``, ``wrong_type``, ``invalid_json``, ``invalid_unicode``, ``nul_byte``,
             ``empty_prompt``, ``empty_response``, ``identical_sides``, ``prompt_mismatch``, ``no_preference``,
             ``small_gap``, ``label_mismatch`` or ``last_turn_not_assistant``.
-        InputError: the row has no such pair.
-        ValueError: the layout makes several pairs of a row, and ``pair`` does not say which.
+        InputError: the row has no such pair; or the layout makes several of a row, and ``pair`` does not say which.
     """
     if layout.pairs.several and pair is None:
-        raise ValueError(f"rows become several pairs ({layout.pairs.rule}): which one of row {index}?")
+        raise InputError(
+            f"row {index} can be several pairs ({layout.pairs.rule}), and there is no asr_pair that says which"
+        )
     answers = _answers(record, layout)
-    if pair is not None and (answers is None or pair_places(pair)[1] >= len(answers.order)):
+    if pair is not None and (answers is None or pair < 0 or pair_places(pair)[1] >= len(answers.order)):
         there = "one" if answers is None else len(answers.order)
         raise InputError(f"row {index} has no pair {pair}: it has {there} answers")
     return _row(index, record, layout, answers, pair)
@@ -65,7 +66,7 @@ def normalise_all(index: int, record: Mapping[str, Any], layout: Layout) -> list
             return [normalise(index, record, layout)]
         answers = _answers(record, layout)
         if answers is None:
-            raise ValueError(f"layout {layout.kind} has one pair a row")
+            raise InputError(f"rows of layout {layout.kind} are one pair each, not several ({layout.pairs.rule})")
         count = pair_count(layout.pairs.rule, len(answers.order))
         if count > MOST_PAIRS:
             raise RowRejected(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +17,7 @@ from asr_data.config import MaskConfig, OutputConfig, Part
 from asr_data.errors import ConfigError, OutputExistsError
 from asr_data.evaluation import evaluate
 from asr_data.evaluation.labelled_rows import GoldOptions
+from asr_data.export import export
 from asr_data.export.examples import read_rows as read_responses
 from asr_data.pairs import PairConfig
 from asr_data.pipeline import Summary, mask, merge, run, score
@@ -337,6 +341,35 @@ def test_exported_responses_are_those_of_each_pair(bench: Any, go: Any) -> None:
     go(UF)
     found = [tuple(plain(bench, one.ids) for one in row) for row in read_responses(open_output(bench.folder / "out"))]
     assert found[1:3] == [("Blue, like the sky.", "Seven is no color."), ("Red it is.", "Seven is no color.")]
+
+
+def test_json_lines_and_notes_say_which_pair(bench: Any, go: Any) -> None:
+    go(UF)
+    annotated = open_output(bench.folder / "out")
+    lines = lines_of(export(annotated, "jsonl", bench.folder / "lines").path / "train.jsonl")
+    assert [(line["asr_row"], line["asr_pair"]) for line in lines] == ANNOTATED
+    cut = export(annotated, "llamafactory-sft", bench.folder / "cut", max_length=30).path
+    notes = lines_of(cut / "notes.jsonl")
+    assert notes
+    assert {(note["asr_row"], note["asr_pair"]) for note in notes} <= set(ANNOTATED)
+
+
+def test_the_kl_of_kto_is_over_another_row_s_response(bench: Any, go: Any) -> None:
+    go(UF)
+    folder = export(open_output(bench.folder / "out"), "llamafactory-kto", bench.folder / "kto").path
+    rows = datasets.load_from_disk(str(folder / "train"))
+    assert len(rows) == 2 * len(ANNOTATED)
+    decode = bench.tokenizer.hf.decode
+    questions = {row["instruction"]: {one["response"] for one in row["completions"]} for row in UF}
+    for row in rows:
+        own, shown = decode(row["input_ids"]), decode(row["kl_input_ids"])
+        question, answers = next((asked, said) for asked, said in questions.items() if asked != " " and asked in own)
+        assert question in shown
+        assert not any(answer in shown for answer in answers if answer.strip())
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_pair_that_is_missing_is_noticed(bench: Any, go: Any) -> None:

@@ -189,10 +189,11 @@ def test_every_pair_once_and_each_better_by_the_gap(scores: list[float], rule: P
 
 def test_a_layout_with_pairs_must_be_told_which() -> None:
     layout = SCORED.with_pairs(PairConfig(rule="all"))
-    with pytest.raises(ValueError, match="which one of row 4"):
+    with pytest.raises(InputError, match="row 4 can be several pairs"):
         normalise(4, FOUR, layout)
-    with pytest.raises(InputError, match="row 4 has no pair 6: it has 4 answers"):
-        normalise(4, FOUR, layout, 6)
+    for pair in (6, -1, 2**40):
+        with pytest.raises(InputError, match=f"row 4 has no pair {pair}: it has 4 answers"):
+            normalise(4, FOUR, layout, pair)
     with pytest.raises(RowRejected, match="equal"):
         normalise(4, scored([2.0, 2.0, 1.0]), layout, 0)
 
