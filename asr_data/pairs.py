@@ -49,6 +49,18 @@ class PairConfig(Settings):
         """Whether a row can become several pairs."""
         return self.rule != "best-worst"
 
+    def describe(self) -> str:
+        """For the user: which pairs are made."""
+        return _MADE[self.rule] + (f", at least {self.min_gap:g} apart" if self.min_gap else "")
+
+
+_MADE: Final[dict[PairRule, str]] = {
+    "best-worst": "the best is chosen, the worst rejected",
+    "adjacent": "a pair of each answer and the next worse one",
+    "all": "a pair of each two answers",
+    "best-rest": "a pair of the best answer and each other one",
+}
+
 
 def pair_number(better: int, worse: int) -> int:
     """Number of the pair of two places in the order; ``better < worse``."""

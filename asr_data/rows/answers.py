@@ -41,15 +41,20 @@ class Answers:
         if gap < Decimal(repr(least)):
             raise RowRejected("small_gap", f"{named} are {float(gap):g} apart; at least {least:g} is asked for")
 
-    def beside(self, better: int, worse: int, prompt: Text) -> tuple[tuple[Text, ...], ...]:
+    def beside(
+        self, better: int, worse: int, prompt: Text
+    ) -> tuple[tuple[Text, ...], tuple[Text, ...], tuple[Text, ...]]:
         """The answers above, between and below two places of the order, each best first.
 
         Args:
             better, worse: the places.
             prompt: of the row; conversations may begin with it.
         """
-        parts = self.order[:better], self.order[better + 1 : worse], self.order[worse + 1 :]
-        return tuple(tuple(_without(self.texts[place], prompt) for place in part) for part in parts)
+        above, between, below = (
+            tuple(_without(self.texts[place], prompt) for place in part)
+            for part in (self.order[:better], self.order[better + 1 : worse], self.order[worse + 1 :])
+        )
+        return above, between, below
 
 
 def best_first(numbers: Sequence[float], best: int, worst: int, *, lowest_is_best: bool) -> list[int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.pairs import PairConfig, PairRule
+from asr_data.pairs import PairConfig
 from asr_data.rows import labelled
 from asr_data.rows.class_labels import split_verdicts, verdicts
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
@@ -64,12 +64,6 @@ _NUMBERS_ROLE: Final[dict[LayoutKind, Role]] = {
     "scored_completions": "scores",
     "ranked_completions": "ranks",
     "judged_completions": "verdicts",
-}
-_PAIRS: Final[dict[PairRule, str]] = {
-    "best-worst": "the best is chosen, the worst rejected",
-    "adjacent": "a pair of each answer and the next worse one",
-    "all": "a pair of each two answers",
-    "best-rest": "a pair of the best answer and each other one",
 }
 
 
@@ -169,9 +163,7 @@ class Layout(BaseModel):
         for verdict, meaning in ((True, "preferred"), (False, "not preferred")):
             values = [value for value, preferred in self.verdicts.items() if preferred is verdict]
             read += [f"{meaning}: {', '.join(values)}"] if values else []
-        if self.numbers_role is not None:
-            least = f", at least {self.pairs.min_gap:g} apart" if self.pairs.min_gap else ""
-            read.insert(0, f"{_PAIRS[self.pairs.rule]}{least}")
+        read = read if self.numbers_role is None else [self.pairs.describe(), *read]
         return "; ".join([f"{_MEANING[self.kind]} ({mapping})", *read])
 
     def unread_system(self, schema: pa.Schema) -> str | None:

@@ -94,8 +94,8 @@ def _row(index: int, record: Mapping[str, Any], layout: Layout, answers: Answers
         prompt, completions = labelled.read(layout.format, record)
         _check_texts(prompt, {completion.side: completion.content for completion in completions})
         return Row(index, record, prompt, completions)
-    above = between = below = ()
     picked: Sides | None = None
+    better = worse = 0
     if answers is not None:
         better, worse = (0, len(answers.order) - 1) if pair is None else pair_places(pair)
         answers.require_gap(better, worse, layout.pairs.min_gap)
@@ -108,8 +108,7 @@ def _row(index: int, record: Mapping[str, Any], layout: Layout, answers: Answers
         Completion(side, content, verdict[side], _labels(record, layout, side, content))
         for side, content in sides.items()
     )
-    if answers is not None:
-        above, between, below = answers.beside(better, worse, prompt)
+    above, between, below = ((), (), ()) if answers is None else answers.beside(better, worse, prompt)
     return Row(index, record, prompt, completions, _template_kwargs(record, layout), above, between, below, pair)
 
 
