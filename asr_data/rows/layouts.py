@@ -140,14 +140,10 @@ class Layout(BaseModel):
         Raises:
             ConfigError: rows have no more than two answers, or none that says how good each is.
         """
-        if pairs == self.pairs:
-            return self
-        if self.numbers_role is None:
-            asked = f"--min-gap {pairs.min_gap:g}" if not pairs.several else f"--pairs {pairs.rule}"
-            raise ConfigError(
-                f"{asked} is for rows with several answers that have scores, ranks or verdicts, and these rows have "
-                f"none: {self.describe()}"
-            )
+        if self.numbers_role is None and pairs != PairConfig():
+            asked = f"--pairs {pairs.rule}" if pairs.several else f"--min-gap {pairs.min_gap:g}"
+            wanted = "is for rows with several answers that have scores, ranks or verdicts, and these rows have none"
+            raise ConfigError(f"{asked} {wanted}: {self.describe()}")
         return self.model_copy(update={"pairs": pairs})
 
     def describe(self) -> str:

@@ -54,7 +54,7 @@ def test_run_says_how_many_pairs_and_can_be_queried(invoke: Any, tmp_path: Path)
     shown = CliRunner().invoke(build_app(), ["inspect", str(tmp_path / "out"), "--row", "0"], env={"COLUMNS": "200"})
     assert [f"row 0, pair {pair}" in shown.output for pair in (0, 1, 2)] == [True, True, False]
     other = invoke("run", "--pairs", "adjacent")
-    assert other.exit_code == 2
+    assert other.exit_code == 1
     assert 'layout.pairs.rule: was "all", now "adjacent"' in other.output
 
 
@@ -88,8 +88,9 @@ def test_a_config_file_knows_both(invoke: Any, tmp_path: Path) -> None:
     ("words", "messages"),
     [
         (["--pairs", "most"], ["'most' is not one of", "best-rest"]),
-        (["--min-gap", "-1"], ["-1", ">=0"]),
-        (["--min-gap", "nan"], ["PairConfig.min_gap is nan: expected a finite number >= 0"]),
+        (["--min-gap", "-1"], ["'--min-gap'", "greater than or equal to 0"]),
+        (["--min-gap", "nan"], ["'--min-gap'", "greater than or equal to 0"]),
+        (["--min-gap", "inf"], ["PairConfig.min_gap is inf: expected a finite number >= 0"]),
     ],
 )
 def test_wrong_usage(invoke: Any, words: Sequence[str], messages: Sequence[str]) -> None:
