@@ -235,7 +235,7 @@ def _rejects(before: AnnotatedDirectory, choice: _Choice, parent: ParentRecord |
         ]
         own = pa.Table.from_arrays(columns, schema=schema)
         both = pa.concat_tables([next(earlier), own])
-        yield both.take(pa.array(np.argsort(row_keys(both), kind="stable")))
+        yield both.take(np.argsort(row_keys(both), kind="stable"))
 
 
 def _rejects_schema(before: AnnotatedDirectory) -> pa.Schema:
