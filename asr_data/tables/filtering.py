@@ -77,7 +77,7 @@ def filter_rows(
         output: another directory.
         where: a condition on :func:`asr_data.frame`'s columns, such as ``margin > 0 AND kept_chosen > 0.2``.
         sample: draw so many of the rows that meet it; all where there are fewer.
-        seed: of the draw.
+        seed: of the draw; 0 or more.
         resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
         progress: receives the progress.
@@ -89,6 +89,9 @@ def filter_rows(
     started, progress = time.monotonic(), progress or Silent()
     if where is None and sample is None:
         raise ConfigError("nothing says which rows to keep: give --where, --sample, or both")
+    if seed < 0 or (sample is not None and sample < 1):
+        # Python's generator takes the same numbers for seed and -seed.
+        raise ConfigError(f"--sample is {sample} and --seed {seed}: a sample has at least 1 row, a seed is at least 0")
     before = open_output(source)
     check_directories_apart([source], output)
     parent = ParentRecord(

@@ -21,6 +21,7 @@ VIEWS: Final = ("rows", "tokens", "segments", "scores", "rejects")
 _READING: Final = re.compile(r"^\s*(?:\(\s*)*(?:select|with|from|values|show|explain)\b", re.IGNORECASE)
 _FILES: Final = re.compile(r"\b(?:read|scan)_\w+", re.IGNORECASE)
 _TEXT: Final = re.compile(r"'(?:[^']|'')*'")
+_NO_TABLE: Final = re.compile(r"relation ('.*') was not found")
 _OTHER_QUOTES: Final = ('"', "`", "$", "\\", "--", "/*")
 """With these in a query, where its texts begin and end is left to polars alone."""
 
@@ -55,12 +56,18 @@ def query(source: Path | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
         CorruptFileError: see :func:`views`.
     """
     import polars as pl
+    from polars.exceptions import SQLInterfaceError
 
     check_reads_views(sql)
     tables = views(source)
     with explained("the query"):
-        found = pl.SQLContext(tables, eager=False).execute(sql)
-        found.collect_schema()  # names the columns that are not there
+        try:
+            found = pl.SQLContext(tables, eager=False).execute(sql)
+            found.collect_schema()  # names the tables and columns that are not there
+        except SQLInterfaceError as error:
+            if missing := _NO_TABLE.match(str(error)):
+                raise ConfigError(f"the query: there is no {missing[1]}; there are {', '.join(tables)}") from error
+            raise
     return found
 
 
