@@ -6,6 +6,7 @@ what they are: noise and baselines are those of the whole data set.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
@@ -60,8 +61,8 @@ class _Choice:
 
 
 def filter_rows(
-    source: Path,
-    output: Path,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     where: str | None = None,
     sample: int | None = None,
@@ -87,6 +88,7 @@ def filter_rows(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
+    source, output = Path(source), Path(output)
     if where is None and sample is None:
         raise ConfigError("nothing says which rows to keep: give --where, --sample, or both")
     if seed < 0 or (sample is not None and sample < 1):

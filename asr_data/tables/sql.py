@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,7 +27,7 @@ _OTHER_QUOTES: Final = ('"', "`", "$", "\\", "--", "/*")
 """With these in a query, where its texts begin and end is left to polars alone."""
 
 
-def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
+def views(source: str | os.PathLike[str] | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     """The tables that a query can name: those of :data:`VIEWS` that the directory has.
 
     Raises:
@@ -34,7 +35,7 @@ def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     """
     import polars as pl
 
-    annotated = source if isinstance(source, AnnotatedDirectory) else open_output(source, verify=False)
+    annotated = source if isinstance(source, AnnotatedDirectory) else open_output(Path(source), verify=False)
     rows: Any = frame(annotated, tokenizer="recorded")
     found: dict[str, pl.LazyFrame] = {"rows": frame(annotated)}
     if annotated.manifest.stage == "masked":
@@ -44,7 +45,7 @@ def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     return found | {"scores": scan(annotated, "scores"), "rejects": scan(annotated, "rejects")}
 
 
-def query(source: Path | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
+def query(source: str | os.PathLike[str] | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
     """What a query gives, not computed yet; ``collect(engine="streaming")`` does that without holding all rows.
 
     Args:
@@ -87,7 +88,7 @@ def check_asked(annotated: AnnotatedDirectory, sql: str) -> None:
             check_files(annotated, config)
 
 
-def matching(source: Path | AnnotatedDirectory, where: str) -> pl.LazyFrame:
+def matching(source: str | os.PathLike[str] | AnnotatedDirectory, where: str) -> pl.LazyFrame:
     """The rows, as :func:`asr_data.frame` gives them, that meet a condition such as ``margin > 0``.
 
     Raises:
