@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from asr_data.scoring.tree_pieces import Forest, Group, Piece, grouped, pieces
+from asr_data.scoring.tree_pieces import Forest, Piece, pieces
 from asr_data.types import Int64
 
 _NAMES = {"sdpa": "asr_tree_sdpa", "eager": "asr_tree_eager"}
@@ -49,15 +49,14 @@ Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None, "float | None"], Te
 class InPieces:
     """One call for each piece; on every device."""
 
-    groups: Sequence[Group]
+    pieces: Sequence[Piece]
 
     def attend(self, attention: Attention, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """See :class:`Plan`."""
         parts = []
-        for group in self.groups:
-            for piece, keys, values in zip(group.pieces, group.keys(key), group.keys(value), strict=True):
-                own = slice(piece.first, piece.stop)
-                parts.append(attention(query[:, :, own], keys, values, piece.mask, scaling))
+        for piece in self.pieces:
+            own = slice(piece.first, piece.stop)
+            parts.append(attention(query[:, :, own], piece.pick(key), piece.pick(value), piece.mask, scaling))
         return torch.cat(parts, dim=1)
 
 
@@ -141,8 +140,7 @@ def make_plan(
         if sum(map(len, paths)) <= _MOST_GATHERED * len(forest.ids):
             return _varlen(forest, paths, window, device)
     own = pieces(forest, dtype, device, window)
-    own = own if fused else [_masked(piece, dtype, device) for piece in own]
-    return InPieces(grouped(own, len(forest.ids), device))
+    return InPieces(own if fused else [_masked(piece, dtype, device) for piece in own])
 
 
 def _paths(forest: Forest) -> list[Int64]:

@@ -21,6 +21,8 @@ _CALL = 4096
 """Pairs of query and key whose attention takes as long as one more call does."""
 _BLOCK = 256
 """Nodes of a chain with ancestors that are computed at once: a longer piece computes more of what its mask hides."""
+_STRETCHES = 8
+"""More stretches of keys than these are faster picked one by one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,61 +62,22 @@ class Piece:
 
     Attributes:
         first, stop: the nodes.
-        keys: the nodes that they attend to: consecutive ones, or int64 ``[keys]``.
+        keys: what they attend to: stretches of nodes, or where these are many, int64 ``[keys]``.
         mask: ``[1, 1, nodes, keys]``, added to the scores; None where every node attends to those up to itself.
     """
 
     first: int
     stop: int
-    keys: slice | Int64
+    keys: tuple[slice, ...] | Tensor
     mask: Tensor | None
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Pieces whose keys are picked in one call.
-
-    Attributes:
-        pieces: in order.
-        picked: int64 ``[picked]``, the keys that are not consecutive, of one piece after the other; None for none.
-    """
-
-    pieces: tuple[Piece, ...]
-    picked: Tensor | None
-
-    def keys(self, states: Tensor) -> Iterator[Tensor]:
-        """States of each piece's keys: ``[batch, heads, nodes of the forest, size]`` → ``[batch, heads, keys, size]``.
-
-        Projections are laid out node by node, and so are rows that are picked: a third of the time of picking by head.
-        """
-        if self.picked is not None:
-            picked = states.transpose(1, 2).index_select(1, self.picked.to(states.device)).transpose(1, 2)
-        at = 0
-        for piece in self.pieces:
-            if isinstance(piece.keys, slice):
-                yield states[:, :, piece.keys]
-            else:
-                yield picked[:, :, at : at + len(piece.keys)]
-                at += len(piece.keys)
-
-
-def grouped(parts: Sequence[Piece], most: int, device: torch.device) -> list[Group]:
-    """Pieces in groups that pick at most ``most`` keys each, or those of one piece."""
-    groups: list[list[Piece]] = []
-    room = 0
-    for piece in parts:
-        count = 0 if isinstance(piece.keys, slice) else len(piece.keys)
-        if not groups or count > room:
-            groups.append([])
-            room = most
-        groups[-1].append(piece)
-        room -= count
-    return [_group(group, device) for group in groups]
-
-
-def _group(parts: Sequence[Piece], device: torch.device) -> Group:
-    picked = [piece.keys for piece in parts if not isinstance(piece.keys, slice)]
-    return Group(tuple(parts), torch.from_numpy(np.concatenate(picked)).to(device) if picked else None)
+    def pick(self, states: Tensor) -> Tensor:
+        """States of the keys: ``[batch, heads, nodes of the forest, size]`` → ``[batch, heads, keys, size]``."""
+        if isinstance(self.keys, Tensor):
+            return states.index_select(2, self.keys.to(states.device))
+        if len(self.keys) == 1:
+            return states[:, :, self.keys[0]]
+        return torch.cat([states[:, :, stretch] for stretch in self.keys], dim=2)
 
 
 def cut(forest: Forest, window: int | None) -> list[tuple[int, int]]:
@@ -166,8 +129,10 @@ def _piece(
     allowed = (keys[None, :] <= own[:, None]) & (own[:, None] < forest.end[keys][None, :])
     if window is not None:
         allowed &= forest.depth[own][:, None] - forest.depth[keys][None, :] < window
-    is_consecutive = keys[-1] - keys[0] + 1 == len(keys)
-    within = slice(int(keys[0]), stop) if is_consecutive else keys
+    breaks = np.flatnonzero(np.diff(keys) != 1) + 1
+    within: tuple[slice, ...] | Tensor = tuple(slice(int(run[0]), int(run[-1]) + 1) for run in np.split(keys, breaks))
+    if len(breaks) >= _STRETCHES:
+        within = torch.from_numpy(keys).to(device)
     if not len(above) and np.array_equal(allowed, np.tri(len(own), dtype=bool)):
         return Piece(first, stop, within, None)
     mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(torch.from_numpy(~allowed), torch.finfo(dtype).min)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asr_data.scoring import tree_pieces
 from asr_data.scoring.tree import grow_trees
-from asr_data.scoring.tree_pieces import Forest, Group, Piece, cut, grouped, pieces
+from asr_data.scoring.tree_pieces import Forest, Piece, cut, pieces
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=9)
 CPU = torch.device("cpu")
@@ -24,18 +24,18 @@ def forest_of(*sequences: list[int]) -> Forest:
     return Forest.of(list(grow_trees(sequences, always)))
 
 
-def attended(group: Group, count: int) -> np.ndarray:
-    """What the nodes of a group's pieces attend to, bool ``[nodes, count]``, from the keys that it picks."""
-    parts = []
-    nodes = torch.arange(count)[None, None, :, None].expand(1, 2, -1, 3)
-    for piece, keys in zip(group.pieces, group.keys(nodes), strict=True):
-        size = piece.stop - piece.first
-        assert keys.shape == (1, 2, len(np.arange(count)[piece.keys]), 3)
-        allowed = np.tri(size, dtype=bool) if piece.mask is None else piece.mask[0, 0].numpy() == 0
-        out = np.zeros((size, count), dtype=bool)
-        out[:, keys[0, 1, :, 2].tolist()] = allowed
-        parts.append(out)
-    return np.concatenate(parts)
+def key_nodes(piece: Piece, count: int) -> list[int]:
+    return piece.pick(torch.arange(count)[None, None, :, None]).flatten().tolist()  # type: ignore[no-any-return]
+
+
+def attended(piece: Piece, count: int) -> np.ndarray:
+    """What the nodes of a piece attend to, bool ``[nodes, count]``, from the piece alone."""
+    size = piece.stop - piece.first
+    keys = key_nodes(piece, count)
+    allowed = np.tri(size, dtype=bool) if piece.mask is None else piece.mask[0, 0].numpy() == 0
+    out = np.zeros((size, count), dtype=bool)
+    out[:, keys] = allowed
+    return out
 
 
 def by_definition(forest: Forest, window: int | None) -> np.ndarray:
@@ -52,22 +52,21 @@ def by_definition(forest: Forest, window: int | None) -> np.ndarray:
 
 @pytest.mark.parametrize("window", [None, 1, 3])
 @pytest.mark.parametrize("call", [0, 4, 10**6])
-@pytest.mark.parametrize(("block", "most"), [(1, 0), (2, 5), (256, 1000)])
+@pytest.mark.parametrize(("block", "stretches"), [(1, 0), (2, 2), (256, 8)])
 @settings(deadline=None, max_examples=40)
 @given(lists=SEQUENCES, other=SEQUENCES)
 def test_any_forest(
-    window: int | None, call: int, block: int, most: int, lists: list[list[int]], other: list[list[int]]
+    window: int | None, call: int, block: int, stretches: int, lists: list[list[int]], other: list[list[int]]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_pieces, "_CALL", call)
         patch.setattr(tree_pieces, "_BLOCK", block)
+        patch.setattr(tree_pieces, "_STRETCHES", stretches)
         forest = Forest.of([*grow_trees(lists, always), *grow_trees(other, always)])
         parts = pieces(forest, torch.float32, CPU, window)
     assert [p.first for p in parts] == [0, *(p.stop for p in parts[:-1])]
     assert parts[-1].stop == len(forest.ids)
-    groups = grouped(parts, most, CPU)
-    assert [piece.first for group in groups for piece in group.pieces] == [piece.first for piece in parts]
-    found = np.concatenate([attended(group, len(forest.ids)) for group in groups])
+    found = np.concatenate([attended(piece, len(forest.ids)) for piece in parts])
     np.testing.assert_array_equal(found, by_definition(forest, window))
 
 
@@ -75,9 +74,9 @@ def test_two_answers_to_one_prompt() -> None:
     prompt = list(range(100, 400))
     forest = forest_of([*prompt, *range(200)], [*prompt, *range(500, 600)])
     longer, shorter = pieces(forest, torch.bfloat16, CPU, None)
-    assert (longer.first, longer.stop, longer.keys, longer.mask) == (0, 500, slice(0, 500), None)
+    assert (longer.first, longer.stop, longer.keys, longer.mask) == (0, 500, (slice(0, 500),), None)
     assert (shorter.first, shorter.stop) == (500, 600)
-    np.testing.assert_array_equal(shorter.keys, [*range(300), *range(500, 600)])
+    assert shorter.keys == (slice(0, 300), slice(500, 600))
     assert shorter.mask is not None
     assert shorter.mask.dtype == torch.bfloat16
     assert shorter.mask.shape == (1, 1, 100, 400)
@@ -101,26 +100,4 @@ def test_a_window_leaves_keys_out() -> None:
     assert [(p.first, p.stop) for p in pieces(forest, torch.float32, CPU, None)] == [(0, 600)]
     near = pieces(forest, torch.float32, CPU, 10)
     assert [(p.first, p.stop) for p in near] == [(0, 256), (256, 512), (512, 600)]
-    assert near[1].keys == slice(247, 512)
-
-
-def test_a_group_picks_no_more_than_it_may() -> None:
-    def piece(count: int) -> Piece:
-        return Piece(0, 1, np.arange(count), None)
-
-    groups = grouped([piece(3), piece(2), Piece(0, 9, slice(0, 9), None), piece(1), piece(7), piece(1)], 5, CPU)
-    assert [[0 if isinstance(p.keys, slice) else len(p.keys) for p in g.pieces] for g in groups] == [
-        [3, 2, 0],
-        [1],
-        [7],
-        [1],
-    ]
-    assert [None if g.picked is None else len(g.picked) for g in groups] == [5, 1, 7, 1]
-
-
-def test_nothing_to_pick() -> None:
-    (group,) = grouped([Piece(0, 4, slice(0, 4), None)], 4, CPU)
-    assert group.picked is None
-    states = torch.randn(1, 2, 4, 3)
-    (keys,) = group.keys(states)
-    torch.testing.assert_close(keys, states)
+    assert near[1].keys == (slice(247, 512),)
