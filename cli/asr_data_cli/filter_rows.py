@@ -9,7 +9,7 @@ import typer
 
 from asr_data_cli import options as opt
 from asr_data_cli import settings
-from asr_data_cli.annotate import finish, finish_scored
+from asr_data_cli.ending import finish, finish_scored
 from asr_data_cli.progress import progress
 
 ROWS = "Rows"
@@ -41,7 +41,7 @@ def filter_rows(
             "--sample", min=1, help="Draw so many of them at random.", rich_help_panel=ROWS, show_default="all"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.", rich_help_panel=ROWS)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of --sample.", rich_help_panel=ROWS)] = 0,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
 ) -> None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import asr_data
+from asr_data.config import MaskConfig, SegmentWeights
 from asr_data.errors import ConfigError, CorruptFileError, InputError
 from asr_data.storage import AnnotatedDirectory
 from asr_data.tables import frame
@@ -113,6 +114,25 @@ def test_tokens_cover_the_text_and_say_what_the_lists_say(
             assert [numbers.index(segment) for segment in dict.fromkeys(numbers)] == row[f"{side}_seg_start"]
 
 
+def test_weights_of_tokens_are_shown_and_null_without(annotate: Annotate) -> None:
+    weighted = annotate(TEXTS, mask=MaskConfig(weights=SegmentWeights()))
+    without = annotate(TEXTS)
+    for side in ("chosen", "rejected"):
+        frame_: Any = frame(weighted.path)
+        found = collected(frame_.asr.tokens(side).select("asr_row", "position", "weight", "keep"))
+        expected = [
+            {"asr_row": row["asr_row"], "position": at, "weight": weight, "keep": keep}
+            for row in stored(weighted)
+            for at, (weight, keep) in enumerate(zip(row[f"{side}_weight"], row[f"{side}_mask"], strict=True))
+        ]
+        assert found == expected
+        assert len({one["weight"] for one in found}) > 2  # not 0 and 1 alone
+        bare: Any = frame(without.path)
+        assert bare.asr.tokens(side).collect_schema() == frame_.asr.tokens(side).collect_schema()
+        assert {one["weight"] for one in collected(bare.asr.tokens(side))} == {None}
+        assert collected(bare.asr.tokens(side).select("weight")) == [{"weight": None}] * len(found)
+
+
 def test_a_tokenizer_is_loaded_only_for_texts_of_tokens(texts: AnnotatedDirectory) -> None:
     without: Any = frame(texts.path)
     assert "text" not in without.asr.tokens("chosen").collect_schema()
@@ -132,11 +152,14 @@ def test_conditions_and_numbers_of_rows_go_into_flat_views(texts: AnnotatedDirec
     assert collected(every.select(pl.len()))[0]["len"] == len(collected(every))
 
 
-def test_a_dataset_in_memory_has_the_same_views(texts: AnnotatedDirectory) -> None:
+@pytest.mark.parametrize("form", ["dataset", "polars", "pandas", "list"])
+def test_rows_in_memory_have_the_same_views(texts: AnnotatedDirectory, form: str) -> None:
     import datasets
+    import pandas as pd
 
-    rows = datasets.Dataset.from_list(stored(texts))
-    in_memory: Any = frame(rows)
+    rows = stored(texts)
+    forms = {"dataset": datasets.Dataset.from_list, "polars": pl.DataFrame, "pandas": pd.DataFrame, "list": list}
+    in_memory: Any = frame(forms[form](rows))
     on_disk: Any = frame(texts.path)
     assert collected(in_memory.asr.summary()) == collected(on_disk.asr.summary())
     assert collected(in_memory.asr.segments("rejected")) == collected(on_disk.asr.segments("rejected"))
@@ -164,6 +187,8 @@ def test_wrong_sides_sources_and_files_are_refused(texts: AnnotatedDirectory) ->
         frame(datasets.Dataset.from_list(stored(texts)), tokenizer="recorded")
     with pytest.raises(InputError, match="DatasetDict"):
         frame({"train": 1})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a list of dictionaries, got LazyFrame"):
+        frame(pl.LazyFrame({"asr_row": [1]}))  # type: ignore[arg-type]
     with pytest.raises(CorruptFileError, match=r"asr\.json: missing"):
         frame(texts.path / "data")
     file = next((texts.path / "data").iterdir())
