@@ -72,7 +72,7 @@ Columns: TypeAlias = Annotated[
 
 Pairs: TypeAlias = Annotated[
     PairRule,
-    typer.Option("--pairs", metavar="RULE", help=PairConfig.model_fields["rule"].description, rich_help_panel=INPUT),
+    typer.Option("--pairs", help=PairConfig.model_fields["rule"].description, rich_help_panel=INPUT),
 ]
 MinGap: TypeAlias = Annotated[
     float, typer.Option("--min-gap", min=0, help=PairConfig.model_fields["min_gap"].description, rich_help_panel=INPUT)
