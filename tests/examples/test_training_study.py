@@ -126,14 +126,21 @@ def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = ScorerInfo(name="falling", kind="rule", form="value", fingerprint="0" * 64)
     monkeypatch.setattr(online, "load_scorer", lambda _, scoring: RuleScorer(falling, info))
     study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6, win_rate_every=1), "cpu")
-    results = {name: study.run(name, 0) for name in ("grpo", "appo")}
+    names = ("grpo", "appo", "online-dpo", "online-adpo", "online-rs", "online-ars")
+    results = {name: study.run(name, 0) for name in names}
     for result in results.values():
         assert len(result["curve"]) == 2
         assert any(pair["chosen"]["all"] != 0 for pair in result["pairs"])  # it learned something
         assert [entry["step"] for entry in result["win_rate"]] == [0, 1, 2]
         assert result["win_rate"][0]["policy/win_ratio"] == 0.5  # the base against itself
-    assert results["grpo"]["curve"][0] == results["appo"]["curve"][0]  # the same answers, before any step
-    assert results["grpo"]["pairs"] != results["appo"]["pairs"]
+    for plain, masked in (("grpo", "appo"), ("online-dpo", "online-adpo"), ("online-rs", "online-ars")):
+        assert results[plain]["curve"][0] == results[masked]["curve"][0]  # the same answers, before any step
+        assert results[plain]["pairs"] != results[masked]["pairs"]
+        kept = [entry["mask/kept"] for entry in results[masked]["log"]]
+        assert len(kept) == 2
+        assert all(0 < share < 1 for share in kept)
+    assert all("kl" in entry for entry in results["online-ars"]["log"])
+    assert results["grpo"]["cpu_seconds"]["all"] > 0
 
 
 def test_an_answer_without_text_gets_the_lowest_reward(monkeypatch: pytest.MonkeyPatch) -> None:
