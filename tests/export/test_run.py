@@ -345,13 +345,19 @@ def test_a_sequence_by_hand() -> None:
 def test_weights_go_where_a_trainer_takes_them(workshop: Workshop) -> None:
     soft = workshop.annotate(PAIRS, "soft", mask=MaskConfig(weights=SoftWeights()))
     for target in FORMATS:
-        if target in ("jsonl", "verl-sft"):
+        if target in ("jsonl", "verl-sft", "ms-swift-sft"):
             export(soft, target, Path(f"soft-{target}"))
-        elif target != "axolotl-segments":
-            with pytest.raises(ConfigError, match=r"masks and no weights.*--weights soft.*verl-sft, jsonl"):
+        else:
+            with pytest.raises(ConfigError, match=r"masks and no weights.*--weights soft.*verl-sft, ms-swift-sft, jsonl"):
                 export(soft, target, Path("out"))
     rows = [json.loads(line) for line in next(Path("soft-jsonl").glob("train*.jsonl")).read_text().splitlines()]
     assert [row["chosen_weight"] for row in rows] == [row["chosen_weight"] for row in columns(soft)]
+
+
+@pytest.mark.parametrize("trainer", ["prime-rl", "openrlhf"])
+def test_a_trainer_without_a_way_in_is_refused_with_the_reason(trainer: Any, annotated: AnnotatedDirectory) -> None:
+    with pytest.raises(ConfigError, match=rf"--to {trainer} cannot be had: (its SFT loader|it has no way in).*allowed are"):
+        export(annotated, trainer, Path("out"))
 
 
 def test_weights_of_0_and_1_are_masks(workshop: Workshop) -> None:
