@@ -1,9 +1,9 @@
 """ms-swift: the whole sequence as the tokens of one assistant message, each with its ``loss_scale``.
 
-ms-swift tokenises when it trains, and merges text of equal scale before it does, so that texts would not give our
-tokens. A message whose content is ``{"token_ids": …, "loss_scale": …}`` is taken as it is: ms-swift's own way of keeping
+ms-swift tokenises when it trains, and joins text of equal scale before it does, so that texts would not give our
+tokens. A message whose content is ``{"token_ids": …, "loss_scale": …}`` is taken as it is: ms-swift's own way to keep
 what a rollout sampled (``swift.loss_scale.base``, 4.6). Its templates would put text around it and train on an end that
-a mask leaves out, so a template with neither comes with the export.
+a mask leaves out, so a template that does neither comes with the export.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ learning_rate: 1e-5
 output_dir: outputs/asr-sft
 """
     explanation = (
-        f"Each row is one message of token ids with a `loss_scale` each; `{_TEMPLATE_FILE}` in this directory registers "
-        "the template that adds nothing to them. Rows longer than `max_length` would be dropped, so it is the longest "
-        "sequence here. Where the data has weights, `loss_scale` holds them: ms-swift multiplies each token's loss by it "
-        "and divides by the number of tokens whose scale is above 0, not by the sum of the scales. Its DPO and KTO do "
-        "not look at `loss_scale`. Checked with ms-swift 4.6; older ones do not take scales of single tokens."
+        f"Each row is one message of token ids with a `loss_scale` each; `{_TEMPLATE_FILE}` in this directory "
+        "registers the template that adds nothing to them. Rows longer than `max_length` would be dropped, so it is "
+        "the longest sequence here. Where the data has weights, `loss_scale` holds them: ms-swift multiplies each "
+        "token's loss by it and divides by the number of tokens whose scale is above 0, not by the sum of the scales. "
+        "Its DPO and KTO do not look at `loss_scale`. Checked with ms-swift 4.6."
     )
     source = Path(__file__).with_name(_TEMPLATE_FILE).read_text(encoding="utf-8")
     return Setup(name, text, facts.command("swift sft", name), explanation, {_TEMPLATE_FILE: source})

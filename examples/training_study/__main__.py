@@ -123,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", default="0,1,2")
     train.add_argument("--device", default="cpu")
     train.add_argument("--minutes", type=float, default=1e9, help="no run is begun after so many")
-    train.add_argument("--budget", type=float, default=1e9, help="CPU minutes of all runs, those of earlier calls counted")
+    train.add_argument(
+        "--budget", type=float, default=1e9, help="CPU minutes of all runs, those of earlier calls counted"
+    )
     for name, kind in _SETTINGS.items():
         train.add_argument(f"--{name.replace('_', '-')}", type=kind)
     judge = steps.add_parser("judge", help="train a second scorer, on a GPU where there is one")

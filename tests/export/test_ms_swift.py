@@ -49,7 +49,9 @@ def test_masks_are_scales_of_0_and_1(annotated: AnnotatedDirectory) -> None:
         [message] = row["messages"]
         assert message["role"] == "assistant"
         assert message["content"]["token_ids"] == own["prompt_ids"] + own["chosen_ids"]
-        assert message["content"]["loss_scale"] == [0.0] * len(own["prompt_ids"]) + [float(m) for m in own["chosen_mask"]]
+        assert message["content"]["loss_scale"] == [0.0] * len(own["prompt_ids"]) + [
+            float(m) for m in own["chosen_mask"]
+        ]
         assert row["lengths"] == [len(message["content"]["token_ids"])]
     assert settings["max_length"] == max(row["lengths"][0] for row in rows)
 
@@ -70,7 +72,9 @@ def test_weights_are_the_scales(rule: str, workshop: Workshop) -> None:
 def test_its_own_template_collator_and_loss_give_our_loss(
     rule: str | None, annotated: AnnotatedDirectory, workshop: Workshop, model: Any, policy_directory: Path
 ) -> None:
-    pytest.importorskip("swift.template", reason="needs ms-swift 4.6: pip install ms-swift, in an environment of its own")
+    pytest.importorskip(
+        "swift.template", reason="needs ms-swift 4.6: pip install ms-swift, in an environment of its own"
+    )
     from swift.dataset.utils import LazyLLMDataset
     from swift.loss_scale import get_loss_scale
     from swift.template import TEMPLATE_MAPPING, Template
