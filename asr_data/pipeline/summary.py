@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asr_data.masks.positions import FIFTHS, KeptByPosition
-from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from asr_data.segments.statistics import RewardStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class SideSummary:
 class Summary:
     """What an output directory holds. ``sides`` is empty where there are no masks yet.
 
+    ``pairs`` is ``annotated + rejected`` where an input row can be several pairs; None where that is ``rows``.
     ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took. ``unknown``
     says how responses train of which no reward is known.
     """
@@ -51,6 +54,7 @@ class Summary:
     seconds: float
     tokens: int
     unknown: Literal["keep", "drop"] = "keep"
+    pairs: int | None = None
 
 
 _SIDE_FIELDS = (
@@ -78,9 +82,14 @@ def weight_statistics(
 ) -> dict[str, float]:
     """``S_weight_sum`` of the sides, where rows have weights, and what they were divided by; else nothing."""
     found = {} if statistics.mean_distance is None else {"weight_mean_distance": statistics.mean_distance}
-    names = [f"{side}_weight_sum" for side in sides]
-    sums = {name: sum(float(shard[name]) for shard in totals if name in shard) for name in names}
-    return found | (sums if any(name in shard for shard in totals for name in names) else {})
+    return found | weight_sums(totals, sides)
+
+
+def weight_sums(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -> dict[str, float]:
+    """``S_weight_sum`` of the sides, where rows have weights; else nothing."""
+    shards, names = list(totals), [f"{side}_weight_sum" for side in sides]
+    sums = {name: sum(float(shard[name]) for shard in shards if name in shard) for name in names}
+    return sums if any(name in shard for shard in shards for name in names) else {}
 
 
 def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> Summary:
@@ -113,6 +122,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
         seconds=seconds,
         tokens=tokens,
         unknown="keep" if manifest.mask is None else manifest.mask.unknown,
+        pairs=counts.pairs,
     )
 
 

@@ -155,7 +155,7 @@ class TerminalView:
 
     def row(self, row: RowView) -> RenderableType:
         """One row: a rule with its index and notes, the prompt, and each response."""
-        title = f"row {row.index:,}" + "".join(f"  {visible(note)}" for note in row.notes)
+        title = row.name + "".join(f"  {visible(note)}" for note in row.notes)
         if row.gold_error is not None:
             title += f"  gold labels not shown: {visible(row.gold_error)}"
         parts: list[RenderableType] = [Rule(RichText(title), align="left", style=_FAINT)]

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr_data.redact import without_url_secrets
 from asr_data.view.escape import visible
 
 if TYPE_CHECKING:
@@ -58,16 +59,20 @@ def standard_error() -> Console:
 
 
 def print_error(message: str, *, hint: str | None = None) -> None:
-    """``error: …`` in red on standard error; never wrapped, so that paths in it can be copied."""
+    """``error: …`` in red on standard error; never wrapped, so that paths in it can be copied.
+
+    Logs keep what is printed here, so URLs lose their passwords and signatures.
+    """
     console = standard_error()
-    console.print(Text(f"error: {visible(message)}", style="red"), soft_wrap=True)
+    console.print(Text(f"error: {visible(without_url_secrets(message))}", style="red"), soft_wrap=True)
     if hint is not None:
         console.print(Text(hint, style="dim"), soft_wrap=True)
 
 
 def print_warning(message: str) -> None:
     """``warning: …`` in yellow on standard error."""
-    standard_error().print(Text(f"warning: {visible(message)}", style="yellow"), soft_wrap=True)
+    text = Text(f"warning: {visible(without_url_secrets(message))}", style="yellow")
+    standard_error().print(text, soft_wrap=True)
 
 
 def print_facts(console: Console, facts: Mapping[str, str]) -> None:
@@ -104,7 +109,7 @@ def shell_words(*words: object) -> str:
 def print_summary(console: Console, summary: Summary) -> None:
     """The tables that end a run: rows and reasons, then one line per side."""
     facts = {
-        "rows": f"{summary.rows:,} = {summary.annotated:,} annotated + {summary.rejected:,} rejected",
+        **_rows(summary),
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
         **_unknown(summary),
@@ -117,6 +122,13 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(side_table(summary.sides))
         found = {side: one.by_position for side, one in summary.sides.items() if one.by_position is not None}
         print_positions(console, found)
+
+
+def _rows(summary: Summary) -> dict[str, str]:
+    parts = f"{summary.annotated:,} annotated + {summary.rejected:,} rejected"
+    if summary.pairs is None:
+        return {"rows": f"{summary.rows:,} = {parts}"}
+    return {"rows": f"{summary.rows:,}", "pairs": f"{summary.pairs:,} = {parts} (or whole rows rejected)"}
 
 
 def print_positions(console: Console, found: Mapping[str, KeptByPosition]) -> None:

@@ -1,74 +1,63 @@
 "use strict";
-// Labelling: one response at a time, faults marked on its words by mouse or keyboard, written before anything else happens.
+// Labelling: one response at a time, faults marked on its words (`words.js`), written before anything else happens.
 
 const asrLabel = (() => {
   const { element, promptNode, drawCurve, show } = asrRows;
   const { ask, attempt, facts } = asrServer;
   const by = (id) => document.getElementById(id);
-  const text = by("label-text");
+  const words = asrWords;
   const bar = by("label-bar");
   const tab = crypto.randomUUID();
   let setup = null; // kinds and severities, once this tab may label
   let shown = null; // the response, with its marks
-  let nodes = []; // of its units
-  let cursor = -1;
-  let anchor = -1;
   let severity = "major";
   let begun = 0;
   let saving = Promise.resolve();
   let beating = 0;
-  let leaving = null; // a promise, while one response goes and the next one comes
+  let leaving = null; // a promise, while one response goes and another one comes
+  let early = []; // keys pressed meanwhile
 
-  const markable = (index) => shown.units[index]?.[1] === 1;
   const markAt = (index) => shown.marks.find(({ first, last }) => first <= index && index <= last);
-  const selection = () => (anchor < 0 ? null : [Math.min(anchor, cursor), Math.max(anchor, cursor)]);
 
   // --- the response -------------------------------------------------------------------------------------
 
   function paint() {
-    const chosen = selection();
-    nodes.forEach((node, index) => {
-      const mark = markAt(index);
-      node.className = `word${mark ? ` marked ${mark.severity}` : ""}${index === cursor ? " at" : ""}`;
-      if (chosen && chosen[0] <= index && index <= chosen[1]) node.classList.add("chosen");
-      if (shown.units[index][1] === 0 && shown.units[index][0].trim()) node.classList.add("fixed");
-    });
+    const inside = words.selection();
+    words.paint(shown.marks);
     by("marks").replaceChildren(
       ...shown.marks.map((mark) => {
-        const words = shown.units.slice(mark.first, mark.last + 1).map(([word]) => word).join("");
         const remove = element("button", { type: "button" }, "Remove");
         remove.addEventListener("click", () => unmark(mark));
         const grade = element("button", { type: "button" }, mark.severity);
         grade.addEventListener("click", () => regrade(mark));
-        return element("li", {}, element("b", {}, mark.type), grade, element("q", {}, words), remove);
+        return element("li", {}, element("b", {}, mark.type), grade, element("q", {}, words.textOf(mark.first, mark.last)), remove);
       }),
     );
     by("label-nothing").disabled = shown.marks.length > 0;
-    by("label-hint").textContent = chosen
-      ? `Selected: “${shown.units.slice(chosen[0], chosen[1] + 1).map(([word]) => word).join("")}”. Choose what is wrong with it.`
+    by("label-hint").textContent = inside
+      ? `Selected: “${words.textOf(...inside)}”. Choose what is wrong with it.`
       : "Select the words that are wrong, or say that nothing is.";
-    for (const button of by("palette").querySelectorAll("[data-kind]")) button.disabled = !chosen;
+    for (const button of by("palette").querySelectorAll("[data-kind]")) button.disabled = !inside;
     by("severity").textContent = severity;
   }
 
   function present(response) {
     shown = response;
-    cursor = anchor = -1;
     by("label-row").hidden = !response;
     by("label-none").hidden = Boolean(response);
     hideScores();
     if (!response) return;
     begun = performance.now();
+    by("label-early").textContent = "";
     shown.blind = true;
-    by("label-title").textContent = `Row ${response.row}`;
-    const words = { done: "you were done with it: what you do now counts in its place", skipped: "you had skipped it", open: "begun, not done" };
-    by("label-status").textContent = words[response.status] ?? "";
+    by("label-title").textContent = asrRows.rowName(response);
+    const states = { done: "you were done with it: what you do now counts in its place", skipped: "you had skipped it", open: "begun, not done" };
+    by("label-status").textContent = states[response.status] ?? "";
     by("label-prompt").replaceChildren(promptNode(response.prompt));
-    nodes = response.units.map(([word], index) => element("span", { class: "word", "data-word": index }, word));
-    text.replaceChildren(...nodes);
+    words.present(response.units);
     paint();
     scrollTo({ top: 0 });
-    text.focus({ preventScroll: true });
+    words.focus();
   }
 
   // --- marks --------------------------------------------------------------------------------------------
@@ -96,16 +85,13 @@ const asrLabel = (() => {
   }
 
   function mark(type) {
-    const chosen = selection();
+    const chosen = words.chosen();
     if (!chosen) return;
-    let [first, last] = chosen;
-    while (first < last && !markable(first)) first += 1;
-    while (last > first && !markable(last)) last -= 1;
-    if (!markable(first)) return;
+    const [first, last] = chosen;
     shown.marks = shown.marks.filter((one) => one.last < first || last < one.first);
     shown.marks.push({ first, last, type, severity });
     shown.marks.sort((one, other) => one.first - other.first);
-    anchor = -1;
+    words.clear();
     paint();
     save("open");
   }
@@ -126,14 +112,31 @@ const asrLabel = (() => {
     paint();
   }
 
-  // While a response goes and the next one comes, keys mean neither.
+  // Runs `work`, which brings another response. Until that is shown, the old one is grey and takes no marks, and keys that
+  // were pressed are named and count for neither: whoever pressed them had not seen what they would be for.
+  async function leave(work) {
+    while (leaving) await leaving;
+    const row = by("label-row");
+    row.inert = true;
+    row.setAttribute("aria-busy", "true");
+    early = [];
+    leaving = work();
+    try {
+      await leaving;
+    } finally {
+      leaving = null;
+      row.inert = false;
+      row.removeAttribute("aria-busy");
+      if (shown) words.focus();
+      if (early.length) by("label-early").textContent = `Not counted, since this response was not shown yet: ${early.join(" ")}`;
+    }
+  }
+
   async function finish(status) {
     if (!shown || leaving) return;
-    leaving = (async () => {
+    await leave(async () => {
       if (await save(status)) await next();
-    })();
-    await leaving;
-    leaving = null;
+    });
   }
 
   async function next() {
@@ -142,16 +145,17 @@ const asrLabel = (() => {
     progress(answer.progress);
     present(answer.response);
     by("label-none").textContent = `Nothing is left among ${answer.candidates.toLocaleString("en")} candidates. Choose another order, or look at the figures under Rows.`;
-    if (answer.progress.done) figures();
+    if (answer.progress.done) figuresSoon();
   }
 
-  async function back() {
-    await leaving;
-    await saving;
-    const before = shown ? { position: shown.position, side: shown.side } : {};
-    const answer = await attempt(() => ask("api/labels/back", { tab, ...before }));
-    if (answer?.response) present(answer.response);
-  }
+  const back = () =>
+    leave(async () => {
+      await saving;
+      const before = shown ? { position: shown.position, side: shown.side } : {};
+      const answer = await attempt(() => ask("api/labels/back", { tab, ...before }));
+      if (answer?.response) present(answer.response);
+      else if (answer) by("label-early").textContent = "There is no earlier response.";
+    });
 
   // --- scores, for those who ask ------------------------------------------------------------------------
 
@@ -163,9 +167,10 @@ const asrLabel = (() => {
 
   async function toggleScores() {
     if (!shown || !by("label-revealed").hidden) return hideScores();
-    const answer = await attempt(() => ask("api/rows", { row: shown.row, count: 1 }));
-    const row = answer?.rows.find((one) => one.position === shown.position);
-    if (!row) return undefined;
+    const asked = shown;
+    const answer = await attempt(() => ask("api/rows", { row: asked.row, pair: asked.pair, count: 1 }));
+    const row = answer?.rows.find((one) => one.position === asked.position);
+    if (!row || shown !== asked || leaving) return undefined; // another response by now
     shown.blind = false;
     const sides = row.panels.flatMap((panel, at) => {
       if (!panel) return [];
@@ -189,6 +194,21 @@ const asrLabel = (() => {
       parts.push(`${who.join(" and ")}: ${responses} in common, kappa ${kappa === null ? "–" : kappa.toFixed(2)}`);
     }
     by("progress").textContent = parts.join(" · ");
+  }
+
+  let figuresAt = 0;
+  let working = null;
+
+  // Figures take the server some tenths of a second; whoever labels fast does not wait for them.
+  function figuresSoon() {
+    clearTimeout(figuresAt);
+    figuresAt = setTimeout(async () => {
+      if (working) return figuresSoon();
+      working = figures();
+      await working;
+      working = null;
+      return undefined;
+    }, 700);
   }
 
   // What the labels say of the settings on the page, and how sure one can be by now.
@@ -216,80 +236,16 @@ const asrLabel = (() => {
     );
   }
 
-  // --- mouse, touch and keys ----------------------------------------------------------------------------
-
-  const wordAt = (target) => {
-    const node = target?.closest?.("[data-word]");
-    return node && text.contains(node) ? Number(node.dataset.word) : -1;
-  };
-
-  function listen() {
-    let dragging = false;
-    text.addEventListener("pointerdown", (event) => {
-      const word = wordAt(event.target);
-      if (word < 0 || event.button !== 0) return;
-      if (event.pointerType === "mouse") {
-        event.preventDefault();
-        text.focus({ preventScroll: true });
-        dragging = true;
-        if (!event.shiftKey || anchor < 0) anchor = word;
-        cursor = word;
-        paint();
-      }
-    });
-    text.addEventListener("pointermove", (event) => {
-      const word = dragging ? wordAt(document.elementFromPoint(event.clientX, event.clientY)) : -1;
-      if (word >= 0 && word !== cursor) {
-        cursor = word;
-        paint();
-      }
-    });
-    addEventListener("pointerup", () => (dragging = false));
-    // A finger scrolls; so it taps the first word and then the last.
-    text.addEventListener("click", (event) => {
-      const word = wordAt(event.target);
-      if (word < 0 || event.pointerType === "mouse") return;
-      if (anchor < 0) anchor = word;
-      cursor = word;
-      paint();
-    });
-    document.addEventListener("keydown", onKey);
-  }
-
-  function move(to, extend) {
-    if (extend) anchor = anchor < 0 ? Math.max(cursor, 0) : anchor;
-    else anchor = -1;
-    cursor = to;
-    if (!extend && markable(cursor)) anchor = cursor; // a single word is selected by going there
-    paint();
-    nodes[cursor]?.scrollIntoView({ block: "nearest" });
-  }
-
-  function step(by_) {
-    let to = cursor;
-    do to += by_;
-    while (to >= 0 && to < nodes.length && !markable(to));
-    return to >= 0 && to < nodes.length ? to : cursor;
-  }
-
-  function sentence(by_) {
-    const ends = (index) => /[.!?\n。！？]/.test(shown.units[index][0]);
-    let to = step(by_);
-    while (step2(to, by_) !== to && !(by_ > 0 ? ends(to - 1) || (to > 1 && ends(to - 2)) : to > 1 && (ends(to - 1) || ends(to - 2)))) to = step2(to, by_);
-    return to;
-  }
-
-  function step2(from, by_) {
-    const before = cursor;
-    cursor = from;
-    const to = step(by_);
-    cursor = before;
-    return to;
-  }
+  // --- keys ---------------------------------------------------------------------------------------------
 
   function onKey(event) {
     if (by("label").hidden || by("keys").open || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.target.closest("input, select, textarea")) return;
+    // A key that is held down moves the cursor on; it judges no second response, and presses no button twice.
+    if (event.repeat && !event.key.startsWith("Arrow")) {
+      event.preventDefault();
+      return;
+    }
     if (event.key === "Enter" && event.target.closest("button")) return; // the button's own
     if (event.target.closest("#label-revealed") && event.key.startsWith("Arrow")) return;
     const act = actionOf(event);
@@ -301,23 +257,27 @@ const asrLabel = (() => {
 
   function actionOf({ key, shiftKey }) {
     const always = { b: back, r: () => toRows(), "?": () => by("keys").showModal() }[key];
-    if (always || !shown || leaving) return always;
+    if (always || (!shown && !leaving)) return always;
     const kind = /^[1-9]$/.test(key) ? setup.kinds[Number(key) - 1] : null;
-    if (kind) return () => mark(kind);
+    const act = kind ? () => mark(kind) : (words.actionOf(key, shiftKey) ?? ofResponse(key));
+    return act && leaving ? () => early.push(key) : act;
+  }
+
+  function ofResponse(key) {
     return {
-      ArrowRight: () => move(step(1), shiftKey),
-      ArrowLeft: () => move(step(-1), shiftKey),
-      ArrowDown: () => move(sentence(1), shiftKey),
-      ArrowUp: () => move(sentence(-1), shiftKey),
-      Escape: () => move(cursor, false) || ((anchor = -1), paint()),
-      Delete: () => markAt(cursor) && unmark(markAt(cursor)),
-      Backspace: () => markAt(cursor) && unmark(markAt(cursor)),
-      x: () => regrade(markAt(cursor)),
+      Delete: unmarkHere,
+      Backspace: unmarkHere,
+      x: () => regrade(markAt(words.at())),
       0: () => shown.marks.length === 0 && finish("done"),
       Enter: () => (shown.marks.length ? finish("done") : by("label-nothing").focus()),
       s: () => finish("skipped"),
       v: toggleScores,
     }[key];
+  }
+
+  function unmarkHere() {
+    const mark = markAt(words.at());
+    if (mark) unmark(mark);
   }
 
   // --- beginning and end --------------------------------------------------------------------------------
@@ -328,21 +288,26 @@ const asrLabel = (() => {
         const button = element("button", { type: "button", "data-kind": kind }, kind, ...(place < 9 ? [" ", element("kbd", {}, String(place + 1))] : []));
         button.addEventListener("click", () => {
           mark(kind);
-          text.focus({ preventScroll: true });
+          words.focus();
         });
         return button;
       }),
+      element("button", { type: "button", id: "label-whole" }, "whole sentence ", element("kbd", {}, "w")),
       element("span", {}, "severity"),
       element("button", { type: "button", id: "severity" }),
       element("kbd", {}, "x"),
     );
     by("severity").addEventListener("click", () => regrade(null));
+    by("label-whole").addEventListener("click", words.selectWhole);
   }
 
-  const claim = () => attempt(() => ask("api/labels/claim", { tab }));
+  const claim = () => ask("api/labels/claim", { tab });
+
+  // Says that this tab is still there; what else is said at the top of the page stays there.
+  const beat = () => claim().catch((error) => asrServer.say(error.message));
 
   async function toLabels() {
-    const answer = await claim();
+    const answer = await attempt(claim);
     if (!answer) return;
     setup = answer;
     offerKinds();
@@ -350,8 +315,9 @@ const asrLabel = (() => {
     by("label").hidden = false;
     by("to-look").setAttribute("aria-pressed", "false");
     by("to-label").setAttribute("aria-pressed", "true");
-    beating = setInterval(claim, 5000);
-    await next();
+    clearInterval(beating);
+    beating = setInterval(beat, 5000);
+    await leave(next);
   }
 
   async function toRows() {
@@ -376,10 +342,12 @@ const asrLabel = (() => {
     by("label-back").addEventListener("click", back);
     by("label-scores").addEventListener("click", toggleScores);
     bar.addEventListener("submit", (event) => event.preventDefault());
-    bar.elements.order.addEventListener("change", async () => {
-      await saving;
-      next();
-    });
+    bar.elements.order.addEventListener("change", () =>
+      leave(async () => {
+        await saving;
+        await next();
+      }),
+    );
     asrRows.listen(by("label-revealed"));
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey;
@@ -388,7 +356,8 @@ const asrLabel = (() => {
     addEventListener("pagehide", () => {
       if (!by("label").hidden) ask("api/labels/release", { tab }, { keepalive: true }).catch(() => {});
     });
-    listen();
+    words.listen(paint);
+    document.addEventListener("keydown", onKey);
   }
 
   start();

@@ -189,6 +189,7 @@ class Labels:
             "position": place.position,
             "side": place.side,
             "row": row.row.index,
+            **({} if row.row.pair is None else {"pair": row.row.pair}),
             "order": order,
             "status": "" if entry is None else entry.status,
             "prompt": visible(prompt_text(row.row.prompt).strip("\n")),

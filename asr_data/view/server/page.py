@@ -10,7 +10,7 @@ from asr_data.view.escape import visible
 from asr_data.view.server.session import Session
 
 PACKAGE: Final = "asr_data.view.server"
-SCRIPTS: Final = ("ask.js", "look.js", "settings.js", "label.js")
+SCRIPTS: Final = ("ask.js", "look.js", "settings.js", "words.js", "label.js")
 """Our own scripts, in the order in which they run."""
 
 

@@ -7,10 +7,12 @@ number, and only the server knows their characters.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr_data.boundaries import line_spans, sentence_spans
 from asr_data.response import response_parts
 from asr_data.types import Text
 from asr_data.view.escape import visible
@@ -27,11 +29,14 @@ class Unit:
     Attributes:
         text: its characters.
         start, end: its code points in the response's contents; equal where it is none of these (reasoning, calls).
+        sentence, line: numbers of the sentence and the line that it is part of, from 0; -1 where it is none of these.
     """
 
     text: str
     start: int
     end: int
+    sentence: int = -1
+    line: int = -1
 
     @property
     def can_be_marked(self) -> bool:
@@ -43,25 +48,35 @@ def units_of(content: Text) -> list[Unit]:
     """The units of a response, in order; their texts are the response text."""
     text, parts = response_parts(content)
     found: list[Unit] = []
-    reached = contents = 0
+    reached = contents = sentences = lines = 0
     for part in parts:
         if part.kind != "content":
             continue
         if part.start > reached:
             found.append(Unit(text[reached : part.start], contents, contents))
-        for match in _UNIT.finditer(text, part.start, part.end):
-            start = contents + match.start() - part.start
-            found.append(Unit(match.group(), start, start + len(match.group())))
-        contents += part.end - part.start
+        own = text[part.start : part.end]
+        sentence_of, line_of = _numbers(sentence_spans(own)), _numbers(line_spans(own))
+        for match in _UNIT.finditer(own):
+            start = contents + match.start()
+            numbers = sentences + sentence_of(match.start()), lines + line_of(match.start())
+            found.append(Unit(match.group(), start, start + len(match.group()), *numbers))
+        sentences, lines = sentences + sentence_of(len(own)) + 1, lines + line_of(len(own)) + 1
+        contents += len(own)
         reached = part.end
     if reached < len(text):
         found.append(Unit(text[reached:], contents, contents))
     return found
 
 
+def _numbers(spans: Sequence[tuple[int, int]]) -> Callable[[int], int]:
+    """Character → number of the span that it is in, of spans that are the whole text; 0 where there is none."""
+    starts = [start for start, _ in spans[1:]]
+    return lambda place: bisect_right(starts, place)
+
+
 def as_json(units: Sequence[Unit]) -> list[list[Any]]:
-    """Units as the page takes them: text, and 1 where it can be marked."""
-    return [[visible(unit.text), int(unit.can_be_marked)] for unit in units]
+    """Units as the page takes them: text, 1 where it can be marked, and numbers of sentence and line."""
+    return [[visible(unit.text), int(unit.can_be_marked), unit.sentence, unit.line] for unit in units]
 
 
 def span_of(units: Sequence[Unit], first: int, last: int) -> tuple[int, int] | None:

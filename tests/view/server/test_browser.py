@@ -378,6 +378,114 @@ def test_faults_are_marked_by_mouse_and_by_keyboard(labelling: Any, open_view: A
     page.wait_for_function("() => document.getElementById('label-status').textContent.startsWith('you were done')")
 
 
+def hold_back(page: Any, path: str) -> None:
+    """Questions of this path wait until ``release()`` is called in the page."""
+    page.evaluate(
+        """(path) => {
+          const ask = globalThis.fetch;
+          globalThis.fetch = async (...words) => {
+            if (words[0] === path) await new Promise((resolve) => (globalThis.release = resolve));
+            return ask(...words);
+          };
+        }""",
+        path,
+    )
+
+
+@pytest.mark.parametrize("slow", ["api/labels/save", "api/labels/next"])
+def test_what_is_pressed_before_a_response_is_shown_counts_for_none(
+    labelling: Any, open_view: Any, tmp_path: Any, slow: str
+) -> None:
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    page.wait_for_selector("#label-text .word")
+    before = page.locator("#label-text").text_content()
+    hold_back(page, slow)
+    page.keyboard.press("0")
+    page.wait_for_function("() => globalThis.release")
+    row = page.locator("#label-row")
+    assert row.evaluate("(node) => [node.inert, node.getAttribute('aria-busy')]") == [True, "true"]
+    for key in ("ArrowRight", "1", "0", "Enter", "s"):
+        page.keyboard.press(key)
+    box = page.locator("#label-text .word").first.bounding_box()
+    page.mouse.click(box["x"] + 2, box["y"] + 5)
+    assert page.locator(".chosen").count() == 0
+    page.evaluate("release()")
+    page.wait_for_function("(text) => document.getElementById('label-text').textContent !== text", arg=before)
+    page.wait_for_function("() => document.getElementById('label-early').textContent")
+    said = page.locator("#label-early").text_content()
+    assert said == "Not counted, since this response was not shown yet: ArrowRight 1 0 Enter s"
+    assert row.evaluate("(node) => node.inert") is False
+    [first] = wait_for_lines(page, tmp_path, 1)
+    assert (first["status"], first["marks"]) == ("done", [])
+    if slow.endswith("save"):
+        page.evaluate('globalThis.fetch = async (...words) => new Response(\'{"error": "the disk is full"}\')')
+        page.keyboard.press("0")
+        page.wait_for_selector("#trouble:not([hidden])")
+        assert page.locator("#trouble").text_content() == "the disk is full"
+        page.wait_for_function("() => !document.getElementById('label-row').inert")  # the response is still there
+        assert len(lines(tmp_path)) == 1
+
+
+def test_a_key_that_is_held_down_judges_one_response(labelling: Any, open_view: Any, tmp_path: Any) -> None:
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    page.wait_for_selector("#label-text .word")
+    before = page.locator("#label-text").text_content()
+    page.keyboard.down("0")
+    page.wait_for_function("(text) => document.getElementById('label-text').textContent !== text", arg=before)
+    for key in ("0", "0"):
+        page.keyboard.down(key)  # again, as a key that is held repeats
+    page.keyboard.up("0")
+    page.keyboard.down("Enter")  # nothing is marked: it goes to the button
+    for _ in range(3):
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    assert page.evaluate("document.activeElement.id") == "label-nothing"
+    page.wait_for_timeout(200)
+    assert len(lines(tmp_path)) == 1
+    page.keyboard.press("Enter")
+    wait_for_lines(page, tmp_path, 2)
+
+
+def test_whole_sentences_and_lines(annotate: Any, serve: Any, open_view: Any, tmp_path: Any) -> None:
+    from asr_data.view.server.labels import LabelSettings
+
+    answer = "It is 3.14, e.g. so. Why not?\nStep 2: done."
+    annotated = annotate([pair("Q", answer, answer + " Bad.")])
+    page = open_view(serve(annotated, session={"labelling": LabelSettings(tmp_path / "labels.jsonl", "anna")}))
+    page.keyboard.press("l")
+    words = page.locator("#label-text .word")
+    words.first.wait_for()
+
+    def selected() -> str:
+        return "".join(page.locator("#label-text .chosen").all_text_contents())
+
+    words.get_by_text("14", exact=True).dblclick()
+    assert selected() == "It is 3.14, e.g. so."
+    words.get_by_text("14", exact=True).click(click_count=3)
+    assert selected() == "It is 3.14, e.g. so. Why not?"
+    words.get_by_text("not", exact=True).click()
+    assert selected() == "not"
+    page.keyboard.press("w")
+    assert selected() == "Why not?"
+    page.keyboard.press("w")
+    assert selected() == "It is 3.14, e.g. so. Why not?"
+    words.first.click()
+    page.keyboard.press("ArrowDown")
+    assert selected() == "Why"
+    page.keyboard.press("Shift+ArrowDown")
+    assert selected() == "Why not?"
+    page.keyboard.press("Shift+ArrowDown")
+    assert selected() == "Why not?\nStep 2: done."
+    page.keyboard.press("ArrowUp")
+    assert selected() == "Step"
+    page.get_by_role("button", name="whole sentence w").click()
+    page.keyboard.press("1")
+    [line] = wait_for_lines(page, tmp_path, 1)
+    assert marked(line) == ["Step 2: done."]
+
+
 def test_after_a_kill_one_goes_on_where_one_was(labelling: Any, open_view: Any, tmp_path: Any) -> None:
     served = labelling()
     page = open_view(served)

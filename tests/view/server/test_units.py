@@ -51,4 +51,28 @@ def test_units_and_spans() -> None:
 
 
 def test_what_is_not_seen_is_written_out() -> None:
-    assert as_json(units_of("a\u202eb c")) == [["a", 1], ["<U+202E>", 1], ["b", 1], [" ", 0], ["c", 1]]
+    texts = [unit[:2] for unit in as_json(units_of("a\u202eb c"))]
+    assert texts == [["a", 1], ["<U+202E>", 1], ["b", 1], [" ", 0], ["c", 1]]
+
+
+def test_units_know_their_sentence_and_line() -> None:
+    units = as_json(units_of("It is 3.14, e.g. so. Well?\n\n- No."))
+    found = {(text, sentence, line) for text, can, sentence, line in units if can}
+    first = ["It", "is", "3", ".", "14", ",", "e", "g", "so"]
+    assert found == {
+        *((word, 0, 0) for word in first),
+        *((word, 1, 0) for word in ("Well", "?")),
+        *((word, 2, 1) for word in ("-", "No", ".")),
+    }
+    assert units_of("")[:] == []
+
+
+def test_sentences_of_different_messages_are_different() -> None:
+    content: Any = [
+        {"role": "assistant", "content": "Well so", "reasoning_content": "Let me think."},
+        {"role": "tool", "content": "42"},
+        {"role": "assistant", "content": "it is"},
+    ]
+    numbers = [(unit.text, unit.sentence, unit.line) for unit in units_of(content) if unit.can_be_marked]
+    assert numbers == [("Well", 0, 0), ("so", 0, 0), ("it", 1, 1), ("is", 1, 1)]
+    assert {unit.sentence for unit in units_of(content) if unit.start == unit.end} == {-1}
