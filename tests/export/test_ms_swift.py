@@ -77,18 +77,17 @@ def test_its_own_template_collator_and_loss_give_our_loss(
     )
     from swift.dataset.utils import LazyLLMDataset
     from swift.loss_scale import get_loss_scale
-    from swift.template import TEMPLATE_MAPPING, Template
+    from swift.model import get_processor
+    from swift.template import get_template
     from swift.trainers import per_token_loss_func
-    from transformers import AutoTokenizer
 
     if rule:
         annotated = workshop.annotate(PAIRS, "weighted", mask=WEIGHTED[rule])
     settings, rows = rows_of(annotated)
     runpy.run_path(settings["external_plugins"])
-    tokenizer = AutoTokenizer.from_pretrained(policy_directory)
-    template = Template(
-        tokenizer,
-        TEMPLATE_MAPPING[settings["template"]],
+    template = get_template(
+        get_processor(str(policy_directory), model_type="llama"),
+        template_type=settings["template"],
         max_length=settings["max_length"],
         is_binary_loss_scale=settings.get("is_binary_loss_scale"),
     )
