@@ -6,6 +6,7 @@ what they are: noise and baselines are those of the whole data set.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
@@ -61,8 +62,8 @@ class _Choice:
 
 
 def filter_rows(
-    source: Path,
-    output: Path,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     where: str | None = None,
     sample: int | None = None,
@@ -78,7 +79,7 @@ def filter_rows(
         output: another directory.
         where: a condition on :func:`asr_data.frame`'s columns, such as ``margin > 0 AND kept_chosen > 0.2``.
         sample: draw so many of the rows that meet it; all where there are fewer.
-        seed: of the draw.
+        seed: of the draw; 0 or more.
         resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
         progress: receives the progress.
@@ -88,8 +89,12 @@ def filter_rows(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
+    source, output = Path(source), Path(output)
     if where is None and sample is None:
         raise ConfigError("nothing says which rows to keep: give --where, --sample, or both")
+    if seed < 0 or (sample is not None and sample < 1):
+        # Python's generator takes the same numbers for seed and -seed.
+        raise ConfigError(f"--sample is {sample} and --seed {seed}: a sample has at least 1 row, a seed is at least 0")
     before = open_output(source)
     check_directories_apart([source], output)
     parent = ParentRecord(
