@@ -261,9 +261,10 @@ const asrRows = (() => {
     const at = current === shown ? shown.at : -1;
     const segment = frame.unit === "segment" || at < 0 ? at : segmentOf(side, at);
     const start = (number) => (frame.unit === "segment" ? number : side.starts[number]);
+    const right = getComputedStyle(shown.response).direction === "rtl" ? -1 : 1; // where the next unit stands
     const to = {
-      ArrowRight: () => Math.min(last, at + 1),
-      ArrowLeft: () => Math.max(0, at - 1),
+      ArrowRight: () => Math.max(0, Math.min(last, at + right)),
+      ArrowLeft: () => Math.max(0, Math.min(last, at - right)),
       ArrowDown: () => start(Math.min(side.starts.length - 1, segment + 1)),
       ArrowUp: () => start(Math.max(0, segment - 1)),
       Home: () => 0,

@@ -47,5 +47,30 @@ const asrServer = (() => {
     }
   }
 
-  return { Refused, ask, attempt, facts, say };
+  // --- charts: their script comes after the first rows ----------------------------------------------------
+
+  // Whether charts can be drawn, once that is known.
+  let arrived;
+  const library = new Promise((resolve) => (arrived = resolve));
+
+  // The script calls one of these two.
+  function charts(curve) {
+    for (const frame of facts.frames) frame.curve = curve;
+    arrived(true);
+  }
+
+  function noCharts() {
+    arrived(false);
+    say("Curves cannot be drawn; the server's terminal says why.");
+  }
+
+  // Asks for the script, which the server has by now.
+  function fetchCharts() {
+    const script = document.createElement("script");
+    script.src = `charts.js?token=${encodeURIComponent(token)}`;
+    script.addEventListener("error", noCharts);
+    document.head.append(script);
+  }
+
+  return { charts, chartsReady: () => library, fetchCharts, noCharts, Refused, ask, attempt, facts, say };
 })();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -71,11 +72,9 @@ def serve(
         MissingDependencyError: the extra ``view`` is not installed.
         InputError, StorageError: a directory cannot be shown.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("uvicorn", "the page", "pip install 'asr-data[view]'") from error
+    for name in ("starlette", "uvicorn", "vl_convert"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(name, "the page", "pip install 'asr-data[view]'")
     from asr_data.view.server.app import build_app
     from asr_data.view.server.directories import open_directories
     from asr_data.view.server.security import new_token
@@ -84,7 +83,7 @@ def serve(
     with listen(host, port) as opened:
         session = Session(open_directories(paths, tokenizer, gold), keeping, labelling)
         token = new_token()
-        session.warm()
+        session.prepare()
         app = build_app(session, token=token, hosts={host, *hosts})
         at = opened.getsockname()
         shown = f"[{at[0]}]" if ":" in at[0] else at[0]

@@ -310,12 +310,13 @@ const asrSettings = (() => {
     } else place.replaceChildren(element("p", {}, `Written to ${answer.written}. Masks with these settings:`), command);
   }
 
-  function start() {
+  // Once at the start, and once more when the tokenizer is there.
+  function begin() {
     const panel = document.getElementById("settings");
-    if (facts.controls.length === 0) {
-      form.hidden = true;
-      document.getElementById("settings-buttons").hidden = true;
-      state(`Settings cannot be changed: ${facts.frames[0].fixed}.`);
+    const buttons = document.getElementById("settings-buttons");
+    form.hidden = buttons.hidden = facts.controls.length === 0;
+    if (form.hidden) {
+      state(facts.ready ? `Settings cannot be changed: ${facts.frames[0].fixed}.` : `${facts.frames[0].fixed} …`);
       return;
     }
     values = copy(facts.settings);
@@ -339,6 +340,6 @@ const asrSettings = (() => {
     });
   }
 
-  start();
-  return { figures, values: () => values };
+  begin();
+  return { begin, figures, values: () => values };
 })();

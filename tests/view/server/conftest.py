@@ -87,7 +87,7 @@ def serve(make_tokenizer: Callable[..., Tokenizer]) -> Iterator[Serve]:
     stack: list[Any] = []
 
     def start(*annotated: AnnotatedDirectory, gold: str | None = None, tokenizer: Any = None, **options: Any) -> Served:
-        found = tokenizer or make_tokenizer()
+        found = None if tokenizer == "later" else tokenizer or make_tokenizer()
         viewed: Sequence[Viewed] = [Viewed(one, one.path.name, found, gold) for one in annotated]
         server = running(Session(viewed, **options.pop("session", {})), **options)
         stack.append(server)
