@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
-from urllib.request import getproxies
 
 MASK: Final = "***"
 
@@ -16,6 +15,12 @@ _SHORTEST: Final = 4
 """Shorter values, such as ``x``, are placeholders for servers without keys; masking them would damage ordinary text."""
 _ANYWHERE: Final = 8
 """Secrets from this length on are masked inside of words, too."""
+
+
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>`]+", re.IGNORECASE)
+_TELLING: Final = re.compile("[@?#]")
+_CHAIN: Final = re.compile(r"::(?![^\[\]]*\])")
+"""Two colons, but not those of an IPv6 address in brackets."""
 
 
 class Redactor:
@@ -53,12 +58,28 @@ def url_secrets(url: str) -> Iterator[str]:
 
 def proxy_secrets() -> Iterator[str]:
     """The secrets in the URLs of proxies that the environment names."""
+    from urllib.request import getproxies  # brings the modules of HTTP and of mail
+
     for url in getproxies().values():
         yield from url_secrets(url)
 
 
+def url_chain(url: str) -> list[str]:
+    """The URLs of a chain as fsspec has them, ``zip://a.jsonl::https://host/b.zip``; mostly one."""
+    return _CHAIN.split(url)
+
+
 def without_secrets(url: str) -> str:
-    """A URL without user, password, query and fragment: signatures and keys stand there."""
+    """A URL, or a chain of them, without users, passwords, queries and fragments: signatures and keys stand there."""
+    return "::".join(map(_bare, url_chain(url)))
+
+
+def without_url_secrets(text: str) -> str:
+    """The same for every URL in a text; all else stays as it is."""
+    return _URL.sub(lambda found: without_secrets(found[0]) if _TELLING.search(found[0]) else found[0], text)
+
+
+def _bare(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:

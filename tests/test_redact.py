@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr_data.redact import Redactor, proxy_secrets, url_secrets, without_secrets
+from asr_data.redact import Redactor, proxy_secrets, url_secrets, without_secrets, without_url_secrets
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_secrets_of_a_url(url: str, secrets: set[str]) -> None:
 
 
 def test_secrets_of_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr_data.redact.getproxies", lambda: {"http": "http://u:passw@h", "no": "localhost"})
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://u:passw@h", "no": "localhost"})
     assert set(proxy_secrets()) == {"passw", "dTpwYXNzdw=="}
 
 
@@ -53,7 +53,23 @@ def test_secrets_of_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/a?b", "/a"),
         ("", ""),
         ("http://[", "an invalid URL"),
+        ("zip://a.csv::https://me:key@h/x.zip?sig=1#f", "zip://a.csv::https://h/x.zip"),
+        ("http://me:key@[::1]:80/a?b", "http://[::1]:80/a"),
     ],
 )
 def test_a_url_without_secrets(url: str, clean: str) -> None:
     assert without_secrets(url) == clean
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("no URL: a@b?c#d", "no URL: a@b?c#d"),
+        ("see https://docs.pola.rs/a, twice", "see https://docs.pola.rs/a, twice"),
+        ("'https://u:pw@h/x?sig=1' is bad", "'https://h/x' is bad"),
+        ("reference=HTTP://key@h:1/v1 and s3://k:s@b/o?v", "reference=http://h:1/v1 and s3://b/o"),
+        ("hf://datasets/a/b@main/c.parquet", "hf://datasets/a/b@main/c.parquet"),
+    ],
+)
+def test_urls_in_a_text_lose_their_secrets(text: str, clean: str) -> None:
+    assert without_url_secrets(text) == clean

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asr_data.masks.positions import FIFTHS, KeptByPosition
-from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from asr_data.segments.statistics import RewardStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,14 @@ def weight_statistics(
 ) -> dict[str, float]:
     """``S_weight_sum`` of the sides, where rows have weights, and what they were divided by; else nothing."""
     found = {} if statistics.mean_distance is None else {"weight_mean_distance": statistics.mean_distance}
-    names = [f"{side}_weight_sum" for side in sides]
-    sums = {name: sum(float(shard[name]) for shard in totals if name in shard) for name in names}
-    return found | (sums if any(name in shard for shard in totals for name in names) else {})
+    return found | weight_sums(totals, sides)
+
+
+def weight_sums(totals: Iterable[Mapping[str, Any]], sides: Iterable[str]) -> dict[str, float]:
+    """``S_weight_sum`` of the sides, where rows have weights; else nothing."""
+    shards, names = list(totals), [f"{side}_weight_sum" for side in sides]
+    sums = {name: sum(float(shard[name]) for shard in shards if name in shard) for name in names}
+    return sums if any(name in shard for shard in shards for name in names) else {}
 
 
 def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> Summary:

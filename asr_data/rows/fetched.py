@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.redact import Redactor, url_secrets, without_secrets
+from asr_data.redact import Redactor, url_chain, url_secrets, without_secrets
 from asr_data.rows.file_formats import FileFormat, format_of_name
 
 STANDARD_INPUT: Final = "-"
@@ -35,11 +35,6 @@ def hub_dataset(url: str) -> tuple[str, str | None] | None:
     """``owner/name`` and revision of ``hf://datasets/owner/name@revision``; None for any other URL."""
     found = _HUB_DATASET.fullmatch(url)
     return None if found is None else (found[1], found[2])
-
-
-def shown(url: str) -> str:
-    """The URL without passwords, keys and signatures."""
-    return "::".join(without_secrets(part) for part in url.split("::"))
 
 
 def copy_of_standard_input(file_format: FileFormat) -> Path:
@@ -66,19 +61,23 @@ def copy_of_url(url: str, file_format: FileFormat | None) -> tuple[Path, FileFor
         ConfigError: the package for this kind of URL is not installed.
         InputError: it cannot be fetched, or its name does not say what it holds.
     """
-    name = urlsplit(url.split("::")[0]).path.rpartition("/")[2]
+    name = urlsplit(url_chain(url)[0]).path.rpartition("/")[2]
     found = file_format or format_of_name(name)
     if found is None:
-        raise InputError(f"{shown(url)}: the name does not end in a known suffix: --format says what the file holds")
+        raise InputError(
+            f"{without_secrets(url)}: the name does not end in a known suffix: --format says what the file holds"
+        )
     path = _new_file(f"fetched{_suffix(found)}")
     try:
         _fetch(url, path)
     except ImportError as error:  # fsspec's own words name the package
-        raise ConfigError(f"{shown(url)} cannot be read without another package: {_said(error, url)}") from error
+        raise ConfigError(
+            f"{without_secrets(url)} cannot be read without another package: {_said(error, url)}"
+        ) from error
     except InputError:
         raise
     except Exception as error:  # every protocol raises its own
-        raise InputError(f"{shown(url)}: cannot be read: {_said(error, url)}") from error
+        raise InputError(f"{without_secrets(url)}: cannot be read: {_said(error, url)}") from error
     return path, found
 
 
@@ -107,7 +106,7 @@ def _fetch(url: str, path: Path) -> None:
     import fsspec
 
     with fsspec.open(url, "rb") as stream:
-        _copy(stream, path, shown(url))
+        _copy(stream, path, without_secrets(url))
 
 
 def _copy(stream: IO[Any], path: Path, place: str) -> None:
@@ -124,7 +123,7 @@ def _suffix(file_format: FileFormat) -> str:
 
 def _said(error: Exception, url: str) -> str:
     """An error's words on one line, without what is secret in the URL."""
-    said = " ".join(f"{type(error).__name__}: {error}".split()).replace(url, shown(url))
-    parts = url.split("::")
+    said = " ".join(f"{type(error).__name__}: {error}".split()).replace(url, without_secrets(url))
+    parts = url_chain(url)
     queries = [value for part in parts for value in re.split("[?&#]", part)[1:]]
     return Redactor([*(secret for part in parts for secret in url_secrets(part)), *queries])(said)

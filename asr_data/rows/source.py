@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from asr_data.errors import ConfigError, InputError
+from asr_data.redact import without_secrets
 from asr_data.rows.arrow_readers import ArrowReader, DatasetReader, ParquetReader, TableReader
 from asr_data.rows.directories import choose_split, data_files
 from asr_data.rows.features import METADATA_KEY, features_of, known_features, with_card_features, with_features
@@ -23,7 +24,6 @@ from asr_data.rows.fetched import (
     copy_of_url,
     hub_dataset,
     is_url,
-    shown,
 )
 from asr_data.rows.file_formats import ALLOWED, ALLOWED_SUFFIXES, FileFormat, format_of_name, named_format
 from asr_data.rows.file_state import FileState, states_of
@@ -233,10 +233,10 @@ def _from_elsewhere(
         if revision and repository[1]:
             raise ConfigError(f"{location} names a revision, and so does --revision {revision}")
         return _from_hub(repository[0], split, name, revision or repository[1])
-    _refuse_choices(shown(location), split, name, revision)
+    _refuse_choices(without_secrets(location), split, name, revision)
     if location != STANDARD_INPUT:
         path, file_format = copy_of_url(location, file_format)
-        return _from_files([path], shown(location), file_format=file_format)
+        return _from_files([path], without_secrets(location), file_format=file_format)
     if file_format is None:
         raise ConfigError("- reads standard input, which has no name: say what it holds, as in --format jsonl")
     return _from_files([copy_of_standard_input(file_format)], "standard input", file_format=file_format)

@@ -6,13 +6,17 @@ import importlib.util
 import io
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import nn
 
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.quiet import quiet_transformers
-from asr_data.text.gguf import parse_once
+from asr_data.text.gguf import BUILTIN_INSTALL, parse_once
+
+NEEDED: Final = ("gguf", "accelerate")
+"""Packages of the extra ``builtin``; transformers reads a GGUF file with both."""
 
 
 def load_gguf(path: Path) -> nn.Module:
@@ -22,9 +26,9 @@ def load_gguf(path: Path) -> nn.Module:
         MissingDependencyError: a package is missing.
         ScorerError: the file cannot be read.
     """
-    for package in ("gguf", "accelerate"):
+    for package in NEEDED:
         if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, "a GGUF backbone", "pip install 'asr-data[builtin]'")
+            raise MissingDependencyError(package, "a GGUF backbone", BUILTIN_INSTALL)
     from transformers import AutoModel, GgufConfig
 
     # Its bar cannot be turned off, and a log is no place for it; what goes wrong is raised.

@@ -23,7 +23,7 @@ from asr_data.conditions import condition, explained
 from asr_data.errors import ConfigError, CorruptFileError, StorageError
 from asr_data.pipeline.preflight import check_directories_apart
 from asr_data.pipeline.reporting import report_state
-from asr_data.pipeline.summary import Summary, side_statistics, summary_of
+from asr_data.pipeline.summary import Summary, side_statistics, summary_of, weight_sums
 from asr_data.progress import Progress, Silent
 from asr_data.ragged import Ragged
 from asr_data.storage import AnnotatedDirectory, Counts, Manifest, ParentRecord, open_output
@@ -197,7 +197,8 @@ class _Shard:
 
 def _totals(table: pa.Table, prefix: str, side: Side) -> dict[str, float]:
     mask, keep = (Ragged(table.column(f"{prefix}{name}").combine_chunks()) for name in ("mask", "seg_keep"))
-    reward = table.column(f"{prefix}reward")
+    reward, weight = table.column(f"{prefix}reward"), f"{prefix}weight"
+    weights = Ragged(table.column(weight).combine_chunks()).values if weight in table.column_names else None
     return {
         f"{side}_responses": table.num_rows,
         f"{side}_tokens": len(mask.values),
@@ -206,6 +207,7 @@ def _totals(table: pa.Table, prefix: str, side: Side) -> dict[str, float]:
         f"{side}_kept_segments": int(keep.values.sum()),
         f"{side}_unknown_responses": reward.null_count,
         f"{side}_reward_sum": float(pc.sum(reward.cast(pa.float64())).as_py() or 0.0),
+        **({} if weights is None else {f"{side}_weight_sum": float(weights.sum(dtype=np.float64))}),
     }
 
 
@@ -275,7 +277,7 @@ def _statistics(old: Manifest, totals: list[Mapping[str, Any]]) -> dict[str, flo
 
     What is kept in each fifth is left out: which tokens are text is not in the files.
     """
-    own = side_statistics(totals, old.sides) if old.stage == "masked" else {}
+    own = side_statistics(totals, old.sides) | weight_sums(totals, old.sides) if old.stage == "masked" else {}
     of_sides = {**own, **{name: 0.0 for name in old.statistics if name.startswith(tuple(f"{s}_" for s in old.sides))}}
     return {
         **{name: value for name, value in old.statistics.items() if name not in of_sides},

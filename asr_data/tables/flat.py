@@ -93,6 +93,8 @@ def _token_columns(columns: AnnotatedColumns, side: Side) -> dict[str, _Column]:
     found["keep"] = _Column(pl.Boolean(), lambda: added("mask"))
     if columns.added(f"{side}_weight") in columns.names:
         found["weight"] = _Column(pl.Float32(), lambda: added("weight"))
+    else:  # the same columns whatever the masks were made with, so that one query fits all directories
+        found["weight"] = _Column(pl.Float32(), lambda: pl.lit(None, pl.Float32()), repeated=True)
     return found
 
 

@@ -26,7 +26,7 @@ class AnnotatedFrame:
 
         Columns: ``asr_row`` (``asr_pair``), ``side``, ``position`` of the token in its response, ``segment`` that it is
         in, ``token`` id, its ``text`` from code point ``start`` to ``end`` of the response text (where the policy's
-        tokenizer is known), ``reward``, ``keep`` (trained on), and ``weight`` where there are weights.
+        tokenizer is known), ``reward``, ``keep`` (trained on) and ``weight``, null where masks have no weights.
 
         Raises:
             ConfigError: the rows have no such side, or no segments yet.

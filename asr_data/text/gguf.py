@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from asr_data.errors import ConfigError, MissingDependencyError
 from asr_data.model_cache import entry_key, find_entry, keep_entry
@@ -91,6 +90,8 @@ def parse_once() -> Iterator[None]:
     It parses the file for the settings, for the tokenizer's settings and for the weights (each walks every token of the
     vocabulary), and makes the map of names once for every module: 395 times for SmolLM2-135M, a third of all work.
     """
+    from unittest import mock  # brings asyncio
+
     import gguf
     from transformers import modeling_gguf_pytorch_utils as reading
 

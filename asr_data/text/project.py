@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr_data.compiled import compiled
 from asr_data.errors import RowRejected
-from asr_data.types import Bool, ByteRewards, Float32, Float64, Int32, Int64, RewardForm
+from asr_data.types import Bool, ByteRewards, Float32, Int32, Int64, RewardForm
 
 
 def check_rewards(rewards: ByteRewards, text_bytes: int, *, partial: bool = False) -> None:
@@ -57,12 +56,14 @@ def project(rewards: ByteRewards, start: Int32, end: Int32, form: RewardForm, ta
     Raises:
         RowRejected: ``tokens_uncovered`` if no token covers any text.
     """
+    from asr_data.text.overlaps import overlapping_rewards  # compiled code: not for every command
+
     covered = end > start
     if takes is None:
         takes = np.tile(before_or_first(covered), (2, 1))
     if not covered.any() and np.any(takes >= 0):
         raise RowRejected("tokens_uncovered", "no token of the response covers any of its text")
-    out = _overlap(rewards.span_end, rewards.span_reward.astype(np.float64), start, end, form == "value")
+    out = overlapping_rewards(rewards.span_end, rewards.span_reward.astype(np.float64), start, end, form == "value")
     out = np.append(out, np.nan)
     own = np.arange(len(start))
     taken = out[np.where(covered, own, takes[0])]
@@ -81,27 +82,3 @@ def before_or_first(covered: Bool) -> Int64:
 def initial_value(rewards: ByteRewards) -> float:
     """``V_{-1}``, the value at the end of the prompt, or NaN where the scorer gave none."""
     return float(rewards.span_reward[0]) if rewards.span_end[0] == 0 else float("nan")
-
-
-@compiled()
-def _overlap(span_end: Int32, reward: Float64, start: Int32, end: Int32, mean: bool) -> Float64:
-    out = np.zeros(len(start))
-    span = 0
-    for t in range(len(start)):
-        while span > 0 and span_end[span - 1] > start[t]:
-            span -= 1
-        while span < len(span_end) and span_end[span] <= start[t]:
-            span += 1
-        k, total, known = span, 0.0, 0
-        while k < len(span_end) and (span_end[k - 1] if k > 0 else 0) < end[t]:
-            first = span_end[k - 1] if k > 0 else 0
-            overlap = min(end[t], span_end[k]) - max(start[t], first)
-            if overlap > 0 and not np.isnan(reward[k]):
-                known += overlap
-                total += reward[k] * overlap if mean else reward[k] * overlap / (span_end[k] - first)
-            k += 1
-        if known > 0:
-            out[t] = total / known if mean else total
-        elif end[t] > start[t]:
-            out[t] = np.nan
-    return out

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_serializer, model_validator
 
+from asr_data.redact import without_url_secrets
 from asr_data.settings import Settings
 from asr_data.types import CRITERIA, Criterion
 
@@ -77,7 +78,8 @@ class SourceConfig(Settings):
         words += [] if self.scale == (0.0, 1.0) else [f"scale={self.scale[0]:g}..{self.scale[1]:g}"]
         words += [f"criteria={_weights(self.criteria)}"] if self.criteria else []
         words += [f"{role}={column}" for role, column in self.columns.items()]
-        return f"{self.input}:{','.join(words)}" if words else self.input
+        place = without_url_secrets(self.input)  # reports and cards are published
+        return f"{place}:{','.join(words)}" if words else place
 
 
 def _parsed(typed: str) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_data.errors import ConfigError, InputError, RowRejected
+from asr_data.redact import without_secrets
 from asr_data.rows import Layout, Source, detect, first_records, open_source, read_rows
 from asr_data.rows.columns import column_type
-from asr_data.rows.fetched import STANDARD_INPUT, is_url, shown
+from asr_data.rows.fetched import STANDARD_INPUT, is_url
 from asr_data.rows.input_guard import InputGuard
 from asr_data.training.config import SourceConfig
 from asr_data.training.examples import Goal, TrainingExample, examples_of, identity
@@ -138,7 +139,7 @@ def read_source(config: SourceConfig, name: str | None = None) -> SourceData:
 def source_name(config: SourceConfig) -> str:
     """``folder/file`` without suffixes (``data/prmbench/train.jsonl.gz`` is ``prmbench/train``), or the Hub id."""
     if is_url(config.input):
-        return shown(config.input)
+        return without_secrets(config.input)
     path = Path(config.input)
     if not path.exists():
         return config.input

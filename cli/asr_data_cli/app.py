@@ -11,37 +11,17 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from asr_data.errors import AsrDataError, ConfigError
-from asr_data_cli import (
-    annotate,
-    critique,
-    demo,
-    evaluate,
-    export,
-    filter_rows,
-    inspect_rows,
-    install_builtin,
-    judge,
-    merge,
-    plan,
-    push,
-    query,
-    report,
-    scorers,
-    train,
-    validate,
-    view,
-)
 from asr_data_cli.console import discard, print_error
+from asr_data_cli.grouping import with_options
 from asr_data_cli.help_layout import Command, laid_out
-from asr_data_cli.option_groups import with_options
 from asr_data_cli.stopping import INTERRUPTED, TERMINATED, Terminated, leave_at_once, terminable
 
 FAILED = 1
@@ -54,6 +34,33 @@ _HINTS = {
     "judge": "Every verdict so far is kept: the same command continues from there.",
     "critique": "Every critique so far is kept: the same command continues from there.",
 }
+
+_MADE, _SEEN, _GIVEN, _TRAINED = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
+_COMMANDS: Final = {
+    "run": ("annotate:run:RUN_EXAMPLES", _MADE),
+    "plan": ("plan:plan:PLAN_EXAMPLES", _MADE),
+    "score": ("annotate:score:SCORE_EXAMPLES", _MADE),
+    "mask": ("annotate:mask:MASK_EXAMPLES", _MADE),
+    "merge": ("merge:merge:MERGE_EXAMPLES", _MADE),
+    "filter": ("filter_rows:filter_rows:FILTER_EXAMPLES", _MADE),
+    "demo": ("demo:demo:DEMO_EXAMPLES", _MADE),
+    "inspect": ("inspect_rows:inspect:INSPECT_EXAMPLES", _SEEN),
+    "query": ("query:query:QUERY_EXAMPLES", _SEEN),
+    "report": ("report:report:REPORT_EXAMPLES", _SEEN),
+    "view": ("view:view:VIEW_EXAMPLES", _SEEN),
+    "validate": ("validate:validate:VALIDATE_EXAMPLES", _SEEN),
+    "evaluate": ("evaluate:evaluate:EVALUATE_EXAMPLES", _SEEN),
+    "judge": ("judge:judge:JUDGE_EXAMPLES", _SEEN),
+    "critique": ("critique:critique:CRITIQUE_EXAMPLES", _MADE),
+    "export": ("export:export:EXPORT_EXAMPLES", _GIVEN),
+    "push": ("push:push:PUSH_EXAMPLES", _GIVEN),
+    "scorers": ("scorers:scorers:SCORERS_EXAMPLES", _TRAINED),
+    "install-builtin": ("install_builtin:install_builtin:INSTALL_EXAMPLES", _TRAINED),
+    "train-scorer": ("train:train_scorer:TRAIN_EXAMPLES", _TRAINED),
+}
+"""Name → module, its function and its examples; the panel of the help. A module is imported for its command alone."""
+
+_EXAMPLES = ("asr-annotate demo", "asr-annotate run pairs.jsonl -o annotated", "asr-annotate inspect annotated")
 
 
 class Commands(TyperGroup):
@@ -97,6 +104,8 @@ class Commands(TyperGroup):
 
 def _print_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version
+
         typer.echo(f"asr-annotate {version('asr-data')}")
         raise typer.Exit
 
@@ -119,8 +128,8 @@ def _examples(commands: Sequence[str]) -> str:
     return "\n\n".join(["[bold]Examples[/bold]", *commands])
 
 
-def build_app() -> typer.Typer:
-    """The Typer application with all its commands."""
+def build_app(only: str | None = None) -> typer.Typer:
+    """The Typer application with all its commands, or with one of them: other commands' modules are not imported."""
     app = typer.Typer(
         name="asr-annotate",
         cls=Commands,
@@ -129,40 +138,21 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    epilog = ("asr-annotate demo", annotate.RUN_EXAMPLES[0], "asr-annotate inspect annotated")
-    app.callback(epilog=_examples(epilog))(_program)
-    made, seen, given, trained = "Annotate", "Inspect and evaluate", "Export and publish", "Reward models"
-    app.command("run", epilog=_examples(annotate.RUN_EXAMPLES), rich_help_panel=made)(with_options(annotate.run))
-    app.command("plan", epilog=_examples(plan.PLAN_EXAMPLES), rich_help_panel=made)(with_options(plan.plan))
-    app.command("score", epilog=_examples(annotate.SCORE_EXAMPLES), rich_help_panel=made)(with_options(annotate.score))
-    app.command("mask", epilog=_examples(annotate.MASK_EXAMPLES), rich_help_panel=made)(with_options(annotate.mask))
-    app.command("merge", epilog=_examples(merge.MERGE_EXAMPLES), rich_help_panel=made)(merge.merge)
-    app.command("filter", epilog=_examples(filter_rows.FILTER_EXAMPLES), rich_help_panel=made)(filter_rows.filter_rows)
-    app.command("demo", epilog=_examples(demo.DEMO_EXAMPLES), rich_help_panel=made)(demo.demo)
-    app.command("inspect", epilog=_examples(inspect_rows.INSPECT_EXAMPLES), rich_help_panel=seen)(inspect_rows.inspect)
-    app.command("query", epilog=_examples(query.QUERY_EXAMPLES), rich_help_panel=seen)(query.query)
-    app.command("report", epilog=_examples(report.REPORT_EXAMPLES), rich_help_panel=seen)(report.report)
-    app.command("view", epilog=_examples(view.VIEW_EXAMPLES), rich_help_panel=seen)(view.view)
-    app.command("validate", epilog=_examples(validate.VALIDATE_EXAMPLES), rich_help_panel=seen)(validate.validate)
-    app.command("evaluate", epilog=_examples(evaluate.EVALUATE_EXAMPLES), rich_help_panel=seen)(
-        with_options(evaluate.evaluate)
-    )
-    app.command("judge", epilog=_examples(judge.JUDGE_EXAMPLES), rich_help_panel=seen)(with_options(judge.judge))
-    app.command("critique", epilog=_examples(critique.CRITIQUE_EXAMPLES), rich_help_panel=made)(
-        with_options(critique.critique)
-    )
-    app.command("export", epilog=_examples(export.EXPORT_EXAMPLES), rich_help_panel=given)(export.export)
-    app.command("push", epilog=_examples(push.PUSH_EXAMPLES), rich_help_panel=given)(push.push)
-    app.command("scorers", epilog=_examples(scorers.SCORERS_EXAMPLES), rich_help_panel=trained)(scorers.scorers)
-    app.command("install-builtin", epilog=_examples(install_builtin.INSTALL_EXAMPLES), rich_help_panel=trained)(
-        install_builtin.install_builtin
-    )
-    app.command("train-scorer", epilog=_examples(train.TRAIN_EXAMPLES), rich_help_panel=trained)(
-        with_options(train.train_scorer)
-    )
-    for one in app.registered_commands:
-        one.cls = Command
+    app.callback(epilog=_examples(_EXAMPLES))(_program)
+    for name, (place, panel) in _COMMANDS.items():
+        if only in (None, name):
+            module_name, function, examples = place.split(":")
+            module = import_module(f"asr_data_cli.{module_name}")
+            shown = _examples(getattr(module, examples))
+            command = with_options(getattr(module, function))
+            app.command(name, cls=Command, epilog=shown, rich_help_panel=panel)(command)
     return app
+
+
+def _named(words: Sequence[str]) -> str | None:
+    """The command among the words typed (the program's own options take none); None where help or an error is due."""
+    first = next((word for word in words if not word.startswith("-")), None)
+    return first if first in _COMMANDS else None
 
 
 def main() -> None:
@@ -173,7 +163,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a run
     code: object = 0
     try:
-        build_app()()
+        build_app(_named(sys.argv[1:]))()
     except SystemExit as error:
         code = error.code
     except OSError as error:  # from the help text, which no command prints

@@ -19,6 +19,7 @@ import typer
 import yaml
 
 from asr_data.errors import ConfigError
+from asr_data.redact import without_url_secrets
 from asr_data_cli.help_layout import PANELS, panel_of
 from asr_data_cli.options import INPUT, OUTPUT
 
@@ -84,7 +85,7 @@ def take_options(context: typer.Context, path: Path | None) -> OptionsFile | Non
         content = path.read_bytes()
         settings = yaml.load(content, _Loader)  # noqa: S506 - a subclass of SafeLoader
     except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"--config {path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"--config {path}: cannot be read: {_said(error)}") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"--config {path}: expected lines of the form OPTION: VALUE")
     parameters = {_key(one): one for one in _parameters(context.command)}
@@ -93,30 +94,78 @@ def take_options(context: typer.Context, path: Path | None) -> OptionsFile | Non
         **(context.default_map or {}),
         **{name: _value(context, path, one, value) for name, (one, value) in found.items() if value is not None},
     }
-    return OptionsFile(path, hashlib.sha256(content).hexdigest())
+    # Of what may be published: from a hash of all, a short password could be guessed.
+    public = without_url_secrets(content.decode("utf-8", "surrogateescape"))
+    return OptionsFile(path, hashlib.sha256(public.encode("utf-8", "surrogateescape")).hexdigest())
 
 
-def save_options(context: typer.Context, path: Path) -> None:
-    """Write every option that ``run`` has with its value, in the form that ``--config`` reads.
+def _said(error: Exception) -> str:
+    """What is wrong and where, without the line itself, in which a password may stand."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOptions:
+    """What ``--save`` writes.
+
+    Attributes:
+        path: the file.
+        text: every option that ``run`` has with its value, in the form that ``--config`` reads.
+        without_input: INPUT is a URL with a user, a password or a query, in which signatures stand: it is not written.
+    """
+
+    path: Path
+    text: str
+    without_input: bool
+
+    def write(self) -> None:
+        """Write the file.
+
+        Raises:
+            ConfigError: there is a file of this name already, or it cannot be written.
+        """
+        try:
+            with self.path.open("x", encoding="utf-8") as file:
+                file.write(self.text)
+        except FileExistsError as error:
+            raise ConfigError(f"--save {self.path}: there is a file of this name already") from error
+        except OSError as error:
+            raise ConfigError(f"--save {self.path}: cannot be written: {error.strerror}") from error
+
+
+def options_to_save(context: typer.Context, path: Path) -> SavedOptions:
+    """The options as they were typed, ready to be written.
 
     Raises:
-        ConfigError: there is a file of this name already, or it cannot be written.
+        ConfigError: there is a file of this name already, or an option holds a URL with a secret.
     """
+    if path.exists():
+        raise ConfigError(f"--save {path}: there is a file of this name already")
     lines = ["# Options of asr-annotate run; what is typed on the command line wins."]
-    panel = ""
+    panel, without_input = "", False
     for parameter in sorted(_parameters(context.command), key=lambda one: PANELS.index(panel_of(one))):
         if panel_of(parameter) != panel:
             panel = panel_of(parameter)
             lines += ["", f"# {panel}"]
-        value = _plain(context.params.get(str(parameter.name)))
-        lines.append(yaml.safe_dump({_key(parameter): value}, allow_unicode=True, width=10_000).rstrip("\n"))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-    except FileExistsError as error:
-        raise ConfigError(f"--save {path}: there is a file of this name already") from error
-    except OSError as error:
-        raise ConfigError(f"--save {path}: cannot be written: {error.strerror}") from error
+        value, name = _plain(context.params.get(str(parameter.name))), _key(parameter)
+        if _has_secrets(value):
+            if parameter.param_type_name != "argument":
+                raise ConfigError(
+                    f"--save {path}: --{name} holds a URL with a user, a password or a query, and secrets are not "
+                    "written: leave it out here and type it for run"
+                )
+            lines.append(f"# {without_url_secrets(value)}: its user, password or query is not written; type it for run")
+            value, without_input = None, True
+        lines.append(yaml.safe_dump({name: value}, allow_unicode=True, width=10_000).rstrip("\n"))
+    return SavedOptions(path, "\n".join(lines) + "\n", without_input)
+
+
+def _has_secrets(value: Any) -> bool:
+    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    return any(without_url_secrets(one) != one for one in texts)
 
 
 def _parameters(command: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr_data.redact import without_url_secrets
 from asr_data.view.escape import visible
 
 if TYPE_CHECKING:
@@ -58,16 +59,20 @@ def standard_error() -> Console:
 
 
 def print_error(message: str, *, hint: str | None = None) -> None:
-    """``error: …`` in red on standard error; never wrapped, so that paths in it can be copied."""
+    """``error: …`` in red on standard error; never wrapped, so that paths in it can be copied.
+
+    Logs keep what is printed here, so URLs lose their passwords and signatures.
+    """
     console = standard_error()
-    console.print(Text(f"error: {visible(message)}", style="red"), soft_wrap=True)
+    console.print(Text(f"error: {visible(without_url_secrets(message))}", style="red"), soft_wrap=True)
     if hint is not None:
         console.print(Text(hint, style="dim"), soft_wrap=True)
 
 
 def print_warning(message: str) -> None:
     """``warning: …`` in yellow on standard error."""
-    standard_error().print(Text(f"warning: {visible(message)}", style="yellow"), soft_wrap=True)
+    text = Text(f"warning: {visible(without_url_secrets(message))}", style="yellow")
+    standard_error().print(text, soft_wrap=True)
 
 
 def print_facts(console: Console, facts: Mapping[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from typing import Any, Final, Literal, get_args, get_origin
 
 from typer.core import TyperCommand, TyperOption
@@ -37,9 +39,20 @@ _WORDS: Final = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 class Command(TyperCommand):
     """A command whose help shows its panels in order, and what to type in place of Python's types."""
 
+    _shows_help = False
+
     def get_params(self, ctx: Any) -> list[Any]:
         """Arguments and options as they are shown."""
-        return laid_out(super().get_params(ctx))
+        found = laid_out(super().get_params(ctx))
+        return list(map(_in_help, found)) if self._shows_help else found
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, in which no name is cut at 80 columns."""
+        self._shows_help = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._shows_help = False
 
 
 def laid_out(parameters: list[Any]) -> list[Any]:
@@ -55,6 +68,27 @@ def laid_out(parameters: list[Any]) -> list[Any]:
         if parameter.param_type_name == "argument":
             parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - its name says what is typed
     return sorted(parameters, key=lambda parameter: PANELS.index(panel_of(parameter)))
+
+
+def _in_help(parameter: Any) -> Any:
+    """A copy whose words are short enough for a column: ``--[no-]x`` of two names, choices and lists with blanks."""
+    shown = copy.copy(parameter)
+    if parameter.param_type_name == "argument":
+        if parameter.nargs != 1 and parameter.metavar:
+            shown.metavar = parameter.metavar.removesuffix("…")  # Typer says that there may be several
+        return shown
+    shown.metavar = parameter.metavar.replace("|", " | ")
+    if isinstance(parameter.show_default, str):
+        shown.show_default = re.sub(r",(?=\S)", ", ", parameter.show_default)
+    if parameter.secondary_opts:
+        shown.opts, shown.secondary_opts = [f"--[no-]{max(parameter.opts, key=len).removeprefix('--')}"], []
+        shown.show_default = in_words(parameter.default)
+    return shown
+
+
+def in_words(value: object) -> str:
+    """``yes`` or ``no``: what a flag is unless it is typed."""
+    return "yes" if value else "no"
 
 
 def panel_of(parameter: Any) -> str:

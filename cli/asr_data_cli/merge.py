@@ -9,7 +9,7 @@ import typer
 
 from asr_data_cli import options as opt
 from asr_data_cli import settings
-from asr_data_cli.annotate import finish, finish_scored
+from asr_data_cli.ending import finish, finish_scored
 from asr_data_cli.progress import progress
 
 MERGE_EXAMPLES = (

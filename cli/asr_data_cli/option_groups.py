@@ -1,16 +1,16 @@
 """Options that come together, declared once for all commands that take them.
 
-A command names a group as one parameter; :func:`with_options` gives Typer the group's options in its place. The options
-of segments and masks are made from the fields of ``MaskConfig``, of the segmenters and of the baselines.
+:func:`asr_data_cli.grouping.with_options` gives Typer the options of a group. Those of segments and masks are made from
+the fields of ``MaskConfig``, of the segmenters and of the baselines.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from asr_data.engines import EngineRole, EngineSettings, ServedModel, served_mod
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
+from asr_data_cli.grouping import parameter
 from asr_data_cli.setting_text import (
     baseline_text,
     is_number,
@@ -39,56 +40,6 @@ if TYPE_CHECKING:
     from asr_data.rows import Source
 
 
-@runtime_checkable
-class OptionGroup(Protocol):
-    """A type whose options are computed; it is made from what the user typed, by parameter name."""
-
-    @classmethod
-    def parameters(cls) -> list[inspect.Parameter]:
-        """The options, as keyword-only parameters with Typer's annotations."""
-        ...
-
-
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of its groups in place of each group: dataclasses and ``OptionGroup`` types."""
-    kinds = get_type_hints(command, include_extras=True)
-    plain: dict[str, inspect.Parameter] = {}
-    groups: dict[str, tuple[Any, list[str]]] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        found = _group_parameters(kinds[name])
-        if found is None:
-            found = [parameter.replace(annotation=kinds[name], kind=inspect.Parameter.KEYWORD_ONLY)]
-        else:
-            groups[name] = (kinds[name], [one.name for one in found])
-        plain |= {one.name: one for one in found}
-
-    def flat(**typed: Any) -> None:
-        given = {name: _made(kind, {one: typed.pop(one) for one in own}) for name, (kind, own) in groups.items()}
-        command(**given, **typed)
-
-    flat.__name__, flat.__doc__, flat.__annotations__ = command.__name__, command.__doc__, {}
-    flat.__signature__ = inspect.Signature(list(plain.values()))  # type: ignore[attr-defined] # read by inspect
-    return flat
-
-
-def _group_parameters(kind: Any) -> list[inspect.Parameter] | None:
-    if isinstance(kind, OptionGroup):
-        return kind.parameters()
-    if not is_dataclass(kind):
-        return None
-    kinds = get_type_hints(kind, include_extras=True)
-    return [_parameter(field.name, kinds[field.name], field.default) for field in fields(kind)]
-
-
-def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    default = inspect.Parameter.empty if default is MISSING else default
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-
-
-def _made(kind: Callable[..., Any], typed: dict[str, Any]) -> Any:
-    return kind(**typed) if is_dataclass(kind) else kind(typed)
-
-
 def field_options(
     kind: type[BaseModel], names: Iterable[str], panel: Callable[[str], str], *, prefix: str = ""
 ) -> list[inspect.Parameter]:
@@ -97,7 +48,7 @@ def field_options(
     for name in names:
         field = kind.model_fields[name]
         shown = typer.Option(option(prefix + name), help=field.description, rich_help_panel=panel(name))
-        found.append(_parameter(prefix + name, Annotated[field.annotation, shown], field.default))
+        found.append(parameter(prefix + name, Annotated[field.annotation, shown], field.default))
     return found
 
 
@@ -189,7 +140,7 @@ class EngineOptions:
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
         """The options."""
-        own = [_parameter("engine", opt.Engine, None), _parameter("engine_model", opt.EngineModel, None)]
+        own = [parameter("engine", opt.Engine, None), parameter("engine_model", opt.EngineModel, None)]
         fields = field_options(EngineSettings, EngineSettings.model_fields, lambda _: opt.SERVED, prefix="engine_")
         return [*own, *fields]
 
@@ -232,7 +183,7 @@ class MaskOptions:
                 made[name] = (field.annotation, field.default, {"help": field.description})
         ordered = sorted(made, key=lambda name: name in _MASKS)
         return [
-            _parameter(name, Annotated[kind, typer.Option(option(name), rich_help_panel=_panel(name), **more)], default)
+            parameter(name, Annotated[kind, typer.Option(option(name), rich_help_panel=_panel(name), **more)], default)
             for name in ordered
             for kind, default, more in [made[name]]
         ]

@@ -16,7 +16,15 @@ from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
 from asr_data.view.escape import visible
 from asr_data_cli import config_file, models
 from asr_data_cli import options as opt
-from asr_data_cli.console import duration, print_commands, print_facts, print_input, shell_words, standard_output
+from asr_data_cli.console import (
+    duration,
+    print_commands,
+    print_facts,
+    print_input,
+    print_warning,
+    shell_words,
+    standard_output,
+)
 from asr_data_cli.option_groups import (
     EndOptions,
     EngineOptions,
@@ -188,10 +196,14 @@ def plan(
         limit=limit,
         where=where,
     )
+    saved = None if save is None else config_file.options_to_save(invocation, save)
     show_plan(asked)
-    if save is not None:
-        config_file.save_options(invocation, save)
-        command = shell_words("asr-annotate", "run", "--config", save)
+    if saved is not None:
+        saved.write()
+        again = ["INPUT"] if saved.without_input else []
+        if again:
+            print_warning(f"INPUT has a user, a password or a query, which are not written to {save}: type it again")
+        command = shell_words("asr-annotate", "run", *again, "--config", saved.path)
         print_commands(standard_output(), "Next", [("the run itself", command)])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from asr_data_cli.app import build_app
-from asr_data_cli.help_layout import PANELS, panel_of, shape
+from asr_data_cli.help_layout import PANELS, in_words, panel_of, shape
 
 HEADER = """\
 # Commands
@@ -40,7 +40,7 @@ def _section(title: str, command: Any) -> str:
 def _words(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{parameter.metavar}`"
-    names = ", ".join(f"`{name}`" for name in parameter.opts)
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
     if parameter.is_flag:
         return names
     return f"{names} `{parameter.metavar or shape(parameter)}`"
@@ -51,6 +51,8 @@ def _default(parameter: Any) -> str:
         return " Required." if parameter.param_type_name == "option" else ""
     if isinstance(parameter.show_default, str):
         return f" Default: {parameter.show_default}."
+    if getattr(parameter, "secondary_opts", ()):
+        return f" Default: {in_words(parameter.default)}."
     if getattr(parameter, "is_flag", False) or parameter.default in (None, "", ()):
         return ""
     return f" Default: `{parameter.default}`."

@@ -84,7 +84,7 @@ def test_other_commands_take_one_too(call: Callable[..., Result], command: str) 
         ("strict: 3\n", "strict is 3: expected true or false"),
         ("end-token: no\n", "end-token is False: expected text or a number (words such as no in quotes)"),
         ("columns: {prompt: q}\n", "columns is {'prompt': 'q'}: expected text or a list of texts"),
-        ("input: !!python/object/apply:os.getcwd []\n", "cannot be read: could not determine a constructor"),
+        ("input: !!python/object/apply:os.getcwd []\n", "cannot be read: line 1, column 8: could not determine a constructor"),
     ],
 )
 def test_what_cannot_be_right_is_one_line(call: Callable[..., Result], text: str, message: str) -> None:
@@ -116,6 +116,68 @@ def test_plan_saves_what_run_reads(call: Callable[..., Result]) -> None:
     assert not Path("out/.asr-work").exists()
     again = call("plan", *asked, "--save", "run.yaml")
     assert (again.exit_code, "there is a file of this name already" in again.output) == (2, True)
+
+
+URL = "memory://me:pass-word@bucket/pairs.jsonl?signature=abcdef1234"
+SECRETS = ("pass-word", "abcdef1234")
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pairs at ``URL``."""
+    fetch: Any = lambda _url, path: path.write_text(LINE * 3)  # noqa: E731
+    monkeypatch.setattr("asr_data.rows.fetched._fetch", fetch)
+
+
+def test_secrets_of_a_url_are_not_saved(call: Callable[..., Result], stored: None) -> None:
+    planned = call("plan", URL, *BASE, "--save", "run.yaml")
+    assert planned.exit_code == 0, planned.output
+    assert "type it again" in planned.stderr
+    assert "asr-annotate run INPUT --config run.yaml" in planned.stdout
+    assert not any(one in planned.output + Path("run.yaml").read_text() for one in SECRETS)
+    assert yaml.safe_load(Path("run.yaml").read_text())["input"] is None
+    assert "Missing argument 'INPUT'" in call("run", "--config", "run.yaml").stderr
+    assert call("run", URL, "--config", "run.yaml").exit_code == 0
+    for path in Path("annotated").rglob("*"):
+        assert path.is_dir() or not any(one.encode() in path.read_bytes() for one in SECRETS)
+
+
+def test_an_option_with_a_secret_is_not_saved_and_nothing_is_scored(call: Callable[..., Result], stored: None) -> None:
+    where = f"prompt <> '{URL}'"
+    refused = call("plan", "pairs.jsonl", *BASE, "--where", where, "--save", "run.yaml")
+    assert (refused.exit_code, "--where holds a URL with a user" in refused.stderr) == (2, True)
+    assert not any(one in refused.output for one in SECRETS)
+    assert not Path("run.yaml").exists()
+    Path("run.yaml").write_text("")
+    there = call("plan", "nowhere.jsonl", *BASE, "--save", "run.yaml")
+    assert "there is a file of this name already" in there.stderr  # before INPUT is opened
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'input: "{URL}\n', "line 2, column 1: found unexpected end of stream"),
+        (f"input: [{URL}\n", "expected ',' or ']'"),
+        (f"dtype: {URL}\n", "dtype is 'memory://bucket/pairs.jsonl': "),
+        (f"overwrite: {URL}\n", "expected true or false"),
+        (f"{URL}: 1\n", "there is no option 'memory://bucket/pairs.jsonl'"),
+    ],
+)
+def test_errors_of_a_file_show_no_secrets(call: Callable[..., Result], text: str, message: str) -> None:
+    Path("run.yaml").write_text(text)
+    refused = call("run", "pairs.jsonl", "-o", "out", "--config", "run.yaml")
+    assert (refused.exit_code, message in refused.stderr) == (2, True)
+    assert not any(one in refused.output for one in SECRETS)
+
+
+def test_no_secret_can_be_guessed_from_the_files_hash(call: Callable[..., Result], stored: None) -> None:
+    hashes = set()
+    for password in ("pass-word", "another"):
+        Path("run.yaml").write_text(f"input: {URL.replace('pass-word', password)}\nkind: diff\ntokenizer: policy\n")
+        assert call("run", "-o", password, "--config", "run.yaml").exit_code == 0
+        hashes.add(open_output(Path(password)).manifest.plan.config_sha256)
+    public = "input: memory://bucket/pairs.jsonl\nkind: diff\ntokenizer: policy\n"
+    assert hashes == {hashlib.sha256(public.encode()).hexdigest()}
 
 
 def test_plan_says_what_run_would_do_and_does_nothing(call: Callable[..., Result]) -> None:

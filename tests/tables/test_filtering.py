@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from asr_data.config import MaskConfig
+from asr_data.config import MaskConfig, SegmentWeights
 from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
 from asr_data.storage import open_output, validate
 from asr_data.tables import filter_rows
@@ -69,6 +69,16 @@ def test_totals_are_those_of_the_rows_that_are_kept(parent: Path, tmp_path: Path
     assert open_output(tmp_path / "b").manifest.statistics["sigma"] == sigma
     notes = open_output(tmp_path / "b").manifest.counts.notes
     assert sum(notes.values()) == sum(len(row["asr_notes"]) for row in rows)
+
+
+def test_weights_are_summed_over_the_rows_that_are_kept(bench: Any, tmp_path: Path) -> None:
+    bench.run(ROWS, shard_rows=10, mask=MaskConfig(weights=SegmentWeights()))
+    summary = filter_rows(bench.folder / "out", tmp_path / "b", where="topic = 'b'")
+    rows = kept(tmp_path / "b")
+    assert {row["topic"] for row in rows} == {"b"}
+    for side, found in summary.sides.items():
+        assert found.weight_sum == pytest.approx(sum(sum(row[f"{side}_weight"]) for row in rows))
+    assert validate(tmp_path / "b") == []
 
 
 def test_a_sample_is_drawn_among_rows_that_meet_the_condition(parent: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import asr_data
+from asr_data.config import MaskConfig, SegmentWeights
 from asr_data.errors import ConfigError, CorruptFileError, InputError
 from asr_data.storage import AnnotatedDirectory
 from asr_data.tables import frame
@@ -111,6 +112,25 @@ def test_tokens_cover_the_text_and_say_what_the_lists_say(
             assert [one["position"] for one in mine] == list(range(len(mine)))
             numbers = [one["segment"] for one in mine]
             assert [numbers.index(segment) for segment in dict.fromkeys(numbers)] == row[f"{side}_seg_start"]
+
+
+def test_weights_of_tokens_are_shown_and_null_without(annotate: Annotate) -> None:
+    weighted = annotate(TEXTS, mask=MaskConfig(weights=SegmentWeights()))
+    without = annotate(TEXTS)
+    for side in ("chosen", "rejected"):
+        frame_: Any = frame(weighted.path)
+        found = collected(frame_.asr.tokens(side).select("asr_row", "position", "weight", "keep"))
+        expected = [
+            {"asr_row": row["asr_row"], "position": at, "weight": weight, "keep": keep}
+            for row in stored(weighted)
+            for at, (weight, keep) in enumerate(zip(row[f"{side}_weight"], row[f"{side}_mask"], strict=True))
+        ]
+        assert found == expected
+        assert len({one["weight"] for one in found}) > 2  # not 0 and 1 alone
+        bare: Any = frame(without.path)
+        assert bare.asr.tokens(side).collect_schema() == frame_.asr.tokens(side).collect_schema()
+        assert {one["weight"] for one in collected(bare.asr.tokens(side))} == {None}
+        assert collected(bare.asr.tokens(side).select("weight")) == [{"weight": None}] * len(found)
 
 
 def test_a_tokenizer_is_loaded_only_for_texts_of_tokens(texts: AnnotatedDirectory) -> None:

@@ -74,3 +74,14 @@ def test_old_options_in_today_s_words() -> None:
         "a.jsonl:labels,train",
         "b.jsonl:labels,test",
     ]
+
+
+def test_a_source_is_written_without_the_secrets_of_its_url() -> None:
+    url = "https://me:pass-word@host/pairs.jsonl?signature=abcdef"
+    source = SourceConfig.model_validate(f"{url}:labels,test")
+    assert source.input == url
+    assert str(source) == "https://host/pairs.jsonl:labels,test"
+    written = TrainingConfig(sources=[source]).model_dump_json()
+    assert "https://host/pairs.jsonl:labels,test" in written
+    assert "pass-word" not in written
+    assert "abcdef" not in written
