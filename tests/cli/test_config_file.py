@@ -84,7 +84,10 @@ def test_other_commands_take_one_too(call: Callable[..., Result], command: str) 
         ("strict: 3\n", "strict is 3: expected true or false"),
         ("end-token: no\n", "end-token is False: expected text or a number (words such as no in quotes)"),
         ("columns: {prompt: q}\n", "columns is {'prompt': 'q'}: expected text or a list of texts"),
-        ("input: !!python/object/apply:os.getcwd []\n", "cannot be read: line 1, column 8: could not determine a constructor"),
+        (
+            "input: !!python/object/apply:os.getcwd []\n",
+            "cannot be read: line 1, column 8: could not determine a constructor",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_one_line(call: Callable[..., Result], text: str, message: str) -> None:

@@ -77,7 +77,7 @@ KEPT = [
     MaskConfig(segmenter=Schmitt(delta="auto", k=1.5), baseline=-0.25, noise="response", end_token="mask"),  # noqa: S106
     MaskConfig(segmenter=Schmitt(delta=0.125), baseline=DatasetBaseline(statistic=0.3), detrend=True),
     MaskConfig(segmenter=Pivot(tau=0.5), baseline=RunningBaseline(decay=0.95), segment_reward="last"),
-    MaskConfig(segmenter=Optimal(penalty="bic", boundary=BoundaryWeights(word=50, clause=10)), on_empty="drop"),
+    MaskConfig(segmenter=Optimal(penalty="bic", boundary=BoundaryWeights(word=50, clause=10)), on_empty="keep-best"),
     MaskConfig(segmenter=Step(), baseline="sequence", sequence_reward="last", unknown="drop"),
     MaskConfig(segmenter=Fixed(length=3), weights=ShareWeights(share=0.25)),
     MaskConfig(segmenter=Token(), weights=SoftWeights(high=2.0)),

@@ -32,11 +32,12 @@ const asrServer = (() => {
     trouble.textContent = message ?? "";
   }
 
-  // Runs `work`; what is refused is said at the top of the page.
-  async function attempt(work) {
+  // Runs `work`; what is refused is said at the top of the page. What was said before goes when it succeeds, except for
+  // work in the background, that nobody asked for.
+  async function attempt(work, { background = false } = {}) {
     try {
       const done = await work();
-      say(null);
+      if (!background) say(null);
       return done;
     } catch (error) {
       if (error.name !== "AbortError") {

@@ -305,7 +305,7 @@ const asrLabel = (() => {
   const claim = () => ask("api/labels/claim", { tab });
 
   // Says that this tab is still there; what else is said at the top of the page stays there.
-  const beat = () => claim().catch((error) => asrServer.say(error.message));
+  const beat = () => attempt(claim, { background: true });
 
   async function toLabels() {
     const answer = await attempt(claim);

@@ -298,7 +298,7 @@ const asrLook = (() => {
   // The first rows wait neither for curves nor for tokenizers; with these come tokens, and settings that can be changed.
   async function whenReady() {
     for (let charts = false; !charts || !facts.ready; ) {
-      const answer = await attempt(() => ask("api/ready", { ready: facts.ready, charts }));
+      const answer = await attempt(() => ask("api/ready", { ready: facts.ready, charts }), { background: true });
       if (!answer) return;
       if (answer.charts && !charts) asrServer.fetchCharts();
       charts = answer.charts;

@@ -24,7 +24,9 @@ const asrSettings = (() => {
     return whole ? Math.round(value) : Number(value.toPrecision(3));
   }
 
-  function slider(control, value, label, set) {
+  function slider(whole, value, label, set) {
+    // A value beyond the usual ones is an end of the slider: else a touch would bring it back among them.
+    const control = { ...whole, low: Math.min(whole.low, value), high: Math.max(whole.high, value) };
     const range = element("input", { type: "range", min: 0, max: STEPS, "aria-label": `${label}, slider` });
     const box = element("input", { type: "number", step: control.whole ? "1" : "any", "aria-label": label });
     box.value = value;

@@ -121,19 +121,19 @@ def test_a_directory_that_was_replaced(annotate: Any) -> None:
         viewed.check()
 
 
+@pytest.mark.parametrize("content", [None, b"PAR1", b"longer"])
 @pytest.mark.parametrize("file", ["asr.json", "data/train-00000.parquet"])
-def test_a_file_that_goes_or_changes_under_the_page(annotate: Any, file: str) -> None:
-    for change in (
-        lambda path: path.unlink(),
-        lambda path: path.write_bytes(b"PAR1"),
-        lambda path: path.open("ab").write(b"x"),
-    ):
-        viewed = Viewed(annotate(), "x", "none", None)
-        rows = Rows([viewed])
-        assert len(rows.page([0, 1])["rows"]) == 2
-        change(viewed.annotated.path / file)
-        with pytest.raises(CorruptFileError, match=re.escape(str(viewed.annotated.path))):
-            rows.page([0, 1])
+def test_a_file_that_goes_or_changes_under_the_page(annotate: Any, file: str, content: bytes | None) -> None:
+    viewed = Viewed(annotate(), "x", "none", None)
+    rows = Rows([viewed])
+    assert len(rows.page([0, 1])["rows"]) == 2
+    path = viewed.annotated.path / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + content if content == b"longer" else content)
+    with pytest.raises(CorruptFileError, match=re.escape(str(viewed.annotated.path))):
+        rows.page([0, 1])
 
 
 def test_scores_that_go_under_the_page(annotate: Any, make_tokenizer: Any) -> None:
