@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UniformWeights,
     )
     from asr_data.evaluation import evaluate
+    from asr_data.pairs import PairConfig
     from asr_data.pipeline import annotate
     from asr_data.scoring.load import load_scorer
     from asr_data.segments import SplitContext, split
@@ -61,6 +62,7 @@ __all__ = [
     "ConfidenceWeights",
     "ScoringConfig",
     "OutputConfig",
+    "PairConfig",
     "load_scorer",
     "annotate",
     "evaluate",
@@ -70,6 +72,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "PairConfig": "asr_data.pairs",
     "load_scorer": "asr_data.scoring.load",
     "annotate": "asr_data.pipeline",
     "evaluate": "asr_data.evaluation",

@@ -5,14 +5,17 @@ Importing this does not import polars.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asr_data.errors import ConfigError
 
 if TYPE_CHECKING:
     import polars as pl
+
+_NO_TABLE: Final = re.compile(r"relation '.*' was not found")
 
 
 def condition(text: str, columns: Mapping[str, Any], *, row_by_row: bool = False, option: str = "--where") -> pl.Expr:
@@ -29,10 +32,16 @@ def condition(text: str, columns: Mapping[str, Any], *, row_by_row: bool = False
             rows or other tables.
     """
     import polars as pl
+    from polars.exceptions import SQLInterfaceError
 
     place = f"{option} {text!r}"
     with explained(place):
-        expression = pl.sql_expr(text)
+        try:
+            expression = pl.sql_expr(text)
+        except SQLInterfaceError as error:
+            if _NO_TABLE.match(str(error)):
+                raise ConfigError(f"{place}: it holds a query of its own, which a condition cannot") from error
+            raise
         unknown = [name for name in dict.fromkeys(expression.meta.root_names()) if name not in columns]
         if unknown:
             raise ConfigError(f"{place}: there is no column {unknown[0]!r}; there are {', '.join(columns)}")
@@ -77,7 +86,20 @@ def explained(place: str) -> Iterator[None]:
         raise ConfigError(_first_line(error)) from error
 
 
+_SAID: Final = (
+    # A condition with a query in it: polars looks for its tables, or gives a plan in place of an expression.
+    (re.compile(r".*\.subplan.*"), "it holds a query of its own, which a condition cannot"),
+    (re.compile(r"unable to parse '.*' as Expr"), "is no condition in SQL"),
+    # Values of rows, which can be long.
+    (re.compile(r" for (\d+) out of \d+ values: \[.*"), r" for \1 values"),
+)
+"""What polars says, and what is said in its place."""
+
+
 def _first_line(error: BaseException) -> str:
     """What is wrong, without polars' picture of the query's plan and its hints for Python."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return "it holds a query of its own, which a condition cannot" if ".subplan" in line else line
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    for pattern, instead in _SAID:
+        said = pattern.sub(instead, said)
+    return said

@@ -85,7 +85,10 @@ class Row:
         prompt: a string, or messages; same kind as the completions' content.
         completions: ``(chosen, rejected)`` or ``(completion,)``.
         template_kwargs: passed to the chat template (``tools``, ``chat_template_kwargs``).
-        between: where the row has more than two answers, those between the best and the worst, best first.
+        above, between, below: where the row has more than two answers, those that are better than the chosen one,
+            between the two, and worse than the rejected one, each best first.
+        pair: which two of the row's answers these are, ``asr_pair`` (see :mod:`asr_data.pairs`); None where the
+            row is one pair.
         elsewhere: another row of those that are scored together, where a scorer shows its answer as a control.
     """
 
@@ -94,17 +97,28 @@ class Row:
     prompt: Text
     completions: tuple[Completion, ...]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    above: tuple[Text, ...] = ()
     between: tuple[Text, ...] = ()
+    below: tuple[Text, ...] = ()
+    pair: int | None = None
     elsewhere: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """An input row that could not be annotated, and why."""
+    """An input row, or one of its pairs, that could not be annotated, and why.
+
+    Attributes:
+        index: of the input row.
+        code: one of the contract's.
+        message: what is wrong with it.
+        pair: ``asr_pair`` of the pair; None for the whole row.
+    """
 
     index: int
     code: str
     message: str
+    pair: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

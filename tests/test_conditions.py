@@ -38,13 +38,14 @@ def test_other_rows_are_looked_at_only_where_they_may_be(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("n >", "unable to parse"),
-        ("", "unable to parse"),
+        ("n >", "is no condition in SQL"),
+        ("", "is no condition in SQL"),
         ("n", "is Int64, not true or false"),
         ("nope = 1", "no column 'nope'; there are n, m, t"),
         ("n = 1; DROP TABLE rows", "unexpected token"),
         ("n = (SELECT 1)", "query of its own"),
-        ("n IN (SELECT n FROM rows)", "was not found"),
+        ("n IN (SELECT n FROM rows)", "it holds a query of its own"),
+        ("n > 1 AND", "is no condition in SQL$"),
         ("n > read_csv('x')", "unsupported function"),
         ("t > 1", "--where"),
     ],

@@ -161,13 +161,13 @@ def _second_directory(other: AnnotatedDirectory) -> Gold:
     """Segments that another annotation takes for good are 1, the others 0; those without a reward are unknown."""
     if other.manifest.stage != "masked":
         raise InputError(f"{other.path} holds scores and no masks: asr-annotate mask {other.path} -o DIR")
-    theirs = {row.index: (row, labels) for row, labels in _annotations(other)}
+    theirs = {(row.index, row.pair): (row, labels) for row, labels in _annotations(other)}
     other.check_unchanged()
 
     def read(row: Row) -> Mapping[Side, Labels]:
-        if row.index not in theirs:
+        if (row.index, row.pair) not in theirs:
             return {}
-        twin, labels = theirs[row.index]
+        twin, labels = theirs[row.index, row.pair]
         _check_texts(row, {one.side: response_text(one.content) for one in twin.completions})
         return labels
 
@@ -179,7 +179,7 @@ def _annotations(other: AnnotatedDirectory) -> Iterator[tuple[Row, Mapping[Side,
     layout = other.manifest.plan.layout
     for batch in other.data_batches():
         for record in records_of(batch):
-            row = normalise(record[f"{prefix}asr_row"], record, layout)
+            row = normalise(record[f"{prefix}asr_row"], record, layout, record.get(f"{prefix}asr_pair"))
             yield row, {one.side: _segments_as_labels(one, record, prefix) for one in row.completions}
 
 

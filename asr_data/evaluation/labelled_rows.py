@@ -25,6 +25,7 @@ from asr_data.rows.columns import column_type, column_value
 from asr_data.scoring.diff import word_rewards
 from asr_data.scoring.labels import spans_to_rewards
 from asr_data.storage.reader import AnnotatedDirectory
+from asr_data.storage.row_keys import row_numbers
 from asr_data.text import AlignedResponse, Tokenizer, align, project
 from asr_data.text.shared_words import shared_words
 from asr_data.types import Bool, ByteRewards, Float32, Int64, Row, Side
@@ -165,13 +166,14 @@ class _Reader:
 
     def read(self, data: pa.RecordBatch, scores: pa.RecordBatch) -> None:
         """One batch of ``data/`` with the same rows of ``scores/``."""
-        indices: list[Any] = data.column(f"{self._manifest.prefix}asr_row").to_pylist()
-        if indices != scores.column("asr_row").to_pylist():
-            raise CorruptFileError(f"{self._path}: data/ and scores/ hold different rows near input row {indices[:1]}")
+        numbers = row_numbers(data, self._manifest.prefix)
+        if numbers != row_numbers(scores):
+            raise CorruptFileError(f"{self._path}: data/ and scores/ hold different rows near input row {numbers[:1]}")
         rewards = [byte_rewards(scores, side) for side in self._layout.sides]
         kept = []
-        for position, (index, record) in enumerate(zip(indices, records_of(data.select(self._input)), strict=True)):
-            row = normalise(index, record, self._layout)
+        records = records_of(data.select(self._input))
+        for position, ((index, pair), record) in enumerate(zip(numbers, records, strict=True)):
+            row = normalise(index, record, self._layout, pair)
             labels = self._gold_of(row)
             if labels is not None:
                 self._add(row, labels, [side[position] for side in rewards])
@@ -198,7 +200,7 @@ class _Reader:
             aligned_side(response, stored_rewards(given, completion.content), form, preferred=completion.preferred)
             for response, given, completion in zip(responses, rewards, row.completions, strict=True)
         ]
-        self._records.append(AlignedRecord(row.index, [], sides, []))
+        self._records.append(AlignedRecord(row.index, row.pair, [], sides, []))
         self._labels += [
             _gold_values(response, labels.get(completion.side, ()))
             for response, completion in zip(responses, row.completions, strict=True)
@@ -223,7 +225,8 @@ class _Reader:
                 + (f", {reasons}" if reasons else "")
             )
         sides = self._layout.sides
-        (batch,) = aligned_table(self._records, sides).combine_chunks().to_batches()
+        table = aligned_table(self._records, sides, pairs=self._manifest.plan.several_pairs)
+        (batch,) = table.combine_chunks().to_batches()
         tokens = token_batch(batch, sides)
         gold = np.concatenate(self._labels)
         known: Bool = ~np.isnan(gold) & tokens.written & ~tokens.end

@@ -9,7 +9,7 @@ import numpy as np
 
 from asr_data.compiled import compiled
 from asr_data.ragged import row_sums
-from asr_data.segments.approximation import approximation_errors
+from asr_data.segments.approximation import errors_by_row, known_only
 from asr_data.segments.rewards import segment_rewards
 from asr_data.statistics.bootstrap import Measure
 from asr_data.statistics.ranking import auroc_by_group
@@ -205,18 +205,9 @@ def _pairs_right(judged: LabelledResponses, rewards: Float64) -> Measure:
 
 def _errors(judged: LabelledResponses, sigma: float) -> dict[str, Measure]:
     """Eq. 12–14 per token, over the known rewards."""
-    known = ~np.isnan(judged.rewards)
-    errors = np.zeros((judged.reward.size, 3))
-    lengths = _count(judged, known)
-    for row in range(judged.reward.size):
-        begin, end = judged.row_offsets[row : row + 2]
-        mine = judged.starts[slice(*np.searchsorted(judged.starts, (begin, end)))]
-        place = np.cumsum(known[begin:end]) - 1
-        starts = place[mine[known[mine]] - begin].astype(np.int64)
-        values = judged.rewards[begin:end][known[begin:end]]
-        if values.size:
-            found = approximation_errors(values, np.array([0, values.size], dtype=np.int64), starts, sigma)
-            errors[row] = found.err_seq, found.err_tok, found.err_seg
+    values, offsets, starts = known_only(judged.rewards, judged.row_offsets, judged.starts)
+    errors = errors_by_row(values, offsets, starts, sigma)
+    lengths = np.diff(offsets).astype(np.float64)
     names = ("err_seq", "err_tok", "err_seg")
     return {name: Measure(errors[:, column], lengths) for column, name in enumerate(names)}
 

@@ -52,7 +52,7 @@ def _segmented(annotated: AnnotatedDirectory, cutter: Cutter, hf: Any) -> Iterat
     for response, sequence in preferred_sequences(annotated, cutter):
         found = _segments(sequence, hf)
         if found is None:
-            cutter.notes.leave_out(response.row, response.side, "text_differs")
+            cutter.notes.leave_out(response.row, response.side, "text_differs", pair=response.pair)
         else:
             yield {"segments": found}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from asr_data.export.notes import Notes
 from asr_data.ragged import Ragged
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import AnnotatedDirectory
+from asr_data.storage.row_keys import row_numbers
 from asr_data.types import Bool, Float32, Int32, Int64, Side
 
 Truncate: TypeAlias = Literal["end", "start"]
@@ -34,6 +35,7 @@ class Response:
         ids: int32 ``[tokens]``.
         mask: bool ``[tokens]``, true where a token is trained on: where its weight is above 0.
         weights: float32 ``[tokens]``, 0 where it is not trained on; None where the data has no weights.
+        pair: ``asr_pair``; None where an input row is one row.
     """
 
     row: int
@@ -43,6 +45,7 @@ class Response:
     ids: Int32
     mask: Bool
     weights: Float32 | None = None
+    pair: int | None = None
 
 
 RowResponses: TypeAlias = tuple[Response, ...]
@@ -87,13 +90,13 @@ class Cutter:
         """The response after its prompt; None, and noted, where no token is left to train on."""
         sequence, removed = self.joined(response.prompt, response)
         if not sequence.mask.any():
-            self.notes.leave_out(response.row, response.side, "nothing_to_train_on")
+            self.notes.leave_out(response.row, response.side, "nothing_to_train_on", pair=response.pair)
             return None
         self.longest = max(self.longest, len(sequence.ids))
         if removed:
-            self.notes.add(response.row, response.side, "truncated", tokens=removed)
+            self.notes.add(response.row, response.side, "truncated", pair=response.pair, tokens=removed)
         if not len(response.prompt) and response.mask[0]:
-            self.notes.add(response.row, response.side, "first_token_masked")
+            self.notes.add(response.row, response.side, "first_token_masked", pair=response.pair)
         return sequence
 
     def joined(self, prompt: Int32, response: Response) -> tuple[TokenSequence, int]:
@@ -129,19 +132,22 @@ def read_rows(annotated: AnnotatedDirectory, batch_rows: int = 1_000) -> Iterato
     manifest = annotated.manifest
     layout = manifest.plan.layout
     judged = list(manifest.input.column_types) if layout.kind == "unpaired" else []
-    names = [f"{manifest.prefix}{name}" for name in ("asr_row", "prompt_ids")]
+    several = manifest.plan.several_pairs
+    keys = [f"{manifest.prefix}{name}" for name in (("asr_row", "asr_pair") if several else ("asr_row",))]
+    names = [f"{manifest.prefix}prompt_ids"]
     parts = ("ids", "mask", "weight") if manifest.has_weights else ("ids", "mask")
     names += [f"{manifest.prefix}{side}_{name}" for side in manifest.sides for name in parts]
-    for batch in annotated.data_batches(batch_rows, [*judged, *names]):
-        index: list[Any] = batch.column(names[0]).to_pylist()
-        lists = {name: _lists(annotated, batch.column(name), name) for name in names[1:]}
+    for batch in annotated.data_batches(batch_rows, [*judged, *keys, *names]):
+        index = row_numbers(batch, manifest.prefix)
+        lists = {name: _lists(annotated, batch.column(name), name) for name in names}
         verdicts = [True] * len(index)
         if judged:
             records = records_of(batch.select(judged))
-            verdicts = [_verdict(row, record, layout) for row, record in zip(index, records, strict=True)]
-        for place, row in enumerate(index):
+            verdicts = [_verdict(row, record, layout) for (row, _), record in zip(index, records, strict=True)]
+        for place, (row, pair) in enumerate(index):
             cells = {name.removeprefix(manifest.prefix): column[place] for name, column in lists.items()}
-            yield tuple(_response(annotated, row, side, verdicts[place], cells) for side in manifest.sides)
+            responses = (_response(annotated, row, side, verdicts[place], cells) for side in manifest.sides)
+            yield tuple(replace(response, pair=pair) for response in responses)
 
 
 def _verdict(index: int, record: Mapping[str, Any], layout: Layout) -> bool:

@@ -15,7 +15,11 @@ def every_column(annotated: AnnotatedDirectory) -> ExportFormat:
     """The added columns of every row, without the input's own; nothing is cut or left out."""
     manifest = annotated.manifest
     schema = data_schema(
-        manifest.sides, manifest.prefix, reference=manifest.reference is not None, weights=manifest.has_weights
+        manifest.sides,
+        manifest.prefix,
+        reference=manifest.reference is not None,
+        weights=manifest.has_weights,
+        pairs=manifest.plan.several_pairs,
     )
     return ExportFormat("train.jsonl", schema, _records, _setup)
 

@@ -33,7 +33,7 @@ def preferred_sequences(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterat
     """Every response with a positive verdict: for fine-tuning and rejection sampling."""
     for response, *_ in read_rows(annotated):
         if not response.preferred:
-            cutter.notes.leave_out(response.row, response.side, "not_preferred")
+            cutter.notes.leave_out(response.row, response.side, "not_preferred", pair=response.pair)
             continue
         sequence = cutter.sequence(response)
         if sequence is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Final
 
 import pyarrow as pa
@@ -60,28 +61,31 @@ def _preferred(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Exampl
 def _judged(annotated: AnnotatedDirectory, cutter: Cutter) -> Iterator[Example]:
     """Pairs each prompt with the response of the row before it: mismatched, as the KL estimate of KTO wants it.
 
-    The first row has none before it and takes the one after it. The KL sequence keeps its own mask, so that the
-    estimate and the rewards that it is compared with are sums over the same kind of tokens.
+    The first row has none before it and takes the one after it. Pairs of one input row share their prompt: they take
+    that of the input row before. The KL sequence keeps its own mask, so that the estimate and the rewards that it is
+    compared with are sums over the same kind of tokens.
     """
     before: RowResponses | None = None
-    for row, after in _with_next(read_rows(annotated)):
-        others = before or after or row
-        for place, response in enumerate(row):
-            sequence = cutter.sequence(response)
-            if sequence is None:
-                continue
-            mismatched, _ = cutter.joined(response.prompt, others[place])
-            yield {
-                **labelled(sequence),
-                **labelled(mismatched, "kl_"),
-                "kto_tags": response.preferred,
-                **_NO_MEDIA,
-            }
-        before = row
+    by_row = ([*pairs] for _, pairs in groupby(read_rows(annotated), key=lambda responses: responses[0].row))
+    for pairs, after in _with_next(by_row):
+        for pair in pairs:
+            others = before or (pair if after is None else after[0])
+            for place, response in enumerate(pair):
+                sequence = cutter.sequence(response)
+                if sequence is None:
+                    continue
+                mismatched, _ = cutter.joined(response.prompt, others[place])
+                yield {
+                    **labelled(sequence),
+                    **labelled(mismatched, "kl_"),
+                    "kto_tags": response.preferred,
+                    **_NO_MEDIA,
+                }
+        before = pairs[-1]
 
 
-def _with_next(rows: Iterable[RowResponses]) -> Iterator[tuple[RowResponses, RowResponses | None]]:
-    current: RowResponses | None = None
+def _with_next(rows: Iterable[list[RowResponses]]) -> Iterator[tuple[list[RowResponses], list[RowResponses] | None]]:
+    current: list[RowResponses] | None = None
     for row in rows:
         if current is not None:
             yield current, row

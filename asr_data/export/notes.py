@@ -36,15 +36,16 @@ class Notes:
         self.added: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
 
-    def add(self, row: int, side: str, code: str, **details: int) -> None:
-        """A response that was changed."""
+    def add(self, row: int, side: str, code: str, *, pair: int | None = None, **details: int) -> None:
+        """A response that was changed; ``pair``: which pair of the row it is in, where that is several."""
         self.added[code] += 1
-        self._write(row, side, code, details)
+        self._write(row, pair, side, code, details)
 
-    def leave_out(self, row: int, side: str, code: str) -> None:
+    def leave_out(self, row: int, side: str, code: str, *, pair: int | None = None) -> None:
         """A response that is not in the export."""
         self.left_out[code] += 1
-        self._write(row, side, code, {})
+        self._write(row, pair, side, code, {})
 
-    def _write(self, row: int, side: str, code: str, details: dict[str, int]) -> None:
-        self._file.write(json.dumps({"asr_row": row, "side": side, "code": code, **details}) + "\n")
+    def _write(self, row: int, pair: int | None, side: str, code: str, details: dict[str, int]) -> None:
+        which = {"asr_row": row, **({} if pair is None else {"asr_pair": pair})}
+        self._file.write(json.dumps({**which, "side": side, "code": code, **details}) + "\n")

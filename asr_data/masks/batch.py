@@ -20,7 +20,7 @@ class TokenBatch:
         written: bool ``[N]``, true where the assistant wrote the token.
         end: bool ``[N]``, true at the end-of-turn tokens of the assistant's own turns.
         preferred: bool ``[R]``, the verdicts.
-        group: int64 ``[R]``, the input row; responses to one row are adjacent.
+        group: int64 ``[R]``, a number of the annotated row; responses of one row are adjacent.
         boundary: int8 ``[N]`` of ``asr_data.boundaries.BoundaryKind``.
         step_start: bool ``[N]``, true where a step of the ``step`` segmenter starts.
         initial: float32 ``[R]``, the value at the end of the prompt; NaN where the scorer gave none.

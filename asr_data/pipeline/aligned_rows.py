@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from asr_data.masks.batch import TokenBatch
 from asr_data.ragged import Ragged, interleaved, list_column
+from asr_data.storage.row_keys import row_keys
 from asr_data.types import Bool, ByteRewards, Float32, Int32, Side
 
 _WRITTEN, _CLOSING, _STEP, _TEXT, _BOUNDARY_SHIFT = 1, 2, 4, 8, 4
@@ -47,12 +48,14 @@ class AlignedRecord:
 
     Attributes:
         index: the input row.
+        pair: which pair of it; None where it is one.
         prompt_ids: token ids of the prompt.
         sides: its responses, in the order of the layout's sides.
         notes: codes for ``asr_notes``.
     """
 
     index: int
+    pair: int | None
     prompt_ids: Sequence[int]
     sides: Sequence[AlignedSide]
     notes: Sequence[str]
@@ -82,10 +85,11 @@ def byte_rewards(scores: pa.RecordBatch, side: Side) -> list[ByteRewards]:
     ]
 
 
-def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
-    """Columns of the intermediate files."""
+def aligned_schema(sides: Sequence[Side], *, pairs: bool) -> pa.Schema:
+    """Columns of the intermediate files; ``pairs``: an input row can be several."""
     fields: list[pa.Field[Any]] = [
         pa.field("asr_row", pa.int64()),
+        *([pa.field("asr_pair", pa.int32())] if pairs else []),
         pa.field("prompt_ids", pa.list_(pa.int32())),
         pa.field("notes", pa.list_(pa.string())),
     ]
@@ -103,10 +107,11 @@ def aligned_schema(sides: Sequence[Side]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Table:
+def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side], *, pairs: bool) -> pa.Table:
     """Rows as the ``align`` stage stores them; :func:`token_batch` reads its batches."""
     columns: list[Any] = [
         pa.array([record.index for record in kept], type=pa.int64()),
+        *([pa.array([record.pair for record in kept], type=pa.int32())] if pairs else []),
         pa.array([record.prompt_ids for record in kept], type=pa.list_(pa.int32())),
         pa.array([record.notes for record in kept], type=pa.list_(pa.string())),
     ]
@@ -122,7 +127,7 @@ def aligned_table(kept: Sequence[AlignedRecord], sides: Sequence[Side]) -> pa.Ta
             pa.array([s.reward for s in mine], type=pa.float32()),
             pa.array([s.preferred for s in mine], type=pa.bool_()),
         ]
-    return pa.Table.from_arrays(columns, schema=aligned_schema(sides))
+    return pa.Table.from_arrays(columns, schema=aligned_schema(sides, pairs=pairs))
 
 
 def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
@@ -136,7 +141,7 @@ def token_batch(batch: pa.RecordBatch, sides: Sequence[Side]) -> TokenBatch:
         written=(flags & _WRITTEN) > 0,
         end=(flags & _CLOSING) > 0,
         preferred=response_scalars(batch, sides, "preferred"),
-        group=np.repeat(batch.column("asr_row").to_numpy(), len(sides)),
+        group=np.repeat(row_keys(batch), len(sides)),
         boundary=(flags >> _BOUNDARY_SHIFT).astype(np.int8),
         step_start=(flags & _STEP) > 0,
         initial=response_scalars(batch, sides, "initial"),

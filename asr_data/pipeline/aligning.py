@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,7 @@ from asr_data.response import code_points, has_only_content, stored_rewards
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage.output import OutputDirectory, Rows
+from asr_data.storage.row_keys import row_numbers
 from asr_data.text import AlignedResponse, AlignedRow, Tokenizer, align, initial_value, project
 from asr_data.text.clock import NOTE
 from asr_data.types import Bool, ByteRewards, RejectedRow, RewardForm, Row
@@ -43,10 +43,10 @@ class AlignStage:
         tokenizer: Tokenizer,
         form: RewardForm,
         *,
-        index_column: str,
+        prefix: str,
     ) -> None:
         self._shards, self._layout, self._tokenizer, self._form = shards, layout, tokenizer, form
-        self._index_column = index_column
+        self._prefix, self._several = prefix, layout.pairs.several
 
     def work(
         self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], total: int, progress: Progress
@@ -67,24 +67,25 @@ class AlignStage:
                 table, count = self._batch(rows, scores, rejected)
                 tokens += count
                 yield table
-                progress.update("aligning", int(rows.column(self._index_column)[-1].as_py()) + 1, total, tokens)
+                progress.update("aligning", int(rows.column(f"{self._prefix}asr_row")[-1].as_py()) + 1, total, tokens)
 
-        written: Rows = (aligned_schema(self._layout.sides), tables())
+        written: Rows = (aligned_schema(self._layout.sides, pairs=self._several), tables())
         output.commit_shard(STAGE, index, {names.aligned(index): written}, {"rejects": rejected})
 
     def _batch(self, rows: pa.RecordBatch, scores: pa.RecordBatch, rejected: list[JsonValue]) -> tuple[pa.Table, int]:
-        indices: list[Any] = rows.column(self._index_column).to_pylist()
-        if indices != scores.column("asr_row").to_pylist():
-            raise CorruptFileError(f"data/ and scores/ hold different rows near input row {indices[:1]}")
+        numbers = row_numbers(rows, self._prefix)
+        if numbers != row_numbers(scores):
+            raise CorruptFileError(f"data/ and scores/ hold different rows near input row {numbers[:1]}")
         kept: list[AlignedRecord] = []
         per_side = [byte_rewards(scores, side) for side in self._layout.sides]
-        for position, (index, record) in enumerate(zip(indices, records_of(rows), strict=True)):
+        for position, ((index, pair), record) in enumerate(zip(numbers, records_of(rows), strict=True)):
             try:
-                row = normalise(index, record, self._layout)
+                row = normalise(index, record, self._layout, pair)
                 kept.append(self._row(row, [rewards[position] for rewards in per_side]))
             except RowRejected as error:
-                rejected += rejects_json([RejectedRow(index, error.code, error.message)])
-        return aligned_table(kept, self._layout.sides), sum(len(side.ids) for row in kept for side in row.sides)
+                rejected += rejects_json([RejectedRow(index, error.code, error.message, pair)])
+        tokens = sum(len(side.ids) for row in kept for side in row.sides)
+        return aligned_table(kept, self._layout.sides, pairs=self._several), tokens
 
     def _row(self, row: Row, rewards: Sequence[ByteRewards]) -> AlignedRecord:
         aligned = align(row, self._tokenizer)
@@ -94,7 +95,7 @@ class AlignStage:
             )
             for response, given, completion in zip(aligned.responses, rewards, row.completions, strict=True)
         ]
-        return AlignedRecord(row.index, aligned.prompt_ids, sides, self._notes(row, aligned, sides))
+        return AlignedRecord(row.index, row.pair, aligned.prompt_ids, sides, self._notes(row, aligned, sides))
 
     def _notes(self, row: Row, aligned: AlignedRow, sides: Sequence[AlignedSide]) -> list[str]:
         notes = ["prompt_merged"] if aligned.prompt_merged else []

@@ -234,12 +234,16 @@ def mask(
         schema = before.schema()
         columns = input_columns(schema, plan.input.column_types)
         added = asr_data_schemas.data_schema(
-            manifest.sides, plan.output.prefix, reference=plan.reference is not None, weights=mask.has_weights
+            manifest.sides,
+            plan.output.prefix,
+            reference=plan.reference is not None,
+            weights=mask.has_weights,
+            pairs=plan.several_pairs,
         )
         check_collisions(columns.names, added.names)
         shards = FinishedShards(before)
         between = ShardNames.intermediate(directory, plan.output.split)
-        align = AlignStage(shards, plan.layout, policy, plan.scorer.form, index_column=plan.index_column)
+        align = AlignStage(shards, plan.layout, policy, plan.scorer.form, prefix=plan.output.prefix)
         align.work(directory, between, range(shards.shards), plan.input.rows, progress)
         mask_and_finish(directory, mask, columns, shards, progress, before)
     return summary_of(output, open_output(output, verify=False).manifest, time.monotonic() - started, 0)

@@ -39,7 +39,7 @@ def finish_scored(directory: OutputDirectory, columns: pa.Schema) -> None:
     """
     plan = directory.plan
     stages = _score_stages(plan)
-    schema = with_added(columns, asr_data_schemas.row_schema(plan.output.prefix))
+    schema = with_added(columns, asr_data_schemas.row_schema(plan.output.prefix, pairs=plan.several_pairs))
     records = _committed(directory, stages, plan.shards)
     _finish(directory, records, schema, measured_of(records), [])
 
@@ -72,14 +72,18 @@ def mask_and_finish(
         prefix=plan.output.prefix,
         run=plan.run_id,
         schema=columns,
-        index_column=plan.index_column,
+        pairs=plan.several_pairs,
         reference=plan.reference is not None,
     )
     stage.measure(directory, between, progress)
     stage.work(directory, between, final, plan.input.rows, progress)
     stages = [*([] if before else [scoring.STAGE]), aligning.STAGE, masking.STAGE]
     added = asr_data_schemas.data_schema(
-        sides, plan.output.prefix, reference=plan.reference is not None, weights=mask.has_weights
+        sides,
+        plan.output.prefix,
+        reference=plan.reference is not None,
+        weights=mask.has_weights,
+        pairs=plan.several_pairs,
     )
     records = _committed(directory, stages, shards.shards)
     totals: list[Any] = [record.extra["totals"] for record in records if "totals" in record.extra]
@@ -142,22 +146,26 @@ def _finish(
         extra: Any = record.extra
         rejected += extra.get("rejects", [])
         notes.update(extra.get("notes", {}))
-    rejected.sort(key=lambda reject: reject["index"])
+    rejected.sort(key=lambda reject: (reject["index"], reject.get("pair", -1)))
     written = directory.committed("rejects", 0)
     if written is None:
-        written = directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": _rejects(rejected)})
+        table = _rejects(rejected, several=plan.several_pairs)
+        written = directory.commit_shard("rejects", 0, {f"rejects/{names.split}.parquet": table})
+    final = [file for record in records for file in _final_files(record, names)]
+    annotated = sum(file.rows for file in final if file.path.startswith("data/"))
     manifest = Manifest.of(
         plan,
         asr_data_version=versions()["asr-data"],
         statistics=statistics,
         counts=Counts(
             rows=plan.input.rows,
-            annotated=plan.input.rows - len(rejected),
+            annotated=annotated,
             rejected=len(rejected),
+            pairs=annotated + len(rejected) if plan.several_pairs else None,
             notes=dict(sorted(notes.items())),
             rejects=dict(sorted(Counter(reject["code"] for reject in rejected).items())),
         ),
-        files=[*(file for record in records for file in _final_files(record, names)), *written.files],
+        files=[*final, *written.files],
     )
     directory.finish(manifest, dataset_card(manifest, schema))
 
@@ -167,7 +175,10 @@ def _final_files(record: ShardRecord, names: ShardNames) -> list[FileRecord]:
     return [file for file in record.files if file.path in final]
 
 
-def _rejects(rejected: Sequence[Any]) -> tuple[pa.Schema, list[pa.Table]]:
-    rows = [{"asr_row": reject["index"], "code": reject["code"], "message": reject["message"]} for reject in rejected]
-    schema = asr_data_schemas.REJECTS_SCHEMA
+def _rejects(rejected: Sequence[Any], *, several: bool) -> tuple[pa.Schema, list[pa.Table]]:
+    rows = [
+        {"asr_row": one["index"], "asr_pair": one.get("pair"), "code": one["code"], "message": one["message"]}
+        for one in rejected
+    ]
+    schema = asr_data_schemas.rejects_schema(pairs=several)
     return schema, [pa.Table.from_pylist(rows, schema=schema)]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from asr_data.config import MaskConfig, OutputConfig
 from asr_data.errors import InputError
+from asr_data.pairs import PairConfig
 from asr_data.pipeline.commands import run
 from asr_data.progress import Progress
 from asr_data.rows import detect, first_records, open_source
@@ -33,6 +34,7 @@ def annotate(
     reference: ReferenceModel | None = None,
     columns: Mapping[str, str] | None = None,
     where: str | None = None,
+    pairs: PairConfig = PairConfig(),  # noqa: B008 - frozen
     mask: MaskConfig = MaskConfig(),  # noqa: B008 - frozen
     prefix: str = "",
     progress: Progress | None = None,
@@ -47,12 +49,14 @@ def annotate(
         reference: from :func:`asr_data.scoring.reference.load_reference`, for ``S_ref_logp``.
         columns: role to column, where detection needs help.
         where: score only rows that meet this condition on the input's columns, in SQL.
+        pairs: which pairs are made of a row with several answers; where these are several, rows of the result share
+            their ``asr_row``, and ``asr_pair`` tells them apart.
         mask: segments and masks.
         prefix: put before every added column.
         progress: receives the progress.
 
     Raises:
-        ConfigError: a condition that is none, or that no row meets.
+        ConfigError: a condition that is none, or that no row meets; ``pairs`` for rows without several answers.
         InputError: no tokenizer, rows in another form, or no row could be annotated (the message counts the reasons).
         AsrDataError: see :mod:`asr_data.errors`.
     """
@@ -65,7 +69,7 @@ def annotate(
     if progress is not None:
         for note in source.notes:
             progress.message(note)
-    layout = detect(source.schema, first_records(source), columns)
+    layout = detect(source.schema, first_records(source), columns).with_pairs(pairs)
     source = source.selecting(where)
     with tempfile.TemporaryDirectory(prefix="asr-data-") as folder:
         output = Path(folder) / "out"

@@ -17,6 +17,7 @@ from asr_data.ragged import list_column
 from asr_data.rows import Layout, normalise, records_of
 from asr_data.storage import ReferenceRecord, TokenizerRecord
 from asr_data.storage.output import OutputDirectory
+from asr_data.storage.row_keys import row_numbers
 from asr_data.text.align import AlignedRow, align
 from asr_data.text.tokenizer import Tokenizer
 from asr_data.types import Float32
@@ -58,9 +59,9 @@ def reference_record(reference: LogProbabilities) -> ReferenceRecord:
 class LogprobStage:
     """Runs the reference over scored rows; a row that it cannot read gets null."""
 
-    def __init__(self, shards: ScoredShards, layout: Layout, reference: LogProbabilities, *, index_column: str) -> None:
-        self._shards, self._layout, self._reference = shards, layout, reference
-        self._index_column = index_column
+    def __init__(self, shards: ScoredShards, layout: Layout, reference: LogProbabilities, *, prefix: str) -> None:
+        self._shards, self._layout, self._reference, self._prefix = shards, layout, reference, prefix
+        self._schema = logprobs_schema(layout.sides, pairs=layout.pairs.several)
 
     def work(
         self, output: OutputDirectory, names: ShardNames, shards: Sequence[int], total: int, progress: Progress
@@ -69,7 +70,7 @@ class LogprobStage:
         for index in shards:
             if output.committed(STAGE, index) is None:
                 extra: dict[str, JsonValue] = {}  # known once the rows are
-                rows = (logprobs_schema(self._layout.sides), self._tables(index, total, progress, extra))
+                rows = (self._schema, self._tables(index, total, progress, extra))
                 output.commit_shard(STAGE, index, {names.logprobs(index): rows}, extra)
 
     def _tables(self, index: int, total: int, progress: Progress, extra: dict[str, JsonValue]) -> Iterator[pa.Table]:
@@ -80,30 +81,34 @@ class LogprobStage:
             tokens += count
 
         for batch in self._shards.rows(index):
-            indices: list[Any] = batch.column(self._index_column).to_pylist()
-            aligned = [self._aligned(row, record) for row, record in zip(indices, records_of(batch), strict=True)]
+            numbers = row_numbers(batch, self._prefix)
+            aligned = [
+                self._aligned(*number, record) for number, record in zip(numbers, records_of(batch), strict=True)
+            ]
             found = self._reference.log_probabilities([row for row in aligned if row is not None], on_tokens)
             extra.update(measured_json(self._reference))
             answers = iter(found)
             rows = [None if row is None else next(answers) for row in aligned]
-            yield self._table(indices, rows)
-            if indices:
-                progress.update("reference log-probabilities", int(indices[-1]) + 1, total, tokens)
+            yield self._table(numbers, rows)
+            if numbers:
+                progress.update("reference log-probabilities", numbers[-1][0] + 1, total, tokens)
 
-    def _aligned(self, index: int, record: Mapping[str, Any]) -> AlignedRow | None:
+    def _aligned(self, index: int, pair: int | None, record: Mapping[str, Any]) -> AlignedRow | None:
         try:
-            return align(normalise(index, record, self._layout), self._reference.tokenizer)
+            return align(normalise(index, record, self._layout, pair), self._reference.tokenizer)
         except RowRejected:
             return None  # the align stage rejects it, with the reason
 
-    def _table(self, indices: Sequence[int], rows: Sequence[list[Float32] | None]) -> pa.Table:
+    def _table(self, numbers: Sequence[tuple[int, int | None]], rows: Sequence[list[Float32] | None]) -> pa.Table:
         sides = self._layout.sides
-        columns: list[Any] = [pa.array(indices, type=pa.int64())]
+        columns: list[Any] = [pa.array([index for index, _ in numbers], type=pa.int64())]
+        if self._layout.pairs.several:
+            columns.append(pa.array([pair for _, pair in numbers], type=pa.int32()))
         columns += [
             list_column([None if row is None else _not_above_zero(row[side]) for row in rows], pa.float32())
             for side in range(len(sides))
         ]
-        return pa.Table.from_arrays(columns, schema=logprobs_schema(sides))
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
 
 def _not_above_zero(values: Float32) -> Float32:

@@ -25,6 +25,7 @@ from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_batches
+from asr_data.storage.row_keys import numbers_of, row_keys
 from asr_data.types import Bool, Float32, Int64, RejectedRow, Side
 from asr_data_schemas import data_schema, logprobs_schema, scores_schema
 
@@ -41,6 +42,7 @@ class MaskStage:
         prefix: of the added columns.
         run: the value of ``asr_run``.
         schema: of the input columns.
+        pairs: whether an input row can be several rows.
         reference: with the reference's log-probabilities.
     """
 
@@ -53,13 +55,12 @@ class MaskStage:
         prefix: str,
         run: str,
         schema: pa.Schema,
-        index_column: str,
+        pairs: bool = False,
         reference: bool = False,
     ) -> None:
-        self._reference = reference
+        self._reference, self._pairs = reference, pairs
         self._shards, self._sides, self._config = shards, sides, config
         self._prefix, self._run, self._input_schema = prefix, run, schema
-        self._index_column = index_column
         self.statistics = RewardStatistics()
 
     def measure(self, output: OutputDirectory, names: ShardNames, progress: Progress) -> None:
@@ -85,17 +86,26 @@ class MaskStage:
                 written: Rows = (self._schema(), self._tables(output, names, index, state, total, told))
                 # First the rows: what they drop, the scores drop too.
                 extra = state.extra
-                scores: Rows = (scores_schema(self._sides), _kept(self._shards.scores(index), state))
+                scores: Rows = (
+                    scores_schema(self._sides, pairs=self._pairs),
+                    _kept(self._shards.scores(index), state),
+                )
                 tables = {final.rows(index): written, final.scores(index): scores}
                 if self._reference:
                     kept = _kept(self._shards.logprobs(index), state)
-                    tables[final.logprobs(index)] = (logprobs_schema(self._sides), kept)
+                    tables[final.logprobs(index)] = (logprobs_schema(self._sides, pairs=self._pairs), kept)
                 record = output.commit_shard(STAGE, index, tables, extra)
             before: Any = record.extra["running"]
             running = before[0] if before else running
 
     def _schema(self) -> pa.Schema:
-        added = data_schema(self._sides, self._prefix, reference=self._reference, weights=self._config.has_weights)
+        added = data_schema(
+            self._sides,
+            self._prefix,
+            reference=self._reference,
+            weights=self._config.has_weights,
+            pairs=self._pairs,
+        )
         return with_added(self._input_schema, added)
 
     def _tables(
@@ -107,14 +117,15 @@ class MaskStage:
         total: int,
         told: Progress,
     ) -> Iterator[pa.Table]:
-        rows = RowLookup(self._shards.rows(index), self._index_column)
-        logprobs = RowLookup(self._shards.logprobs(index), "asr_row") if self._reference else None
+        rows = RowLookup(self._shards.rows(index), self._prefix)
+        logprobs = RowLookup(self._shards.logprobs(index)) if self._reference else None
         for batch in read_batches(output.path / names.aligned(index), BATCH_ROWS):
             if not batch.num_rows:
                 continue
-            source = _as_schema(rows.take(batch.column("asr_row")), self._input_schema)
+            keys = row_keys(batch)
+            source = _as_schema(rows.take(keys), self._input_schema)
             tokens = token_batch(batch, self._sides)
-            found = None if logprobs is None else logprobs.take(batch.column("asr_row"))
+            found = None if logprobs is None else logprobs.take(keys)
             if found is not None and self._config.weights.needs_reference:
                 tokens = replace(tokens, reference=reference_logps(found, self._sides, tokens.row_offsets))
             masked, state.running = segment_and_mask(tokens, self._config, self.statistics, state.running)
@@ -162,6 +173,7 @@ class MaskStage:
             for row in np.flatnonzero(pc.is_null(logprobs.column(1))):
                 notes[row].append("no_ref_logp")
         columns += [
+            *([batch.column("asr_pair")] if self._pairs else []),
             pa.array(notes, type=pa.list_(pa.string())),
             batch.column("asr_row"),
             pa.array([self._run] * source.num_rows, type=pa.string()),
@@ -174,7 +186,7 @@ class _Shard:
 
     def __init__(self, running: float | None) -> None:
         self.running = running
-        self.rows: list[int] = []
+        self.keys: list[Int64] = [np.zeros(0, dtype=np.int64)]
         self.kept: Bool = np.zeros(0, dtype=bool)
         self.tokens = 0
         self._totals: dict[str, Any] = {}
@@ -191,15 +203,16 @@ class _Shard:
     def add(self, masked: MaskedBatch, tokens: TokenBatch, sides: Sequence[Side], *, drop: bool) -> None:
         """Take in a batch; rows with an empty mask are rejected where they are to be dropped."""
         count = len(sides)
-        indices = tokens.group[::count]
+        keys = tokens.group[::count]
         empty = masked.empty.reshape(-1, count)
-        self.kept = np.logical_not(empty.any(axis=1)) if drop else np.ones(len(indices), dtype=bool)
-        self.rows += indices[self.kept].tolist()
+        self.kept = np.logical_not(empty.any(axis=1)) if drop else np.ones(len(keys), dtype=bool)
+        self.keys.append(keys[self.kept])
         self.tokens += len(tokens.values)
         for row in np.flatnonzero(~self.kept):
             side = sides[int(np.argmax(empty[row]))]
             message = f"no segment of {side} agrees with its verdict, and --on-empty drop was given"
-            self._rejects += rejects_json([RejectedRow(int(indices[row]), "empty_mask", message)])
+            index, pair = numbers_of(int(keys[row]))
+            self._rejects += rejects_json([RejectedRow(index, "empty_mask", message, pair)])
         lengths, segments = np.diff(tokens.row_offsets), np.diff(masked.segment_offsets)
         kept_tokens = row_sums(masked.mask, tokens.row_offsets)
         kept_segments = row_sums(masked.segment_keep, masked.segment_offsets)
@@ -242,28 +255,27 @@ class _Shard:
 
 def _kept(batches: Iterator[pa.RecordBatch], state: _Shard) -> Iterator[pa.Table]:
     """The rows that were written to ``data/``."""
+    written = np.concatenate(state.keys)
     for batch in batches:
-        wanted = pc.is_in(batch.column("asr_row"), value_set=pa.array(state.rows, type=pa.int64()))
-        yield pa.Table.from_batches([batch]).filter(wanted)
+        yield pa.Table.from_batches([batch]).filter(pa.array(np.isin(row_keys(batch), written)))
 
 
 class RowLookup:
-    """Rows of a shard by their index, read forward only, a batch at a time."""
+    """Rows of a shard by their keys, read forward only, a batch at a time."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], index_column: str) -> None:
-        self._batches, self._index_column = batches, index_column
+    def __init__(self, batches: Iterator[pa.RecordBatch], prefix: str = "") -> None:
+        self._batches, self._prefix = batches, prefix
         self._held: pa.Table | None = None
 
-    def take(self, indices: pa.Array[Any]) -> pa.Table:
-        """The rows with these indices, which ascend from call to call."""
-        last = indices[-1].as_py()
+    def take(self, keys: Int64) -> pa.Table:
+        """The rows with these keys, which ascend from call to call."""
         parts = [] if self._held is None else [self._held]
-        while not parts or parts[-1].num_rows == 0 or parts[-1].column(self._index_column)[-1].as_py() < last:
+        while not parts or parts[-1].num_rows == 0 or row_keys(parts[-1], self._prefix)[-1] < keys[-1]:
             parts.append(pa.Table.from_batches([next(self._batches)]))
         held = pa.concat_tables(parts)
-        column = held.column(self._index_column)
-        self._held = held.filter(pc.greater(column, last))
-        return held.filter(pc.is_in(column, value_set=indices))
+        own = row_keys(held, self._prefix)
+        self._held = held.filter(pa.array(own > keys[-1]))
+        return held.filter(pa.array(np.isin(own, keys)))
 
 
 def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -53,12 +53,25 @@ def part_summary(directory: OutputDirectory, shards: range, rows: int, seconds: 
     """What a part holds once all its shards are done: its rows and rejects; there are no masks yet."""
     stages = stages_of_shard(directory.plan)
     rejects: Counter[str] = Counter()
+    annotated = 0
     for stage in stages:
         for index in shards:
             record: Any = directory.committed(stage, index)
             rejects.update(reject["code"] for reject in record.extra.get("rejects", []))
+            annotated += record.files[0].rows if stage == stages[-1] else 0
     count = rejects.total()
-    return Summary(directory.path, rows, rows - count, count, dict(sorted(rejects.items())), {}, {}, seconds, tokens)
+    return Summary(
+        path=directory.path,
+        rows=rows,
+        annotated=annotated,
+        rejected=count,
+        rejects=dict(sorted(rejects.items())),
+        notes={},
+        sides={},
+        seconds=seconds,
+        tokens=tokens,
+        pairs=annotated + count if directory.plan.several_pairs else None,
+    )
 
 
 def merge(

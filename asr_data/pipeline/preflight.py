@@ -87,13 +87,15 @@ def check_weights(mask: MaskConfig, *, reference: bool) -> None:
 def check_columns(source: Source, layout: Layout, prefix: str, *, reference: bool, weights: bool = False) -> None:
     """Refuse added columns that take the name of an input column, and types that a dataset card cannot describe.
 
-    The columns of masks are among them even where only scores are asked for: masking takes the prefix of scoring.
+    The columns of masks are among them even where only scores are asked for: masking takes the prefix of scoring. So is
+    ``asr_pair``, even where each row is one pair.
 
     Raises:
         ConfigError: a name is taken.
         InputError: a type cannot be described.
     """
-    added = asr_data_schemas.data_schema(layout.sides, prefix, reference=reference, weights=weights)
+    # A column asr_pair of the input would be taken for ours by all that reads rows.
+    added = asr_data_schemas.data_schema(layout.sides, prefix, reference=reference, weights=weights, pairs=True)
     check_collisions(source.schema.names, added.names)
     check_features(source.schema)
 

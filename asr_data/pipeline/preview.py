@@ -43,9 +43,11 @@ class ResponseTokens:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row as the policy will see it: index in the input, the prompt's tokens as texts, and the responses by side."""
+    """A row as the policy will see it: index in the input and which pair of it, the prompt's tokens as texts, and the
+    responses by side."""
 
     row: int
+    pair: int | None
     prompt: list[str]
     responses: dict[Side, ResponseTokens]
 
@@ -56,6 +58,7 @@ class FirstRows:
 
     Attributes:
         read: how many were read.
+        pairs: how many pairs they become, rows rejected as a whole among them; None where each is one.
         rows: those that can be annotated, as far as that is known before they are scored.
         tokens: of each of them, policy tokens of prompt and responses.
         rejects: reason code → how many of the others.
@@ -63,6 +66,7 @@ class FirstRows:
     """
 
     read: int
+    pairs: int | None = None
     rows: list[Row] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     rejects: Counter[str] = field(default_factory=Counter)
@@ -74,7 +78,7 @@ class Measurement:
     """A short measurement; its rewards are thrown away.
 
     Attributes:
-        rows: how many were scored, the first row once more than the others, to warm up.
+        rows: how many were scored, or pairs, the first one once more than the others, to warm up.
         seconds: what they took.
         tokens: how many of the scorer's tokens they are; 0 for a scorer without a model.
         memory: the largest resident size of the process so far, in bytes.
@@ -97,8 +101,9 @@ def look_at(source: Source, layout: Layout, policy: Tokenizer) -> FirstRows:
         InputError: the input cannot be read.
     """
     count = min(FIRST_ROWS, source.rows)
-    found = FirstRows(count)
-    for row in next(read_rows(source, layout, count, 0, count), []):
+    read = next(read_rows(source, layout, count, 0, count), [])
+    found = FirstRows(count, len(read) if layout.pairs.several else None)
+    for row in read:
         if not isinstance(row, Row):
             found.rejects[row.code] += 1
             continue
@@ -116,7 +121,7 @@ def look_at(source: Source, layout: Layout, policy: Tokenizer) -> FirstRows:
                 completion.side: ResponseTokens(_texts(one.ids, policy), *_reach(one.covers, first))
                 for completion, one in sides
             }
-            found.example = Example(row.index, _texts(aligned.prompt_ids, policy), responses)
+            found.example = Example(row.index, row.pair, _texts(aligned.prompt_ids, policy), responses)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from asr_data.scoring.protocol import Preparing, Scored, Scorer
 from asr_data.storage.columns import with_added
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.text import check_rewards
-from asr_data.types import ByteRewards, RejectedRow, Row, Side, Text
+from asr_data.types import ByteRewards, RejectedRow, Row, Text
 from asr_data_schemas import row_schema, scores_schema
 
 STAGE = "score"
@@ -85,10 +85,9 @@ class ScoreStage:
             raise
 
     def _shard(self, output: OutputDirectory, names: ShardNames, shard: _Shard, progress: Progress) -> None:
-        first = shard.index * self._shard_rows
+        read = range(shard.index * self._shard_rows, min((shard.index + 1) * self._shard_rows, self._source.rows))
         index, rows, rejected = shard.index, shard.rows, shard.rejected
-        read = len(rows) + len(rejected)
-        scored = self._score(shard, first, progress)
+        scored = self._score(shard, read, progress)
         kept: list[tuple[Row, tuple[ByteRewards, ...]]] = []
         for row, answer in zip(rows, scored, strict=True):
             checked = _checked(row, answer, partial=self._scorer.info.partial)
@@ -98,13 +97,13 @@ class ScoreStage:
                 kept.append((row, checked))
         tables: dict[str, Rows] = {
             names.rows(index): self._row_table([row for row, _ in kept]),
-            names.scores(index): _score_table(kept, self._layout.sides),
+            names.scores(index): _score_table(kept, self._layout),
         }
         self._guard.check()
         output.commit_shard(STAGE, index, tables, {"rejects": rejects_json(rejected), **measured_json(self._scorer)})
-        progress.update("scoring", first + read, self._source.rows, self.tokens)
+        progress.update("scoring", read.stop, self._source.rows, self.tokens)
 
-    def _score(self, shard: _Shard, first: int, progress: Progress) -> list[Scored]:
+    def _score(self, shard: _Shard, read: range, progress: Progress) -> list[Scored]:
         rows = shard.rows
         if isinstance(self._scorer, Preparing):
             expected = self._scorer.tokens(shard.prepared)
@@ -116,7 +115,7 @@ class ScoreStage:
             self.tokens += count
             # Batches run longest first, so rows are not done in order: they are estimated from the tokens done.
             share = min(1.0, (self.tokens - before) / max(1, expected))
-            progress.update("scoring", first + int(share * len(rows)), self._source.rows, self.tokens)
+            progress.update("scoring", read.start + int(share * len(read)), self._source.rows, self.tokens)
 
         if not isinstance(self._scorer, Preparing):
             return score_or_split(self._scorer, rows, on_tokens)
@@ -126,14 +125,16 @@ class ScoreStage:
         return scored
 
     def _row_table(self, rows: Sequence[Row]) -> Rows:
-        added = row_schema(self._prefix)
+        several = self._layout.pairs.several
+        added = row_schema(self._prefix, pairs=several)
         schema = with_added(self._source.schema, added)
 
         def batches() -> Iterator[pa.Table]:
             for i in range(0, len(rows), _BATCH_ROWS):
                 part = rows[i : i + _BATCH_ROWS]
                 table = to_arrow([row.source for row in part], self._source.schema)
-                columns: list[Any] = [[[]] * len(part), [row.index for row in part], [self._run] * len(part)]
+                columns: list[Any] = [[row.pair for row in part]] if several else []
+                columns += [[[]] * len(part), [row.index for row in part], [self._run] * len(part)]
                 arrays = [pa.array(c, type=field.type) for c, field in zip(columns, added, strict=True)]
                 yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
 
@@ -142,7 +143,7 @@ class ScoreStage:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """Input rows of one shard; ``prepared`` is the scorer's own."""
+    """Input rows of one shard, or their pairs; ``prepared`` is the scorer's own."""
 
     index: int
     rows: list[Row]
@@ -174,7 +175,7 @@ def _bounded(row: Row | RejectedRow) -> Row | RejectedRow:
     if size <= MAX_TEXT_BYTES:
         return row
     message = f"prompt and responses have {size:,} bytes of text; at most {MAX_TEXT_BYTES:,} are read"
-    return RejectedRow(row.index, "too_long", message)
+    return RejectedRow(row.index, "too_long", message, row.pair)
 
 
 def _text(content: Text) -> str:
@@ -193,6 +194,7 @@ def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
             "index": r.index,
             "code": r.code,
             "message": _ADDRESS.sub("", r.message).encode("utf-8", "backslashreplace").decode(),
+            **({} if r.pair is None else {"pair": r.pair}),
         }
         for r in rejected
     ]
@@ -200,7 +202,7 @@ def rejects_json(rejected: Iterable[RejectedRow]) -> list[JsonValue]:
 
 def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, ...] | RejectedRow:
     if isinstance(answer, RejectedRow):
-        return answer
+        return replace(answer, pair=row.pair)
     try:
         if len(answer) != len(row.completions):
             raise RowRejected("wrong_reward_length", f"{len(answer)} rewards for {len(row.completions)} responses")
@@ -210,13 +212,15 @@ def _checked(row: Row, answer: Scored, *, partial: bool) -> tuple[ByteRewards, .
             may_lack = partial or not has_only_content(completion.content)
             check_rewards(rewards, len(text.encode()), partial=may_lack)
     except RowRejected as rejected:
-        return RejectedRow(row.index, rejected.code, rejected.message)
+        return RejectedRow(row.index, rejected.code, rejected.message, row.pair)
     return answer
 
 
-def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], sides: Sequence[Side]) -> Rows:
-    schema = scores_schema(sides)
+def _score_table(kept: Sequence[tuple[Row, tuple[ByteRewards, ...]]], layout: Layout) -> Rows:
+    sides, several = layout.sides, layout.pairs.several
+    schema = scores_schema(sides, pairs=several)
     columns: list[Any] = [pa.array([row.index for row, _ in kept], type=pa.int64())]
+    columns += [pa.array([row.pair for row, _ in kept], type=pa.int32())] if several else []
     for position, _ in enumerate(sides):
         rewards = [answer[position] for _, answer in kept]
         columns.append(list_column([r.span_end for r in rewards], pa.int32()))

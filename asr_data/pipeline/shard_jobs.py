@@ -100,10 +100,10 @@ class LocalPool:
         score.work(directory, names, shards, progress)
         self.tokens += score.tokens
         if self._reference is not None:
-            stage = LogprobStage(scored, layout, self._reference, index_column=plan.index_column)
+            stage = LogprobStage(scored, layout, self._reference, prefix=plan.output.prefix)
             stage.work(directory, names, shards, total, progress)
         if job.policy is not None:
-            align = AlignStage(scored, layout, job.policy, plan.scorer.form, index_column=plan.index_column)
+            align = AlignStage(scored, layout, job.policy, plan.scorer.form, prefix=plan.output.prefix)
             align.work(directory, names, shards, total, progress)
 
 

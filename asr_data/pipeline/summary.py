@@ -39,6 +39,7 @@ class SideSummary:
 class Summary:
     """What an output directory holds. ``sides`` is empty where there are no masks yet.
 
+    ``pairs`` is ``annotated + rejected`` where an input row can be several pairs; None where that is ``rows``.
     ``tokens`` counts prompt and response tokens that this process scored, and ``seconds`` how long it took. ``unknown``
     says how responses train of which no reward is known.
     """
@@ -53,6 +54,7 @@ class Summary:
     seconds: float
     tokens: int
     unknown: Literal["keep", "drop"] = "keep"
+    pairs: int | None = None
 
 
 _SIDE_FIELDS = (
@@ -120,6 +122,7 @@ def summary_of(path: Path, manifest: Manifest, seconds: float, tokens: int) -> S
         seconds=seconds,
         tokens=tokens,
         unknown="keep" if manifest.mask is None else manifest.mask.unknown,
+        pairs=counts.pairs,
     )
 
 

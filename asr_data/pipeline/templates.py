@@ -12,6 +12,7 @@ from asr_data.scoring.protocol import Scorer
 from asr_data.storage import open_output
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.reader import AnnotatedDirectory
+from asr_data.storage.row_keys import row_numbers
 from asr_data.storage.work import WorkState
 from asr_data.text.clock import settle_date
 from asr_data.text.probe import FIRST_ROWS, check_template
@@ -27,9 +28,10 @@ def first_rows(source: Source, layout: Layout) -> list[Row]:
 
 def first_annotated(annotated: AnnotatedDirectory, layout: Layout) -> list[Row]:
     """The first rows of a finished directory."""
-    names = list(annotated.manifest.input.column_types)
+    names, prefix = list(annotated.manifest.input.column_types), annotated.manifest.prefix
     for batch in annotated.data_batches(FIRST_ROWS):
-        return [normalise(index, record, layout) for index, record in enumerate(records_of(batch.select(names)))]
+        numbered = zip(row_numbers(batch, prefix), records_of(batch.select(names)), strict=True)
+        return [normalise(index, record, layout, pair) for (index, pair), record in numbered]
     return []
 
 

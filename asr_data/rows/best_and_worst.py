@@ -1,7 +1,7 @@
-"""Which of several responses is chosen and which is rejected, by scores, ranks or a signed preference.
+"""Which of several responses is the best and which the worst, by scores, ranks or a signed preference.
 
-The best one is chosen and the worst one rejected; of several that are equally good or bad, the first. What lies
-between is left out. Where best and worst are equal there is no pair, and the row is rejected.
+Of several that are equally good or bad it is the first. Where best and worst are equal there is no pair, and the row is
+rejected. Which other pairs can be made is in :mod:`asr_data.pairs`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def by_ranks(ranks: Any, count: int, column: str) -> tuple[int, int]:
     return worst, best
 
 
-def by_verdicts(verdicts: Any, count: int, column: str) -> tuple[int, int]:
-    """Indices of the first that is true and of the first that is false; otherwise as ``by_scores``.
+def verdict_numbers(verdicts: Any, column: str) -> Any:
+    """A list of verdicts as scores, 1 where one is true; what is no list stays what it is.
 
     Raises:
-        RowRejected: ``no_preference`` where all are true or all are false.
+        RowRejected: ``wrong_type`` where one is no verdict.
     """
-    if isinstance(verdicts, Sequence) and not isinstance(verdicts, str):
-        verdicts = [None if one is None else int(verdict_of(one, {}, column)) for one in verdicts]
-    return by_scores(verdicts, count, column)
+    if not isinstance(verdicts, Sequence) or isinstance(verdicts, str):
+        return verdicts
+    return [None if one is None else int(verdict_of(one, {}, column)) for one in verdicts]
 
 
 def by_preference(preference: Any, column: str) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from asr_data.errors import InputError
+from asr_data.errors import ConfigError, InputError
+from asr_data.pairs import PairConfig
 from asr_data.rows import labelled
 from asr_data.rows.class_labels import split_verdicts, verdicts
 from asr_data.rows.columns import column_type, column_value, is_number, is_text, item_type
@@ -50,13 +51,19 @@ _MEANING: Final[dict[LayoutKind, str]] = {
     "two_responses": "two responses with a preference, below zero for the first",
     "two_responses_winner": "two responses, of which one won",
     "two_responses_scored": "two responses with a score each: the higher is chosen",
-    "scored_completions": "several completions with scores: the highest is chosen, the lowest rejected",
-    "ranked_completions": "several completions with ranks: the lowest is chosen, the highest rejected",
-    "judged_completions": "several completions with a verdict each: a true one is chosen, a false one rejected",
+    "scored_completions": "several completions with scores, the highest is the best",
+    "ranked_completions": "several completions with ranks, the lowest is the best",
+    "judged_completions": "several completions with a verdict each, a true one is better",
     "ordered_completions": "two completions each, the first preferred",
     "unpaired": "responses with a verdict each",
     "prompt_completion": "prompts with one completion each, taken as preferred",
     "labelled": "rows with labels",
+}
+
+_NUMBERS_ROLE: Final[dict[LayoutKind, Role]] = {
+    "scored_completions": "scores",
+    "ranked_completions": "ranks",
+    "judged_completions": "verdicts",
 }
 
 
@@ -79,6 +86,7 @@ class Layout(BaseModel):
         json_columns: columns whose texts are messages as JSON.
         winners: values of the winner column → which response won.
         prompt_form: what a prompt that is a text is, see :mod:`asr_data.rows.prompt_forms`.
+        pairs: which pairs are made of a row with several answers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,6 +101,7 @@ class Layout(BaseModel):
     json_columns: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
     winners: Annotated[dict[str, Winner], Field(exclude_if=_is_empty)] = {}
     prompt_form: Annotated[PromptForm, Field(exclude_if=lambda form: form == "plain")] = "plain"
+    pairs: Annotated[PairConfig, Field(exclude_if=lambda pairs: pairs == PairConfig())] = PairConfig()
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> Self:
@@ -107,12 +116,35 @@ class Layout(BaseModel):
             raise ValueError(f"kind is {self.kind}, but the roles ({roles}) are those of {kind or 'no layout'}")
         return self
 
+    @model_validator(mode="after")
+    def _pairs_fit_the_kind(self) -> Self:
+        if self.pairs != PairConfig() and self.numbers_role is None:
+            raise ValueError(f"pairs says {self.pairs.rule}, but kind {self.kind} has no more than two answers a row")
+        return self
+
     @property
     def sides(self) -> tuple[Side, ...]:
         """The output's column prefixes, in order."""
         if self.format is not None:
             return labelled.FORMATS[self.format].sides
         return ("completion",) if self.kind in ("unpaired", "prompt_completion") else ("chosen", "rejected")
+
+    @property
+    def numbers_role(self) -> Role | None:
+        """The column that says how good each of several answers is; None where rows have no more than two."""
+        return _NUMBERS_ROLE.get(self.kind)
+
+    def with_pairs(self, pairs: PairConfig) -> Layout:
+        """The same layout with these pairs.
+
+        Raises:
+            ConfigError: rows have no more than two answers, or none that says how good each is.
+        """
+        if self.numbers_role is None and pairs != PairConfig():
+            asked = f"--pairs {pairs.rule}" if pairs.several else f"--min-gap {pairs.min_gap:g}"
+            wanted = "is for rows with several answers that have scores, ranks or verdicts, and these rows have none"
+            raise ConfigError(f"{asked} {wanted}: {self.describe()}")
+        return self.model_copy(update={"pairs": pairs})
 
     def describe(self) -> str:
         """One line for the user."""
@@ -127,6 +159,7 @@ class Layout(BaseModel):
         for verdict, meaning in ((True, "preferred"), (False, "not preferred")):
             values = [value for value, preferred in self.verdicts.items() if preferred is verdict]
             read += [f"{meaning}: {', '.join(values)}"] if values else []
+        read = read if self.numbers_role is None else [self.pairs.describe(), *read]
         return "; ".join([f"{_MEANING[self.kind]} ({mapping})", *read])
 
     def unread_system(self, schema: pa.Schema) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from asr_data.errors import RowRejected
+from asr_data.errors import InputError, RowRejected
+from asr_data.pairs import MOST_PAIRS, pair_count, pair_places, pairs_made
 from asr_data.rows import labelled
-from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores, by_verdicts
+from asr_data.rows.answers import Answers, best_first
+from asr_data.rows.best_and_worst import by_preference, by_ranks, by_scores, verdict_numbers
 from asr_data.rows.class_labels import verdict_of
 from asr_data.rows.columns import column_value
 from asr_data.rows.json_messages import notation
@@ -16,35 +18,89 @@ from asr_data.rows.known_columns import LABEL_ROLES, Role
 from asr_data.rows.labels import parse_labels
 from asr_data.rows.layouts import Layout
 from asr_data.rows.messages import has_text, parse_messages, without_nulls
-from asr_data.rows.other_answers import best_first, between
 from asr_data.rows.prompts import Sides, extract_prompt, last_message, separate, with_system
 from asr_data.rows.transcripts import parse_transcript, parse_transcript_prompt
 from asr_data.rows.turn_lists import interleaved
 from asr_data.rows.winners import by_two_scores, by_winner
-from asr_data.types import Completion, Label, Message, Row, Side, Text
+from asr_data.types import Completion, Label, Message, RejectedRow, Row, Side, Text
 
 _TWO_RESPONSES: Final[tuple[Role, Role]] = ("response1", "response2")
 _TWO_SCORES: Final[tuple[Role, Role]] = ("score1", "score2")
 
 
-def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
+def normalise(index: int, record: Mapping[str, Any], layout: Layout, pair: int | None = None) -> Row:
     """One row in the common shape.
 
     Args:
         index: position in the input.
         record: the input columns.
         layout: which column is what.
+        pair: of a row with several answers, the number of the pair (:mod:`asr_data.pairs`): ``asr_pair`` where the
+            row was annotated. None: the best and the worst answer.
 
     Raises:
         RowRejected: ``missing_column``, ``wrong_type``, ``invalid_json``, ``invalid_unicode``, ``nul_byte``,
             ``empty_prompt``, ``empty_response``, ``identical_sides``, ``prompt_mismatch``, ``no_preference``,
-            ``label_mismatch`` or ``last_turn_not_assistant``.
+            ``small_gap``, ``label_mismatch`` or ``last_turn_not_assistant``.
+        InputError: the row has no such pair; or the layout makes several of a row, and ``pair`` does not say which.
     """
+    if layout.pairs.several and pair is None:
+        raise InputError(
+            f"row {index} can be several pairs ({layout.pairs.rule}), and there is no asr_pair that says which"
+        )
+    answers = _answers(record, layout)
+    if pair is not None and (answers is None or pair < 0 or pair_places(pair)[1] >= len(answers.order)):
+        there = "one" if answers is None else len(answers.order)
+        raise InputError(f"row {index} has no pair {pair}: it has {there} answers")
+    return _row(index, record, layout, answers, pair)
+
+
+def normalise_all(index: int, record: Mapping[str, Any], layout: Layout) -> list[Row | RejectedRow]:
+    """A row as all pairs that the layout makes of it, by number; each as a row, or as what is wrong with it.
+
+    What is wrong with all of them in the same way is wrong with the row, and is said once. A layout that makes one pair
+    of a row gives one entry.
+    """
+    try:
+        if not layout.pairs.several:
+            return [normalise(index, record, layout)]
+        answers = _answers(record, layout)
+        if answers is None:
+            raise InputError(f"rows of layout {layout.kind} are one pair each, not several ({layout.pairs.rule})")
+        count = pair_count(layout.pairs.rule, len(answers.order))
+        if count > MOST_PAIRS:
+            raise RowRejected(
+                "too_many_pairs",
+                f"{len(answers.order)} answers make {count:,} pairs ({layout.pairs.rule}); at most {MOST_PAIRS:,} are "
+                "made of a row",
+            )
+    except RowRejected as rejected:
+        return [RejectedRow(index, rejected.code, rejected.message)]
+    found: list[Row | RejectedRow] = []
+    for pair in pairs_made(layout.pairs.rule, len(answers.order)):
+        try:
+            found.append(_row(index, record, layout, answers, pair))
+        except RowRejected as rejected:
+            found.append(RejectedRow(index, rejected.code, rejected.message, pair))
+    reasons = {(one.code, one.message) if isinstance(one, RejectedRow) else None for one in found}
+    if len(reasons) == 1 and (reason := reasons.pop()) is not None:
+        return [RejectedRow(index, *reason)]
+    return found
+
+
+def _row(index: int, record: Mapping[str, Any], layout: Layout, answers: Answers | None, pair: int | None) -> Row:
+    """The row; of several answers, a pair of them, or the best and the worst."""
     if layout.format is not None:
         prompt, completions = labelled.read(layout.format, record)
         _check_texts(prompt, {completion.side: completion.content for completion in completions})
         return Row(index, record, prompt, completions)
-    prompt, sides = _prompt_and_sides(record, layout)
+    picked: Sides | None = None
+    better = worse = 0
+    if answers is not None:
+        better, worse = (0, len(answers.order) - 1) if pair is None else pair_places(pair)
+        answers.require_gap(better, worse, layout.pairs.min_gap)
+        picked = _pair(answers.texts, (answers.order[better], answers.order[worse]))
+    prompt, sides = _prompt_and_sides(record, layout, picked)
     prompt, sides = with_system(prompt, sides, _optional_text(record, layout, "system"))
     _check_texts(prompt, sides)
     verdict = {"chosen": True, "rejected": False, "completion": _label(record, layout)}
@@ -52,16 +108,18 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout) -> Row:
         Completion(side, content, verdict[side], _labels(record, layout, side, content))
         for side, content in sides.items()
     )
-    return Row(index, record, prompt, completions, _template_kwargs(record, layout), _between(record, layout, prompt))
+    above, between, below = ((), (), ()) if answers is None else answers.beside(better, worse, prompt)
+    return Row(index, record, prompt, completions, _template_kwargs(record, layout), above, between, below, pair)
 
 
-def _prompt_and_sides(record: Mapping[str, Any], layout: Layout) -> tuple[Text, Sides]:
+def _prompt_and_sides(record: Mapping[str, Any], layout: Layout, picked: Sides | None) -> tuple[Text, Sides]:
+    """Prompt and responses; ``picked``: those that were picked among several."""
     if "messages" in layout.columns:
         conversation = _text(record, layout, "messages")
         if isinstance(conversation, str):
             raise RowRejected("wrong_type", f"column {layout.columns['messages']!r} is a text, not messages")
         return last_message(conversation)
-    sides = _responses(record, layout)
+    sides = _responses(record, layout) if picked is None else picked
     if "instruction" in layout.columns:
         return separate(_instruction(record, layout), sides)
     if "prompt" in layout.columns:
@@ -125,8 +183,8 @@ def _optional_text(record: Mapping[str, Any], layout: Layout, role: Role) -> str
 def _responses(record: Mapping[str, Any], layout: Layout) -> Sides:
     if layout.kind in ("two_responses", "two_responses_winner", "two_responses_scored"):
         return _pair([_text(record, layout, role) for role in _TWO_RESPONSES], _of_two(record, layout))
-    if "completions" in layout.columns:
-        return _pair_of_several(record, layout)
+    if layout.kind == "ordered_completions":
+        return _ordered_pair(record, layout)
     if layout.kind == "transcripts":
         return {side: _transcript(record, layout, side) for side in layout.sides}
     return {side: _text(record, layout, side) for side in layout.sides}
@@ -156,32 +214,24 @@ def _several(record: Mapping[str, Any], layout: Layout) -> tuple[str, list[Text]
     return column, [item if isinstance(item, str) else parse_messages(item, column) for item in value]
 
 
-def _between(record: Mapping[str, Any], layout: Layout, prompt: Text) -> tuple[Text, ...]:
-    """The answers of a row that no pair is made of, best first."""
-    if layout.kind not in ("scored_completions", "ranked_completions", "judged_completions"):
-        return ()
+def _answers(record: Mapping[str, Any], layout: Layout) -> Answers | None:
+    """The answers of a row that has several with scores, ranks or verdicts; None for other layouts."""
+    role = layout.numbers_role
+    if role is None:
+        return None
     _, responses = _several(record, layout)
-    role, choose = _order(layout)
     column, numbers = _value(record, layout, role)
-    best, worst = choose(numbers, len(responses), column)
-    return between(responses, best_first(numbers, best, worst, lowest_is_best=role == "ranks"), prompt)
+    if role == "verdicts":
+        numbers = verdict_numbers(numbers, column)
+    best, worst = (by_ranks if role == "ranks" else by_scores)(numbers, len(responses), column)
+    return Answers(responses, numbers, best_first(numbers, best, worst, lowest_is_best=role == "ranks"), column)
 
 
-def _order(layout: Layout) -> tuple[Role, Callable[[Any, int, str], tuple[int, int]]]:
-    if layout.kind == "judged_completions":
-        return "verdicts", by_verdicts
-    return ("scores", by_scores) if layout.kind == "scored_completions" else ("ranks", by_ranks)
-
-
-def _pair_of_several(record: Mapping[str, Any], layout: Layout) -> Sides:
+def _ordered_pair(record: Mapping[str, Any], layout: Layout) -> Sides:
     column, responses = _several(record, layout)
-    if layout.kind == "ordered_completions":
-        if len(responses) != 2:
-            raise RowRejected("wrong_type", f"column {column!r} holds {len(responses)} completions; two are needed")
-        return _pair(responses, (0, 1))
-    role, choose = _order(layout)
-    numbers_column, numbers = _value(record, layout, role)
-    return _pair(responses, choose(numbers, len(responses), numbers_column))
+    if len(responses) != 2:
+        raise RowRejected("wrong_type", f"column {column!r} holds {len(responses)} completions; two are needed")
+    return _pair(responses, (0, 1))
 
 
 def _transcript(record: Mapping[str, Any], layout: Layout, side: Side) -> Text:

@@ -83,7 +83,7 @@ class Contexts:
         return tuple(known) if len(known) == len(views) else None
 
     def _view(self, row: Row, place: int, context: ContextConfig) -> Row | None:
-        alone = replace(row, completions=(row.completions[place],), between=(), elsewhere=None)
+        alone = replace(row, completions=(row.completions[place],), above=(), between=(), below=(), elsewhere=None)
         if not self._plain and self._conversations:
             alone = as_prompted(alone, _TURNS)
         if context == "prompt":
@@ -148,9 +148,10 @@ def other_answer(row: Row, place: int) -> str:
 def _others(row: Row, place: int) -> list[str]:
     """All other answers of a row, best first."""
     completion = row.completions[place]
-    ranked: list[Text] = [c.content for c in row.completions if c.preferred and c is not completion]
+    ranked: list[Text] = [*row.above, *(c.content for c in row.completions if c.preferred and c is not completion)]
     ranked += row.between
     ranked += [c.content for c in row.completions if not c.preferred and c is not completion]
+    ranked += row.below
     return list(filter(None, map(_answer, ranked)))
 
 

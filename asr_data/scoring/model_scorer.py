@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -98,11 +98,12 @@ class ModelScorer:
         return self.score_prepared(rows, self.prepare(rows), on_tokens)
 
     def prepare(self, rows: Sequence[Row]) -> list[list[Reading] | RejectedRow]:
-        """Readings of each row, or why there are none."""
-        return [self._encode(row) for row in (with_elsewhere(rows) if self._elsewhere else rows)]
+        """Readings of each row, or why there are none. What several pairs of an input row ask for is one object."""
+        encoded = [self._encode(row) for row in (with_elsewhere(rows) if self._elsewhere else rows)]
+        return _asked_once(rows, encoded)
 
     def tokens(self, prepared: Sequence[list[Reading] | RejectedRow]) -> int:
-        """Tokens of all requests, what is shared each time that it occurs."""
+        """Tokens of all requests, what sequences share each time that it occurs."""
         return sum(len(request.ids) for request in _requests(prepared))
 
     def score_prepared(
@@ -112,13 +113,15 @@ class ModelScorer:
         on_tokens: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """Score rows from their readings."""
-        answers = iter(self.runner.run(list(_requests(prepared)), on_tokens))
+        requests = list(_requests(prepared))
+        readings = self.runner.run(requests, on_tokens)
+        answers = {id(request): reading for request, reading in zip(requests, readings, strict=True)}
         out: list[Scored] = []
         for row, entry in zip(rows, prepared, strict=True):
             if isinstance(entry, RejectedRow):
                 out.append(entry)
                 continue
-            values = [[next(answers) for _ in reading.requests] for reading in entry]
+            values = [[answers[id(request)] for request in reading.requests] for reading in entry]
             out.append(self._collect(row, entry, values))
         return out
 
@@ -170,7 +173,37 @@ class ModelScorer:
 
 
 def _requests(prepared: Sequence[list[Reading] | RejectedRow]) -> Iterator[Request]:
+    """Each request once."""
+    seen: set[int] = set()
     for entry in prepared:
         if not isinstance(entry, RejectedRow):
-            for reading in entry:
-                yield from reading.requests
+            for request in (one for reading in entry for one in reading.requests):
+                if id(request) not in seen:
+                    seen.add(id(request))
+                    yield request
+
+
+def _asked_once(
+    rows: Sequence[Row], prepared: Sequence[list[Reading] | RejectedRow]
+) -> list[list[Reading] | RejectedRow]:
+    """The readings, with one object for all requests of an input row's pairs that ask the same.
+
+    An answer is in several pairs. Where nothing that is read depends on the other answer, it is read once; where
+    something does, that alone is read again.
+    """
+    seen: dict[Any, Request] = {}
+    index: int | None = None
+    out: list[list[Reading] | RejectedRow] = []
+    for row, entry in zip(rows, prepared, strict=True):
+        if row.pair is None or isinstance(entry, RejectedRow):
+            out.append(entry)
+            continue
+        if row.index != index:
+            seen, index = {}, row.index
+        out.append([replace(reading, requests=_known(reading.requests, seen)) for reading in entry])
+    return out
+
+
+def _known(requests: Sequence[Request], seen: dict[Any, Request]) -> tuple[Request, ...]:
+    keys = [(r.model, tuple(r.ids), tuple(r.read), None if r.target is None else tuple(r.target)) for r in requests]
+    return tuple(seen.setdefault(key, request) for key, request in zip(keys, requests, strict=True))

@@ -96,6 +96,11 @@ def quantised_arguments(config: Any, directory: Path, device: torch.device, dtyp
             f"{directory} is quantised with {method!r}, which is not read here{needs}; allowed are "
             f"{', '.join(_PACKAGES)}"
         )
+    if method == "bitsandbytes" and device.type == "mps":
+        raise ScorerError(
+            f"{directory} is quantised with bitsandbytes, which fetches code from the Hub on an Apple GPU and is not "
+            "run there; use --device cpu"
+        )
     for module, package in _PACKAGES[method]:
         if importlib.util.find_spec(module) is None:
             raise MissingDependencyError(
@@ -114,13 +119,16 @@ def import_without_kernels(module: str) -> None:
 
     It then uses what it brings itself.
     """
-    if module in sys.modules or "kernels" in sys.modules:
+    if module in sys.modules:
         return
+    before = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment] # to import it is then an ImportError
     try:
         importlib.import_module(module)
     finally:
         del sys.modules["kernels"]
+        if before is not None:  # transformers imports it too
+            sys.modules["kernels"] = before
 
 
 def _method(settings: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from asr_data.config import ScoringConfig
 from asr_data.engines import ServedModel
 from asr_data.file_hashes import FileHashes
@@ -62,7 +64,7 @@ class ReferenceModel:
     def log_probabilities(
         self, rows: Sequence[AlignedRow], on_tokens: Callable[[int], None] | None = None
     ) -> list[list[Float32] | None]:
-        """``log π_ref`` of each response token, in nats.
+        """``log π_ref`` of each response token, in nats; a response that several rows have is read once.
 
         Args:
             rows: over this model's tokenizer; prompts of at least one token.
@@ -73,11 +75,11 @@ class ReferenceModel:
             prompt, holds a token that the model has no embedding for, or does not fit into memory.
         """
         asked: list[list[Request] | None] = [self._requests(row) for row in rows]
-        requests = [request for entry in asked if entry is not None for request in entry]
-        answers = iter(self.engine.run(requests, on_tokens))
+        requests = {_key(request): request for entry in asked if entry is not None for request in entry}
+        answers = dict(zip(requests, self.engine.run(list(requests.values()), on_tokens), strict=True))
         out: list[list[Float32] | None] = []
         for entry in asked:
-            found = [] if entry is None else [next(answers) for _ in entry]
+            found = [] if entry is None else [answers[_key(request)] for request in entry]
             known = [part for part in found if part is not None]
             out.append(known if entry is not None and len(known) == len(found) else None)
         return out
@@ -92,6 +94,11 @@ class ReferenceModel:
             Request(row.prompt_ids + response.ids, list(range(first - 1, first - 1 + len(response.ids))), response.ids)
             for response in row.responses
         ]
+
+
+def _key(request: Request) -> tuple[int, bytes]:
+    """Where the response begins, and all tokens: what is read follows from both."""
+    return request.read[0], np.asarray(request.ids, dtype=np.int64).tobytes()
 
 
 def load_reference(

@@ -26,6 +26,8 @@ from asr_data.types import ByteRewards, RejectedRow, Row, Text
 Rule: TypeAlias = Callable[[Text, str], Iterable[RewardSpan]]
 """From a prompt (a string, or messages) and a response text to ``(start, end, reward)``: spans in code points of the
 response, in any order and without overlap. What no span covers is unknown."""
+_Known: TypeAlias = dict[str, tuple[Text, ByteRewards]]
+"""Response text → the prompt that it was scored after, and its rewards."""
 
 
 class RuleScorer:
@@ -44,16 +46,29 @@ class RuleScorer:
         self._function = function
 
     def score(self, rows: Sequence[Row], on_tokens: Callable[[int], None] | None = None) -> list[Scored]:  # noqa: ARG002 - there are none
-        """Score rows; see :class:`asr_data.scoring.protocol.Scorer`."""
-        return [self._row(row) for row in rows]
+        """Score rows; see :class:`asr_data.scoring.protocol.Scorer`. Of pairs of a row, each answer once."""
+        known: _Known = {}
+        index: int | None = None
+        out = []
+        for row in rows:
+            if row.pair is None or row.index != index:
+                known, index = {}, row.index
+            out.append(self._row(row, known))
+        return out
 
-    def _row(self, row: Row) -> Scored:
+    def _row(self, row: Row, known: _Known) -> Scored:
         try:
             return tuple(
-                self._response(row.prompt, response_text(completion.content)) for completion in row.completions
+                self._known(row.prompt, response_text(completion.content), known) for completion in row.completions
             )
         except RowRejected as rejected:
             return RejectedRow(row.index, rejected.code, rejected.message)
+
+    def _known(self, prompt: Text, response: str, known: _Known) -> ByteRewards:
+        before = known.get(response)
+        if before is None or before[0] != prompt:
+            before = known[response] = (prompt, self._response(prompt, response))
+        return before[1]
 
     def _response(self, prompt: Text, response: str) -> ByteRewards:
         try:

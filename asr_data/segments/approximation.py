@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_data.compiled import compiled
+from asr_data.ragged import offsets_of
 from asr_data.segments.context import per_row
 from asr_data.segments.rewards import segment_ends
-from asr_data.types import Float32, Float64, Int64
+from asr_data.types import Bool, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,36 @@ def approximation_errors(
         starts: int64 ``[K]`` flat segment starts, as ``split`` gives them.
         sigma: the noise σ, one number or float ``[R]``.
     """
+    by_row = errors_by_row(values, row_offsets, starts, sigma)
+    err_seq, err_tok, err_seg = by_row.sum(axis=0).tolist()
+    return ApproximationErrors(err_seq, err_tok, err_seg, tokens=values.size, segments=starts.size)
+
+
+def errors_by_row(values: Float32, row_offsets: Int64, starts: Int64, sigma: float | Float64) -> Float64:
+    """The same three errors of each row, float64 ``[R, 3]``: ``err_seq``, ``err_tok``, ``err_seg``."""
     lengths = np.diff(row_offsets)
     variance = per_row("sigma", sigma, lengths.size, minimum=0) ** 2
-    segments = np.diff(np.searchsorted(starts, row_offsets))
+    bounds = np.searchsorted(starts, row_offsets)
     within = _squared_errors(values, starts, segment_ends(starts, int(row_offsets[-1])))
-    return ApproximationErrors(
-        err_seq=_squared_errors(values, row_offsets[:-1], row_offsets[1:]),
-        err_tok=float(variance @ lengths),
-        err_seg=within + float(variance @ segments),
-        tokens=values.size,
-        segments=starts.size,
-    )
+    row = np.repeat(np.arange(lengths.size), np.diff(bounds))
+    found = np.empty((lengths.size, 3))
+    found[:, 0] = _squared_errors(values, row_offsets[:-1], row_offsets[1:])
+    found[:, 1] = variance * lengths
+    found[:, 2] = np.bincount(row, weights=within, minlength=lengths.size) + variance * np.diff(bounds)
+    return found
+
+
+def known_only(values: Float32, row_offsets: Int64, starts: Int64) -> tuple[Float32, Int64, Int64]:
+    """The same rows and segments without unknown tokens (NaN); those are segments of their own, and go as a whole."""
+    known: Bool = ~np.isnan(values)
+    place = offsets_of(known)
+    return values[known], place[row_offsets], place[starts[known[starts]]]
 
 
 @compiled(nogil=True)
-def _squared_errors(values: Float32, begins: Int64, ends: Int64) -> float:
-    """Return the sum over spans of squared deviations from the span's mean; empty spans add nothing."""
-    error = 0.0
+def _squared_errors(values: Float32, begins: Int64, ends: Int64) -> Float64:
+    """Return for each span the sum of squared deviations from its mean; 0 for an empty one."""
+    errors = np.zeros(begins.size)
     for index in range(begins.size):
         begin, end = begins[index], ends[index]
         if begin == end:
@@ -68,5 +82,5 @@ def _squared_errors(values: Float32, begins: Int64, ends: Int64) -> float:
             mean += values[position]
         mean /= end - begin
         for position in range(begin, end):
-            error += (values[position] - mean) ** 2
-    return error
+            errors[index] += (values[position] - mean) ** 2
+    return errors

@@ -12,7 +12,7 @@ import pyarrow as pa
 from asr_data.errors import InputError
 from asr_data.storage.commit import FileRecord
 from asr_data.storage.manifest import Manifest
-from asr_data_schemas import NOTE_CODES, REJECT_CODES, REJECTS_SCHEMA, logprobs_schema, scores_schema
+from asr_data_schemas import NOTE_CODES, REJECT_CODES
 
 _TAGS: Final = ("asr-data", "preference", "rlhf", "dpo")
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
@@ -90,12 +90,12 @@ def _template() -> Any:
 
 
 def _header(manifest: Manifest, data_schema: pa.Schema) -> dict[str, Any]:
-    split = manifest.output.split
+    split, schemas = manifest.output.split, manifest.schemas()
     found = {
         "default": (manifest.files_of("data"), data_schema),
-        "scores": (manifest.files_of("scores"), scores_schema(manifest.sides)),
-        "logprobs": (manifest.files_of("logprobs"), logprobs_schema(manifest.sides)),
-        "rejects": (manifest.files_of("rejects"), REJECTS_SCHEMA),
+        "scores": (manifest.files_of("scores"), schemas["scores"]),
+        "logprobs": (manifest.files_of("logprobs"), schemas["logprobs"]),
+        "rejects": (manifest.files_of("rejects"), schemas["rejects"]),
     }
     # datasets (5.2) cannot open a split without rows: what the card lists opens.
     configs = {name: config for name, config in found.items() if any(record.rows for record in config[0])}

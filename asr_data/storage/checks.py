@@ -27,7 +27,10 @@ def data_findings(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[Finding
     masked = manifest.stage == "masked"
     reference = masked and manifest.reference is not None
     weights = manifest.has_weights
-    schema = data_schema(manifest.sides, prefix, weights=weights) if masked else row_schema(prefix)
+    pairs = manifest.plan.several_pairs
+    schema = (
+        data_schema(manifest.sides, prefix, weights=weights, pairs=pairs) if masked else row_schema(prefix, pairs=pairs)
+    )
     yield from _nulls(batch, schema.names, partial=may_be_unknown(manifest, "data"))
     run = batch.column(f"{prefix}asr_run")
     wrong_run = np.asarray([value != manifest.run_id for value in run.to_pylist()], dtype=bool)

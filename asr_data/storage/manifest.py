@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
@@ -23,7 +24,7 @@ from asr_data.storage.plan import (
 )
 from asr_data.storage.seal import parse_json, sealed_json, unsealed
 from asr_data.types import Side
-from asr_data_schemas import CONTRACT_VERSION, REJECTS_SCHEMA, data_schema, logprobs_schema, row_schema, scores_schema
+from asr_data_schemas import CONTRACT_VERSION, data_schema, logprobs_schema, rejects_schema, row_schema, scores_schema
 
 MANIFEST_NAME: Final = "asr.json"
 CARD_NAME: Final = "README.md"
@@ -33,12 +34,13 @@ _OF_PLAN: Final = ("input", "scorer", "scoring", "output", "reference", "mask", 
 
 
 class Counts(BaseModel):
-    """Rows in and rows out; ``rows = annotated + rejected``.
+    """Rows in and rows out; ``annotated + rejected`` is ``rows``, or ``pairs``.
 
     Attributes:
         rows: input rows.
         annotated: rows in ``data/``.
         rejected: rows in ``rejects/``.
+        pairs: where an input row can be several rows, all of them, with the input rows that are rejected as a whole.
         notes: how many annotated rows carry each note code.
         rejects: how many rejected rows carry each reason code.
     """
@@ -50,6 +52,12 @@ class Counts(BaseModel):
     rejected: Count
     notes: dict[str, Count] = {}
     rejects: dict[str, Count] = {}
+    pairs: Annotated[Count | None, Field(exclude_if=lambda pairs: pairs is None)] = None
+
+    @property
+    def entries(self) -> int:
+        """Rows of ``data/`` and ``rejects/`` together."""
+        return self.rows if self.pairs is None else self.pairs
 
 
 class Manifest(BaseModel):
@@ -111,6 +119,8 @@ class Manifest(BaseModel):
     def _is_consistent(self) -> Self:
         if self.stage == "masked" and self.mask is None:
             raise ValueError("stage is masked, but mask does not say how")
+        if (self.counts.pairs is not None) != self.plan.several_pairs:
+            raise ValueError(f"counts.pairs is {self.counts.pairs}, and plan.layout.pairs is {self.plan.layout.pairs}")
         of_layout = self.plan.layout.sides
         if self.sides != of_layout:
             raise ValueError(f"sides are {', '.join(self.sides)}, but those of plan.layout {', '.join(of_layout)}")
@@ -170,17 +180,27 @@ class Manifest(BaseModel):
     def added_columns(self) -> dict[str, str]:
         """The columns that ``data/`` has beyond the input's, and their Arrow types, in order."""
         masked = self.stage == "masked"
-        optional = {"reference": self.reference is not None, "weights": self.has_weights}
-        schema = data_schema(self.sides, self.prefix, **optional) if masked else row_schema(self.prefix)
+        pairs = self.plan.several_pairs
+        optional = {"reference": self.reference is not None, "weights": self.has_weights, "pairs": pairs}
+        schema = data_schema(self.sides, self.prefix, **optional) if masked else row_schema(self.prefix, pairs=pairs)
         return {field.name: type_name(field.type) for field in schema}
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """Of the folders ``scores``, ``logprobs`` and ``rejects``."""
+        pairs = self.plan.several_pairs
+        return {
+            "scores": scores_schema(self.sides, pairs=pairs),
+            "logprobs": logprobs_schema(self.sides, pairs=pairs),
+            "rejects": rejects_schema(pairs=pairs),
+        }
 
     def columns_of(self, record: FileRecord) -> dict[str, str]:
         """The columns of one of the files and their Arrow types, in order."""
         config = record.path.partition("/")[0]
         if config == "data":
             return self.input.column_types | self.added_columns()
-        schemas = {"scores": scores_schema(self.sides), "logprobs": logprobs_schema(self.sides)}
-        return {field.name: type_name(field.type) for field in schemas.get(config, REJECTS_SCHEMA)}
+        schemas = self.schemas()
+        return {field.name: type_name(field.type) for field in schemas.get(config, schemas["rejects"])}
 
     def files_of(self, config: Literal["data", "scores", "logprobs", "rejects"]) -> tuple[FileRecord, ...]:
         """The files in one of the folders, in row order."""

@@ -181,9 +181,9 @@ class Plan(_Part):
         return -(-self.input.rows // self.output.shard_rows)
 
     @property
-    def index_column(self) -> str:
-        """The column that holds the index of the input row."""
-        return f"{self.output.prefix}asr_row"
+    def several_pairs(self) -> bool:
+        """Whether an input row can become several rows, which ``asr_pair`` tells apart."""
+        return self.layout.pairs.several
 
     @property
     def run_id(self) -> str:

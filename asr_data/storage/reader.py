@@ -140,7 +140,7 @@ class AnnotatedDirectory:
         """The rows that could not be annotated, in input order; see :meth:`data_batches`."""
         for batch in self._batches("rejects", 1_000, None):
             for row in batch.to_pylist():
-                yield RejectedRow(index=row["asr_row"], code=row["code"], message=row["message"])
+                yield RejectedRow(row["asr_row"], row["code"], row["message"], row.get("asr_pair"))
 
     def _batches(
         self, config: Literal["data", "scores", "logprobs", "rejects"], batch_rows: int, columns: Sequence[str] | None

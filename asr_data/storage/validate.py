@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ from asr_data.errors import CorruptFileError
 from asr_data.storage.checks import Finding, data_findings, logprob_findings, may_be_unknown, score_findings
 from asr_data.storage.commit import FileRecord, check_file, file_sha256
 from asr_data.storage.manifest import CARD_NAME, MANIFEST_NAME, Manifest, load_manifest
+from asr_data.storage.pair_account import pair_faults
 from asr_data.storage.plan import type_name
 from asr_data.storage.reader import read_batches
+from asr_data.storage.row_keys import row_keys, rows_of
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Int64
 from asr_data_schemas import NOTE_CODES, REJECT_CODES
@@ -26,6 +28,7 @@ from asr_data_schemas import NOTE_CODES, REJECT_CODES
 _BATCH_ROWS: Final = 1_000
 _CONFIGS: Final = ("data", "scores", "rejects")
 _OPTIONAL: Final = ("logprobs",)
+_OF_ROWS: Final = ("scores", "logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,13 @@ class Problem:
 
 @dataclass
 class _Seen:
-    """What the rows read so far add up to. One byte per input row."""
+    """What the rows read so far add up to. One byte per input row; where that can be several rows, their keys, too."""
 
     data: Bool
     scores: Bool
     rejects: Bool
     logprobs: Bool
+    keys: dict[str, list[Int64]] = field(default_factory=lambda: defaultdict(list))
     notes: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
@@ -75,13 +79,13 @@ def validate(path: Path) -> list[Problem]:
         )
     data, scores, rejects, logprobs = (np.zeros(min(manifest.input.rows, most), dtype=bool) for _ in range(4))
     seen = _Seen(data, scores, rejects, logprobs)
-    last_row = dict.fromkeys((*_CONFIGS, *_OPTIONAL), -1)
+    last_key = dict.fromkeys((*_CONFIGS, *_OPTIONAL), -1)
     for record in manifest.files:
         config = record.path.partition("/")[0]
         try:
             file = check_file(path, record)
             problems += _file_problems(file, record, manifest)
-            found, last_row[config] = _row_problems(file, record, manifest, seen, last_row[config])
+            found, last_key[config] = _row_problems(file, record, manifest, seen, last_key[config])
             problems += found
         except (CorruptFileError, _UnreadableSchemaError) as error:
             sound = False
@@ -121,11 +125,11 @@ def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(MANIFEST_NAME, None, f"lists no file in {config}/")
     if counts.rows != manifest.input.rows:
         yield Problem(MANIFEST_NAME, None, f"counts {counts.rows} rows, but the input has {manifest.input.rows}")
-    if counts.annotated + counts.rejected != counts.rows:
+    if counts.annotated + counts.rejected != counts.entries:
         yield Problem(
             MANIFEST_NAME,
             None,
-            f"{counts.annotated} annotated and {counts.rejected} rejected rows do not make {counts.rows}",
+            f"{counts.annotated} annotated and {counts.rejected} rejected rows do not make {counts.entries}",
         )
 
 
@@ -158,9 +162,9 @@ def _file_problems(path: Path, record: FileRecord, manifest: Manifest) -> Iterat
 
 
 def _row_problems(
-    path: Path, record: FileRecord, manifest: Manifest, seen: _Seen, last_row: int
+    path: Path, record: FileRecord, manifest: Manifest, seen: _Seen, last_key: int
 ) -> tuple[list[Problem], int]:
-    """Problems of the rows of one file, one per kind, and the last row's index."""
+    """Problems of the rows of one file, one per kind, and the last row's key."""
     config = record.path.partition("/")[0]
     check: dict[str, Callable[[pa.RecordBatch], Iterator[Finding]]] = {
         "data": lambda batch: _data(batch, manifest, seen),
@@ -174,26 +178,38 @@ def _row_problems(
     for batch in read_batches(path, _BATCH_ROWS):
         index = batch.column(f"{prefix}asr_row")
         if index.null_count:
-            return [Problem(record.path, None, "asr_row holds nulls")], last_row
+            return [Problem(record.path, None, "asr_row holds nulls")], last_key
         rows: Int64 = index.to_numpy()
-        findings = [*_order(rows, last_row, getattr(seen, config)), *check[config](batch)]
+        keys = row_keys(batch, prefix)
+        findings = [*_order(rows, keys, last_key, getattr(seen, config)), *check[config](batch)]
+        if manifest.plan.several_pairs:
+            findings += _pairs(batch.column(f"{prefix}asr_pair"), rows, keys, whole_rows=config == "rejects")
+            seen.keys[config].append(keys)
         for message, bad in findings:
             for row in rows[bad]:
                 first.setdefault(message, int(row))
                 number[message] += 1
-        last_row = int(rows[-1]) if len(rows) else last_row
+        last_key = int(keys[-1]) if len(keys) else last_key
     return [
         Problem(record.path, row, message + (f" (so in {number[message]} rows)" if number[message] > 1 else ""))
         for message, row in first.items()
-    ], last_row
+    ], last_key
 
 
-def _order(rows: Int64, last_row: int, seen: Bool) -> Iterator[Finding]:
+def _order(rows: Int64, keys: Int64, last_key: int, seen: Bool) -> Iterator[Finding]:
     """Notes the rows as seen."""
-    yield "asr_row does not increase", np.diff(rows, prepend=last_row) <= 0
+    yield "asr_row does not increase", np.diff(keys, prepend=last_key) <= 0
     outside = (rows < 0) | (rows >= len(seen))
     yield f"asr_row is outside the input's {len(seen)} rows", outside
     seen[rows[~outside]] = True
+
+
+def _pairs(pair: pa.Array[Any], rows: Int64, keys: Int64, *, whole_rows: bool) -> Iterator[Finding]:
+    """``whole_rows``: an entry may be a whole row, which has no pair."""
+    if not whole_rows:
+        yield "asr_pair is null", np.asarray(pair.is_null())
+    negative = np.asarray(pair.fill_null(0).to_numpy()) < 0
+    yield "asr_pair is not a pair's number", negative | (rows_of(keys) != rows)
 
 
 def _data(batch: pa.RecordBatch, manifest: Manifest, seen: _Seen) -> Iterator[Finding]:
@@ -210,6 +226,17 @@ def _rejects(batch: pa.RecordBatch, seen: _Seen) -> Iterator[Finding]:
     yield "message is null", np.asarray(pc.is_null(messages))
 
 
+def _keys(seen: _Seen, config: str) -> Int64:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *seen.keys[config]])
+
+
+def _flags(rows: Int64, count: int) -> Bool:
+    """True at these of ``count`` rows; others are reported where they stand."""
+    flags = np.zeros(count, dtype=bool)
+    flags[rows[(rows >= 0) & (rows < count)]] = True
+    return flags
+
+
 def _account(manifest: Manifest, seen: _Seen) -> Iterator[Problem]:
     """Each input row once, and the manifest's counts."""
 
@@ -218,14 +245,25 @@ def _account(manifest: Manifest, seen: _Seen) -> Iterator[Problem]:
             yield Problem(MANIFEST_NAME, int(bad.argmax()), f"{message} (so in {int(bad.sum())} rows)")
 
     yield from first(~(seen.data | seen.rejects), "row is neither annotated nor rejected")
-    yield from first(seen.data & seen.rejects, "row is both annotated and rejected")
-    yield from first(seen.data & ~seen.scores, "row is annotated, but has no scores")
+    annotated, rejected = int(seen.data.sum()), int(seen.rejects.sum())
+    if manifest.plan.several_pairs:
+        data, rejects = (_keys(seen, config) for config in ("data", "rejects"))
+        annotated, rejected = len(data), len(rejects)
+        for message, rows in pair_faults(manifest.plan.layout.pairs.rule, data, rejects):
+            yield from first(_flags(rows, len(seen.data)), message)
+        lacking = {
+            config: _flags(rows_of(np.setdiff1d(data, _keys(seen, config))), len(seen.data)) for config in _OF_ROWS
+        }
+    else:
+        yield from first(seen.data & seen.rejects, "row is both annotated and rejected")
+        lacking = {config: seen.data & ~getattr(seen, config) for config in _OF_ROWS}
+    yield from first(lacking["scores"], "row is annotated, but has no scores")
     if manifest.reference is not None:
-        yield from first(seen.data & ~seen.logprobs, "row is annotated, but has no entry in logprobs/")
+        yield from first(lacking["logprobs"], "row is annotated, but has no entry in logprobs/")
     counts = manifest.counts
     for name, listed, found in (
-        ("annotated", counts.annotated, int(seen.data.sum())),
-        ("rejected", counts.rejected, int(seen.rejects.sum())),
+        ("annotated", counts.annotated, annotated),
+        ("rejected", counts.rejected, rejected),
         ("notes", counts.notes, dict(seen.notes)),
         ("rejects", counts.rejects, dict(seen.codes)),
     ):

@@ -6,6 +6,7 @@ what they are: noise and baselines are those of the whole data set.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
@@ -32,10 +33,11 @@ from asr_data.storage.commit import FileRecord, file_sha256
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.output import OutputDirectory, Rows
 from asr_data.storage.reader import read_schema
+from asr_data.storage.row_keys import pairs_of, row_keys, rows_of
 from asr_data.storage.work import ShardRecord
+from asr_data.tables.columns import AnnotatedColumns
 from asr_data.tables.frames import check_files, frame
 from asr_data.types import Bool, Int64, Side
-from asr_data_schemas import REJECTS_SCHEMA
 
 STAGE: Final = "filter"
 _REJECTS: Final = "rejects"
@@ -49,19 +51,19 @@ class _Choice:
     """Which rows of ``data/`` are kept.
 
     Attributes:
-        rows: int64 ``[annotated]``, the ``asr_row`` of each, in order.
+        keys: int64 ``[annotated]``, which row each is (:mod:`asr_data.storage.row_keys`), in order.
         kept: bool ``[annotated]``.
         met: bool ``[annotated]``, it meets the condition; the sample is drawn among these.
     """
 
-    rows: Int64
+    keys: Int64
     kept: Bool
     met: Bool
 
 
 def filter_rows(
-    source: Path,
-    output: Path,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     where: str | None = None,
     sample: int | None = None,
@@ -77,7 +79,7 @@ def filter_rows(
         output: another directory.
         where: a condition on :func:`asr_data.frame`'s columns, such as ``margin > 0 AND kept_chosen > 0.2``.
         sample: draw so many of the rows that meet it; all where there are fewer.
-        seed: of the draw.
+        seed: of the draw; 0 or more.
         resume: see :meth:`asr_data.storage.output.OutputDirectory.create`.
         overwrite: likewise.
         progress: receives the progress.
@@ -87,8 +89,12 @@ def filter_rows(
         AsrDataError: see :mod:`asr_data.errors`.
     """
     started, progress = time.monotonic(), progress or Silent()
+    source, output = Path(source), Path(output)
     if where is None and sample is None:
         raise ConfigError("nothing says which rows to keep: give --where, --sample, or both")
+    if seed < 0 or (sample is not None and sample < 1):
+        # Python's generator takes the same numbers for seed and -seed.
+        raise ConfigError(f"--sample is {sample} and --seed {seed}: a sample has at least 1 row, a seed is at least 0")
     before = open_output(source)
     check_directories_apart([source], output)
     parent = ParentRecord(
@@ -115,9 +121,10 @@ def _choose(before: AnnotatedDirectory, where: str | None, sample: int | None, s
 
     check_files(before, "data")
     rows = frame(before)
-    met = pl.lit(value=True) if where is None else condition(where, rows.collect_schema())
+    columns = rows.collect_schema()
+    met = pl.lit(value=True) if where is None else condition(where, columns)
     with explained(f"--where {where!r}"):
-        found = rows.select(row=f"{before.manifest.prefix}asr_row", met=met).collect(engine="streaming")
+        found = rows.select(*AnnotatedColumns.of(columns.names()).keys, met=met).collect(engine="streaming")
     meets = found["met"].to_numpy()
     kept = meets.copy()
     if sample is not None:
@@ -125,7 +132,7 @@ def _choose(before: AnnotatedDirectory, where: str | None, sample: int | None, s
         draw = random.Random(seed).sample(range(len(candidates)), min(sample, len(candidates)))  # noqa: S311 - no secret
         kept[:] = False
         kept[candidates[draw]] = True
-    return _Choice(found["row"].to_numpy(), kept, meets)
+    return _Choice(row_keys(found.drop("met").to_arrow(), before.manifest.prefix), kept, meets)
 
 
 def _write(directory: OutputDirectory, before: AnnotatedDirectory, choice: _Choice, progress: Progress) -> None:
@@ -135,13 +142,13 @@ def _write(directory: OutputDirectory, before: AnnotatedDirectory, choice: _Choi
         part = slice(first, first + file.rows)
         record = directory.committed(STAGE, index)
         if record is None:
-            record = _Shard(before, index, choice.rows[part], choice.kept[part]).commit(directory)
+            record = _Shard(before, index, choice.keys[part], choice.kept[part]).commit(directory)
         records.append(record)
         first += file.rows
-        progress.update("filtering", first, len(choice.rows), 0)
+        progress.update("filtering", first, len(choice.keys), 0)
     rejects = directory.committed(_REJECTS, 0)
     if rejects is None:
-        tables: Rows = (REJECTS_SCHEMA, _rejects(before, choice, directory.plan.parent))
+        tables: Rows = (_rejects_schema(before), _rejects(before, choice, directory.plan.parent))
         rejects = directory.commit_shard(_REJECTS, 0, {f"rejects/{directory.plan.output.split}.parquet": tables})
     try:
         before.check_unchanged()
@@ -155,8 +162,8 @@ def _write(directory: OutputDirectory, before: AnnotatedDirectory, choice: _Choi
 class _Shard:
     """One file of each folder, with the rows that are kept."""
 
-    def __init__(self, before: AnnotatedDirectory, index: int, rows: Int64, kept: Bool) -> None:
-        self._before, self._index, self._rows, self._kept = before, index, rows, kept
+    def __init__(self, before: AnnotatedDirectory, index: int, keys: Int64, kept: Bool) -> None:
+        self._before, self._index, self._keys, self._kept = before, index, keys, kept
         self._totals: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
 
@@ -173,10 +180,10 @@ class _Shard:
         return directory.commit_shard(STAGE, self._index, tables, extra)
 
     def _batches(self, file: FileRecord, config: str) -> Iterator[pa.Table]:
-        index_column, first = f"{self._before.manifest.prefix if config == 'data' else ''}asr_row", 0
+        prefix, first = self._before.manifest.prefix if config == "data" else "", 0
         for batch in self._before.batches_of(file, _BATCH_ROWS):
             part = slice(first, first + batch.num_rows)
-            if not np.array_equal(batch.column(index_column).to_numpy(), self._rows[part]):
+            if not np.array_equal(row_keys(batch, prefix), self._keys[part]):
                 raise CorruptFileError(f"{self._before.path / file.path}: its rows are not those of data/")
             yield pa.Table.from_batches([batch]).filter(pa.array(self._kept[part]))
             first += batch.num_rows
@@ -220,21 +227,29 @@ def _rejects(before: AnnotatedDirectory, choice: _Choice, parent: ParentRecord |
     )
     left, size = np.flatnonzero(~choice.kept), before.manifest.output.shard_rows
     edges = np.arange(0, before.manifest.input.rows + size, size)
-    bounds, earlier = np.searchsorted(choice.rows[left], edges), _by_shard(before, size)
+    bounds, earlier = np.searchsorted(rows_of(choice.keys[left]), edges), _by_shard(before, size)
+    schema = _rejects_schema(before)
     for start, stop in pairwise(bounds):
         mine = left[start:stop]
+        pairs = [pa.array(pairs_of(choice.keys[mine]), type=pa.int32())] if "asr_pair" in schema.names else []
         columns: list[Any] = [
-            pa.array(choice.rows[mine]),
+            pa.array(rows_of(choice.keys[mine])),
+            *pairs,
             pa.array([_CODE] * len(mine), type=pa.string()),
             reasons.take(pa.array(choice.met[mine].astype(np.int8), type=pa.int8())),
         ]
-        own = pa.Table.from_arrays(columns, schema=REJECTS_SCHEMA)
-        yield pa.concat_tables([next(earlier), own]).sort_by("asr_row")
+        own = pa.Table.from_arrays(columns, schema=schema)
+        both = pa.concat_tables([next(earlier), own])
+        yield both.take(np.argsort(row_keys(both), kind="stable"))
+
+
+def _rejects_schema(before: AnnotatedDirectory) -> pa.Schema:
+    return before.manifest.schemas()["rejects"]
 
 
 def _by_shard(before: AnnotatedDirectory, size: int) -> Iterator[pa.Table]:
     """The rejects of the parent, for each ``size`` input rows."""
-    held = REJECTS_SCHEMA.empty_table()
+    held = _rejects_schema(before).empty_table()
     batches = (batch for file in before.manifest.files_of("rejects") for batch in before.batches_of(file, _BATCH_ROWS))
     stop = size
     while True:
@@ -264,9 +279,10 @@ def _manifest(
         counts=Counts(
             rows=old.counts.rows,
             annotated=kept,
-            rejected=old.counts.rows - kept,
+            rejected=old.counts.entries - kept,
             notes=dict(sorted(notes.items())),
             rejects=dict(sorted(rejects.items())),
+            pairs=old.counts.pairs,
         ),
         files=[file for record in records for file in record.files],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import pyarrow as pa
 from asr_data.errors import ConfigError, CorruptFileError, InputError
 from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
 from asr_data.rows import detect
-from asr_data.rows.arrow_readers import DatasetReader
+from asr_data.rows.arrow_readers import DatasetReader, TableReader
+from asr_data.rows.in_memory import is_frame, table_of
 from asr_data.rows.records import readable, records_of
 from asr_data.storage import AnnotatedDirectory, open_output
 from asr_data.storage.commit import check_file
@@ -23,13 +25,20 @@ from asr_data.text import Tokenizer
 
 if TYPE_CHECKING:
     import datasets
+    import pandas
     import polars as pl
 
 _BATCH_ROWS = 10_000
 
 
 def frame(
-    source: str | os.PathLike[str] | AnnotatedDirectory | datasets.Dataset,
+    source: str
+    | os.PathLike[str]
+    | AnnotatedDirectory
+    | datasets.Dataset
+    | pl.DataFrame
+    | pandas.DataFrame
+    | list[dict[str, Any]],
     *,
     tokenizer: Tokenizer | Literal["recorded"] | None = None,
 ) -> pl.LazyFrame:
@@ -42,13 +51,15 @@ def frame(
     the input uses gets ``asr_`` in front.
 
     Args:
-        source: a finished output directory, or what :func:`asr_data.annotate` gave.
+        source: a finished output directory, or what :func:`asr_data.annotate` gave: a ``datasets.Dataset``, a polars or
+            pandas ``DataFrame``, or a list of dictionaries.
         tokenizer: the policy's. ``"recorded"``: the one that the directory was made with, loaded when it is needed.
 
     Raises:
         CorruptFileError: no finished output directory, or a file of it has another size than was written. Checksums
             are left to ``asr-annotate validate`` and to ``open_output``.
-        ConfigError: a dataset without the columns that annotation adds, or without a tokenizer of its own.
+        ConfigError: rows without the columns that annotation adds, or without a tokenizer of their own.
+        InputError: something else, or a column that holds values of several types.
     """
     from asr_data.tables import namespace  # noqa: F401 - registers .asr
 
@@ -58,7 +69,7 @@ def frame(
         return _of_directory(source, tokenizer)
     if tokenizer == "recorded":
         raise ConfigError("a dataset in memory names no tokenizer: pass the policy's as tokenizer=")
-    return _of_dataset(source, tokenizer)
+    return _in_memory(source, tokenizer)
 
 
 def scan(annotated: AnnotatedDirectory, config: Literal["data", "scores", "rejects"]) -> pl.LazyFrame:
@@ -105,22 +116,17 @@ def _of_directory(annotated: AnnotatedDirectory, tokenizer: Tokenizer | Literal[
     return _with_texts(rows, reader, policy if tokenizer is not None and manifest.stage == "masked" else None)
 
 
-def _of_dataset(dataset: Any, tokenizer: Tokenizer | None) -> pl.LazyFrame:
-    import datasets as hf_datasets
+def _in_memory(source: Any, tokenizer: Tokenizer | None) -> pl.LazyFrame:
     from polars.io.plugins import register_io_source
 
-    if not isinstance(dataset, hf_datasets.Dataset):
-        raise InputError(
-            f"expected an output directory or a datasets.Dataset, got {type(dataset).__name__}; of a DatasetDict, give "
-            "one split"
-        )
-    reader = DatasetReader(dataset)
+    read = _reading(source)
+    reader = read(None)
     columns = AnnotatedColumns.of(reader.schema.names)
 
     def batches(
         wanted: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        selected = DatasetReader(dataset if wanted is None else dataset.select_columns(wanted))
+        selected = read(wanted)
         stop = reader.rows if most is None or predicate is not None else min(most, reader.rows)
         for batch in selected.batches(0, stop):
             found = _data_frame(pa.Table.from_batches([batch]))
@@ -134,8 +140,22 @@ def _of_dataset(dataset: Any, tokenizer: Tokenizer | None) -> pl.LazyFrame:
         fields_of(reader.schema, inputs),
         [{name: record[name] for name in inputs} for record in first],
     )
-    read = RowReader(layout, reader.schema, prefix=columns.prefix)
-    return _with_texts(rows, read, None if tokenizer is None else lambda: tokenizer)
+    texts = RowReader(layout, reader.schema, prefix=columns.prefix)
+    return _with_texts(rows, texts, None if tokenizer is None else lambda: tokenizer)
+
+
+def _reading(source: Any) -> Callable[[list[str] | None], DatasetReader | TableReader]:
+    """What reads the rows, with all columns or with some."""
+    hf_datasets = sys.modules.get("datasets")
+    if hf_datasets is not None and isinstance(source, hf_datasets.Dataset):
+        return lambda names: DatasetReader(source if names is None else source.select_columns(names))
+    if not (isinstance(source, list) or is_frame(source, "polars") or is_frame(source, "pandas")):
+        raise InputError(
+            "expected an output directory, a datasets.Dataset (of a DatasetDict, give one split), a polars or pandas "
+            f"DataFrame, or a list of dictionaries, got {type(source).__name__}"
+        )
+    table, place = table_of(source)
+    return lambda names: TableReader(table if names is None else table.select(names), place)
 
 
 def _with_texts(rows: pl.LazyFrame, reader: RowReader, tokenizer: Callable[[], Tokenizer] | None) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,11 +22,12 @@ VIEWS: Final = ("rows", "tokens", "segments", "scores", "rejects")
 _READING: Final = re.compile(r"^\s*(?:\(\s*)*(?:select|with|from|values|show|explain)\b", re.IGNORECASE)
 _FILES: Final = re.compile(r"\b(?:read|scan)_\w+", re.IGNORECASE)
 _TEXT: Final = re.compile(r"'(?:[^']|'')*'")
+_NO_TABLE: Final = re.compile(r"relation ('.*') was not found")
 _OTHER_QUOTES: Final = ('"', "`", "$", "\\", "--", "/*")
 """With these in a query, where its texts begin and end is left to polars alone."""
 
 
-def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
+def views(source: str | os.PathLike[str] | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     """The tables that a query can name: those of :data:`VIEWS` that the directory has.
 
     Raises:
@@ -33,7 +35,7 @@ def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     """
     import polars as pl
 
-    annotated = source if isinstance(source, AnnotatedDirectory) else open_output(source, verify=False)
+    annotated = source if isinstance(source, AnnotatedDirectory) else open_output(Path(source), verify=False)
     rows: Any = frame(annotated, tokenizer="recorded")
     found: dict[str, pl.LazyFrame] = {"rows": frame(annotated)}
     if annotated.manifest.stage == "masked":
@@ -43,7 +45,7 @@ def views(source: Path | AnnotatedDirectory) -> dict[str, pl.LazyFrame]:
     return found | {"scores": scan(annotated, "scores"), "rejects": scan(annotated, "rejects")}
 
 
-def query(source: Path | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
+def query(source: str | os.PathLike[str] | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
     """What a query gives, not computed yet; ``collect(engine="streaming")`` does that without holding all rows.
 
     Args:
@@ -55,12 +57,18 @@ def query(source: Path | AnnotatedDirectory, sql: str) -> pl.LazyFrame:
         CorruptFileError: see :func:`views`.
     """
     import polars as pl
+    from polars.exceptions import SQLInterfaceError
 
     check_reads_views(sql)
     tables = views(source)
     with explained("the query"):
-        found = pl.SQLContext(tables, eager=False).execute(sql)
-        found.collect_schema()  # names the columns that are not there
+        try:
+            found = pl.SQLContext(tables, eager=False).execute(sql)
+            found.collect_schema()  # names the tables and columns that are not there
+        except SQLInterfaceError as error:
+            if missing := _NO_TABLE.match(str(error)):
+                raise ConfigError(f"the query: there is no {missing[1]}; there are {', '.join(tables)}") from error
+            raise
     return found
 
 
@@ -80,7 +88,7 @@ def check_asked(annotated: AnnotatedDirectory, sql: str) -> None:
             check_files(annotated, config)
 
 
-def matching(source: Path | AnnotatedDirectory, where: str) -> pl.LazyFrame:
+def matching(source: str | os.PathLike[str] | AnnotatedDirectory, where: str) -> pl.LazyFrame:
     """The rows, as :func:`asr_data.frame` gives them, that meet a condition such as ``margin > 0``.
 
     Raises:

@@ -51,14 +51,23 @@ class RowReader:
         """The columns that reading a row needs."""
         named = [*self.layout.columns.values(), self.layout.tools_column, self.layout.template_kwargs_column]
         roots = {name if name in self.schema.names else name.split(".")[0] for name in named if name}
-        wanted = set(self.schema.names) if self.layout.format is not None else roots
+        wanted = set(self.schema.names) if self.layout.format is not None else {*roots, self._pair}
         return [name for name in self.schema.names if name in wanted]
 
     def rows(self, table: pa.Table) -> list[Row]:
         """The rows of a table that has :attr:`columns`."""
         schema = fields_of(self.schema, self.columns)
         batches = table.select(self.columns).combine_chunks().to_batches()
-        return [normalise(0, record, self.layout) for batch in batches for record in _records(batch, schema)]
+        return [
+            normalise(0, record, self.layout, record.get(self._pair))
+            for batch in batches
+            for record in _records(batch, schema)
+        ]
+
+    @property
+    def _pair(self) -> str:
+        """The column that says which pair of the input row it is, where there is one."""
+        return f"{self.prefix}asr_pair"
 
 
 def fields_of(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:

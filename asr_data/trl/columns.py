@@ -96,7 +96,7 @@ class Columns:
 
     def _read(self, dataset: Dataset | IterableDataset, rows: list[dict[str, Any]], where: str) -> list[Row]:
         """The texts of annotated rows, as annotation read them."""
-        ours = set(data_schema((*PAIR, "completion"), self.prefix, reference=True, weights=True).names)
+        ours = set(data_schema((*PAIR, "completion"), self.prefix, reference=True, weights=True, pairs=True).names)
         records = [{name: value for name, value in row.items() if name not in ours} for row in rows]
         if not records:
             return []
@@ -106,7 +106,11 @@ class Columns:
             kept = with_features(pa.schema([f for f in schema if f.name not in ours]), features_of(schema))
             named = [_with_class_names(record, kept) for record in records]
             layout = detect(kept, named, self.roles)
-            return [normalise(index, record, layout) for index, record in enumerate(named)]
+            pairs = [row.get(f"{self.prefix}asr_pair") for row in rows]
+            return [
+                normalise(index, record, layout, pair)
+                for index, (record, pair) in enumerate(zip(named, pairs, strict=True))
+            ]
         except (InputError, RowRejected) as error:
             raise ConfigError(
                 f"the {where} data set's texts, which its ids are checked against, cannot be read: {error}. "

@@ -83,7 +83,8 @@ class ResponseView:
 class RowView:
     """One annotated row: its input index, prompt, responses and the codes of ``asr_notes``.
 
-    ``gold_error`` says why its gold labels cannot be shown.
+    ``gold_error`` says why its gold labels cannot be shown, ``pair`` which pair of the input row it is, where that is
+    several.
     """
 
     index: int
@@ -91,6 +92,12 @@ class RowView:
     responses: tuple[ResponseView, ...]
     notes: tuple[str, ...] = ()
     gold_error: str | None = None
+    pair: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``row 3``, or ``row 3, pair 1``."""
+        return f"row {self.index:,}" + ("" if self.pair is None else f", pair {self.pair}")
 
     def only(self, side: Side) -> RowView:
         """The same row with the responses of one side."""
@@ -142,7 +149,7 @@ def row_view(
     responses = tuple(_response_view(row.index, one, annotations, prefix, recorded) for one in row.completions)
     known = decided or {}
     responses = tuple(replace(one, decision=known.get(one.side, UNDECIDED)) for one in responses)
-    return RowView(row.index, row.prompt, responses, tuple(notes))
+    return RowView(row.index, row.prompt, responses, tuple(notes), pair=row.pair)
 
 
 def with_gold(view: RowView, row: Row, gold: GoldReader | None) -> RowView:

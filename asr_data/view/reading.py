@@ -99,24 +99,25 @@ def showable_sample(annotated: AnnotatedDirectory, count: int, seed: int) -> tup
 
 
 def rows_by_index(annotated: AnnotatedDirectory, indices: Sequence[int]) -> list[AnnotatedRow]:
-    """The rows with these ``asr_row``, in the order asked for.
+    """The rows with these ``asr_row``, in the order asked for; all pairs of each.
 
     Raises:
         InputError: a row was rejected (says why) or does not exist (says what does).
     """
     wanted = set(indices)
     column = f"{annotated.manifest.prefix}asr_row"
-    positions, place = {}, 0
+    positions: dict[int, list[int]] = {}
+    place = 0
     for batch in annotated.data_batches(columns=[column]):
         for index in batch.column(0).to_pylist():
             if index in wanted:
-                positions[index] = place
+                positions.setdefault(index, []).append(place)
             place += 1
     missing = wanted - positions.keys()
     if missing:
         raise InputError(_why_missing(annotated, min(missing)))
-    rows = {one.row.index: one for one in rows_at(annotated, set(positions.values()))}
-    return [rows[index] for index in indices]
+    rows = {one.position: one for one in rows_at(annotated, [at for own in positions.values() for at in own])}
+    return [rows[at] for index in indices for at in positions[index]]
 
 
 def _why_missing(annotated: AnnotatedDirectory, index: int) -> str:
@@ -131,13 +132,14 @@ def rows_at(
 ) -> list[AnnotatedRow]:
     """Rows at these positions in ``data/``, in file order, that are wanted; only these become Python objects."""
     require_segments(annotated)
-    layout, index = annotated.manifest.plan.layout, f"{annotated.manifest.prefix}asr_row"
+    layout, prefix = annotated.manifest.plan.layout, annotated.manifest.prefix
     found: list[AnnotatedRow] = []
     total = annotated.manifest.counts.annotated
     places = iter(sorted(place for place in set(positions) if 0 <= place < total))
     for batch in annotated.rows_at(sorted(positions)):
         for place in range(batch.num_rows):
             columns = ArrowRecord(batch, place)
-            one = AnnotatedRow(next(places), normalise(columns[index], columns, layout), columns)
+            row = normalise(columns[f"{prefix}asr_row"], columns, layout, columns.get(f"{prefix}asr_pair"))
+            one = AnnotatedRow(next(places), row, columns)
             found += [one] if wanted(one) else []
     return found

@@ -153,13 +153,14 @@ class TerminalView:
             return f"b − {spread:.3g}", f"b + {spread:.3g}"
         return f"{centre - spread:.3g}", f"{centre + spread:.3g}"
 
-    def row(self, row: RowView) -> RenderableType:
+    def row(self, row: RowView, *, prompt: bool = True) -> RenderableType:
         """One row: a rule with its index and notes, the prompt, and each response."""
-        title = f"row {row.index:,}" + "".join(f"  {visible(note)}" for note in row.notes)
+        title = row.name + "".join(f"  {visible(note)}" for note in row.notes)
         if row.gold_error is not None:
             title += f"  gold labels not shown: {visible(row.gold_error)}"
         parts: list[RenderableType] = [Rule(RichText(title), align="left", style=_FAINT)]
-        parts.append(Padding(self.prompt(row.prompt), (0, 0, 1, 2)))
+        if prompt:
+            parts.append(Padding(self.prompt(row.prompt), (0, 0, 1, 2)))
         for response in row.responses:
             parts.append(self._heading(response))
             if self.curve is not None:
@@ -242,7 +243,9 @@ class TerminalView:
         return Style(bgcolor=fill, color=ink) if keep else Style(color=dropped, strike=True)
 
 
-def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False, curve: bool = False) -> None:
+def show_rows(
+    console: Console, rows: Sequence[RowView], *, values: bool = False, curve: bool = False, again: bool = False
+) -> None:
     """Print rows and their legend, in colour where the console has colour.
 
     Args:
@@ -250,6 +253,8 @@ def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False
         rows: what.
         values: write each segment's reward after it.
         curve: draw the token rewards above each response.
+        again: these rows are on the screen already, otherwise rewarded: their prompts are not printed once more, and of
+            the legend only the colours, which depend on the rewards.
     """
     sides = [side for row in rows for side in row.responses]
     view = TerminalView(
@@ -262,9 +267,10 @@ def show_rows(console: Console, rows: Sequence[RowView], *, values: bool = False
         baseline=any(side.decision.baseline is not None for side in sides),
         steps=_STEPS_OF_16 if console.color_system in ("standard", "windows") else _STEPS,
     )
-    console.print(view.legend(), highlight=False)
+    if view.colour or not again:
+        console.print(view.legend(), highlight=False)
     for row in rows:
-        console.print(view.row(row), highlight=False)
+        console.print(view.row(row, prompt=not again), highlight=False)
 
 
 def has_colour(console: Console) -> bool:

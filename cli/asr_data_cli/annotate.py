@@ -19,6 +19,7 @@ from asr_data_cli.option_groups import (
     MachineOptions,
     MaskOptions,
     ModelOptions,
+    PairOptions,
     ScoringOptions,
     TemplateOptions,
     WritingOptions,
@@ -42,6 +43,7 @@ RUN_EXAMPLES = (
     "--engine http://localhost:8000",
     "asr-annotate run pairs.jsonl -o annotated --penalty bic --boundary word=10,inside-word=50",
     "asr-annotate run pairs.parquet -o annotated --where \"topic = 'code' AND score > 3\"",
+    "asr-annotate run answers.jsonl -o annotated --pairs all --min-gap 1",
     "asr-annotate run pairs.jsonl -o part-3 --num-shards 16 --shard-index 3",
 )
 SCORE_EXAMPLES = (
@@ -67,6 +69,7 @@ def run(
     machines: MachineOptions,
     templates: TemplateOptions,
     config: ConfigOptions,
+    pairs: PairOptions,
     tokenizer: opt.Tokenizer = None,
     limit: opt.Limit = None,
     where: opt.Where = None,
@@ -89,6 +92,7 @@ def run(
         templates,
         config,
         tokenizer=tokenizer,
+        pairs=pairs,
         limit=limit,
         where=where,
     )
@@ -151,6 +155,7 @@ def score(
     machines: MachineOptions,
     templates: TemplateOptions,
     config: ConfigOptions,
+    pairs: PairOptions,
     limit: opt.Limit = None,
     where: opt.Where = None,
 ) -> None:
@@ -158,7 +163,7 @@ def score(
     from asr_data import pipeline
 
     checks = Checks()
-    columns = source.roles(checks)
+    columns, pair_settings = source.roles(checks), pairs.config(checks)
     engines = engine.models(checks)
     scoring_settings = scoring.config(checks)
     end.check(checks)
@@ -167,7 +172,7 @@ def score(
     day = templates.day(checks)
     checks.finish()
     console = standard_output()
-    rows, layout = open_input(source, columns, limit, where)
+    rows, layout = open_input(source, columns, pair_settings, limit, where)
     print_input(console, rows, layout)
     pipeline.check_before_scoring(
         rows,

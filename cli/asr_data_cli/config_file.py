@@ -144,6 +144,8 @@ def options_to_save(context: typer.Context, path: Path) -> SavedOptions:
     """
     if path.exists():
         raise ConfigError(f"--save {path}: there is a file of this name already")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--save {path}: cannot be written: there is no directory {path.parent}")
     lines = ["# Options of asr-annotate run; what is typed on the command line wins."]
     panel, without_input = "", False
     for parameter in sorted(_parameters(context.command), key=lambda one: PANELS.index(panel_of(one))):

@@ -109,7 +109,7 @@ def shell_words(*words: object) -> str:
 def print_summary(console: Console, summary: Summary) -> None:
     """The tables that end a run: rows and reasons, then one line per side."""
     facts = {
-        "rows": f"{summary.rows:,} = {summary.annotated:,} annotated + {summary.rejected:,} rejected",
+        **_rows(summary),
         **{f"  {code}": f"{count:,} rejected" for code, count in _by_count(summary.rejects)},
         **{f"  {code}": f"{count:,} noted" for code, count in _by_count(summary.notes)},
         **_unknown(summary),
@@ -122,6 +122,13 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(side_table(summary.sides))
         found = {side: one.by_position for side, one in summary.sides.items() if one.by_position is not None}
         print_positions(console, found)
+
+
+def _rows(summary: Summary) -> dict[str, str]:
+    parts = f"{summary.annotated:,} annotated + {summary.rejected:,} rejected"
+    if summary.pairs is None:
+        return {"rows": f"{summary.rows:,} = {parts}"}
+    return {"rows": f"{summary.rows:,}", "pairs": f"{summary.pairs:,} = {parts} (or whole rows rejected)"}
 
 
 def print_positions(console: Console, found: Mapping[str, KeptByPosition]) -> None:

@@ -57,7 +57,7 @@ def demo(
     _show_marked(console, source, layout, shown)
     _heading(console, 2, "The same pair by the built-in reward model, which does not see the marks.")
     _annotate(source, layout, output, overwrite=overwrite)
-    _show(console, output, shown)
+    _show(console, output, shown, again=True)
     found = findings_by_group(output, "topic", side="rejected")
     _heading(console, 3, f"What it finds: {source.rows} pairs of the sample, every one with marked faults.")
     print_findings(console, found)
@@ -135,7 +135,7 @@ def _heading(console: Console, number: int, text: str) -> None:
     console.print(Text(f"{number}. {text}", style="bold"))
 
 
-def _show(console: Console, directory: Path, row: int) -> None:
+def _show(console: Console, directory: Path, row: int, *, again: bool = False) -> None:
     from asr_data.storage import open_output
     from asr_data.view.gold import gold_reader
     from asr_data.view.model import row_views
@@ -143,7 +143,7 @@ def _show(console: Console, directory: Path, row: int) -> None:
     from asr_data.view.terminal import show_rows
 
     annotated = open_output(directory)
-    show_rows(console, row_views(annotated, rows_by_index(annotated, [row]), gold_reader(annotated)))
+    show_rows(console, row_views(annotated, rows_by_index(annotated, [row]), gold_reader(annotated)), again=again)
 
 
 def print_findings(console: Console, found: list[GroupFindings]) -> None:

@@ -41,7 +41,7 @@ def filter_rows(
             "--sample", min=1, help="Draw so many of them at random.", rich_help_panel=ROWS, show_default="all"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --sample.", rich_help_panel=ROWS)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of --sample.", rich_help_panel=ROWS)] = 0,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from textwrap import wrap
 from typing import Any, Final, Literal, get_args, get_origin
 
 from typer.core import TyperCommand, TyperOption
@@ -32,6 +33,9 @@ PANELS: Final = (
 """Panels in the order in which data flows. ``--help`` is in ``Other``, or in ``Options`` where there are no panels."""
 
 _OTHER: Final = PANELS[-2]
+
+_TYPED: Final = 20
+"""Columns for what is typed after an option, so that enough is left for the words that explain it."""
 
 _WORDS: Final = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 
@@ -77,7 +81,8 @@ def _in_help(parameter: Any) -> Any:
         if parameter.nargs != 1 and parameter.metavar:
             shown.metavar = parameter.metavar.removesuffix("…")  # Typer says that there may be several
         return shown
-    shown.metavar = parameter.metavar.replace("|", " | ")
+    typed = parameter.metavar.replace("|", " | ")
+    shown.metavar = "\n".join(wrap(typed, _TYPED, break_long_words=False, break_on_hyphens=False))
     if isinstance(parameter.show_default, str):
         shown.show_default = re.sub(r",(?=\S)", ", ", parameter.show_default)
     if parameter.secondary_opts:

@@ -36,7 +36,7 @@ Rows: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of --sample.", rich_help_panel=SHOW)]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of --sample.", rich_help_panel=SHOW)]
 Gold: TypeAlias = Annotated[
     str | None,
     typer.Option(

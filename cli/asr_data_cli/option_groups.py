@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from asr_data.config import BaselineConfig, MaskConfig, OutputConfig, Part, ScoringConfig, SegmenterConfig, WeightConfig
 from asr_data.engines import EngineRole, EngineSettings, ServedModel, served_models
+from asr_data.pairs import PairConfig
 from asr_data.settings import models
 from asr_data_cli import options as opt
 from asr_data_cli import settings
@@ -75,6 +76,18 @@ class InputOptions:
         """Columns by role."""
         found: dict[str, str] = checks.attempt(lambda: settings.columns(self.columns or ()), {})
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Which pairs are made of a row with several answers."""
+
+    pairs: opt.Pairs = "best-worst"
+    min_gap: opt.MinGap = 0.0
+
+    def config(self, checks: Checks) -> PairConfig:
+        """The settings. Errors go to ``checks``."""
+        return checks.attempt(lambda: PairConfig(rule=self.pairs, min_gap=self.min_gap), PairConfig())
 
 
 @dataclass(frozen=True, slots=True)

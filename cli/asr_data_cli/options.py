@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from asr_data.pairs import PairConfig, PairRule
+
 INPUT = "Input"
 MODEL = "Model"
 SERVED = "Served models"
@@ -68,6 +70,12 @@ Columns: TypeAlias = Annotated[
     ),
 ]
 
+Pairs: TypeAlias = Annotated[
+    PairRule, typer.Option("--pairs", help=PairConfig.model_fields["rule"].description, rich_help_panel=INPUT)
+]
+MinGap: TypeAlias = Annotated[
+    float, typer.Option("--min-gap", min=0, help=PairConfig.model_fields["min_gap"].description, rich_help_panel=INPUT)
+]
 Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(

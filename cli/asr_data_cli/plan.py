@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from asr_data.config import MaskConfig, OutputConfig, Part, ScoringConfig
+from asr_data.pairs import PairConfig
 from asr_data.view.escape import visible
 from asr_data_cli import config_file, models
 from asr_data_cli import options as opt
@@ -32,6 +33,7 @@ from asr_data_cli.option_groups import (
     MachineOptions,
     MaskOptions,
     ModelOptions,
+    PairOptions,
     RayOptions,
     ScoringOptions,
     TemplateOptions,
@@ -66,6 +68,7 @@ class Asked:
     writing: OutputConfig
     end: EndOptions
     columns: Mapping[str, str]
+    pairs: PairConfig = PairConfig()  # noqa: RUF009 - frozen
     limit: int | None = None
     where: str | None = None
     tokenizer: str | None = None
@@ -77,7 +80,7 @@ class Asked:
 
     def open(self) -> tuple[Source, Layout]:
         """The input, and how its rows are read."""
-        return open_input(self.source, self.columns, self.limit, self.where)
+        return open_input(self.source, self.columns, self.pairs, self.limit, self.where)
 
 
 def asked_for(
@@ -94,6 +97,7 @@ def asked_for(
     config: config_file.ConfigOptions,
     *,
     tokenizer: str | None,
+    pairs: PairOptions,
     limit: int | None,
     where: str | None,
 ) -> Asked:
@@ -108,6 +112,7 @@ def asked_for(
         writing.config(),
         end,
         source.roles(checks),
+        pairs=pairs.config(checks),
         limit=limit,
         where=where,
         engines=engine.models(checks),
@@ -123,13 +128,13 @@ def asked_for(
 
 
 def open_input(
-    options: InputOptions, columns: Mapping[str, str], limit: int | None, where: str | None = None
+    options: InputOptions, columns: Mapping[str, str], pairs: PairConfig, limit: int | None, where: str | None = None
 ) -> tuple[Source, Layout]:
     """An input, and how its rows are read; of the first ``limit`` rows, those that meet ``where``."""
     from asr_data.rows import detect, first_records
 
     source = options.open()
-    layout = detect(source.schema, first_records(source), columns)
+    layout = detect(source.schema, first_records(source), columns).with_pairs(pairs)
     source = source.first(limit)
     return source if where is None else source.selecting(where), layout
 
@@ -165,6 +170,7 @@ def plan(
     machines: MachineOptions,
     templates: TemplateOptions,
     config: config_file.ConfigOptions,
+    pairs: PairOptions,
     output: Annotated[
         Path,
         typer.Option(
@@ -193,6 +199,7 @@ def plan(
         templates,
         config,
         tokenizer=tokenizer,
+        pairs=pairs,
         limit=limit,
         where=where,
     )
@@ -224,14 +231,20 @@ def show_plan(asked: Asked) -> None:
         policy = models.policy_tokenizer(asked.tokenizer, found.scorer)
         models.print_scorer(console, found.scorer, policy)
         seen = preview.look_at(source, layout, policy)
-        _print_first_rows(console, seen)
+        _print_first_rows(console, seen, rows)
         measured = preview.measure(found.scorer, seen, rows)
     files = preview.files_of(source, asked.writing, asked.part, reference=asked.model.logprobs is not None)
     print_facts(console, {**_expected(measured, rows, asked), "files": _listed(files, asked)})
 
 
-def _print_first_rows(console: Console, seen: FirstRows) -> None:
+def _print_first_rows(console: Console, seen: FirstRows, rows: int) -> None:
     facts = {"first rows": f"{seen.read:,} read, {len(seen.rows):,} can be annotated"}
+    if seen.pairs is not None:
+        expected = f"about {rows * seen.pairs / seen.read:,.0f} of all {rows:,} rows" if rows > seen.read else ""
+        facts["first rows"] = f"{seen.read:,} read"
+        facts["pairs"] = "; ".join(
+            filter(None, [f"{seen.pairs:,} of these, {len(seen.rows):,} can be annotated", expected])
+        )
     facts |= {f"  {code}": f"{count:,} rejected" for code, count in seen.rejects.most_common()}
     print_facts(console, facts)
     if seen.example is not None:
@@ -240,7 +253,8 @@ def _print_first_rows(console: Console, seen: FirstRows) -> None:
 
 def _print_example(console: Console, example: Example) -> None:
     """The tokens of a row, apart by ``·``, and which of them carry the response."""
-    title = f"row {example.row}: prompt, tokens 0 to {len(example.prompt)}"
+    pair = "" if example.pair is None else f", pair {example.pair}"
+    title = f"row {example.row}{pair}: prompt, tokens 0 to {len(example.prompt)}"
     _print_tokens(console, title, example.prompt)
     for side, one in example.responses.items():
         end = len(example.prompt) + len(one.tokens)
@@ -266,8 +280,9 @@ def _expected(measured: Measurement | None, rows: int, asked: Asked) -> dict[str
         return {"time": "not measured: none of the first rows can be annotated"}
     of_tokens = f", {measured.tokens / measured.seconds:,.0f} tokens/s" if measured.tokens else ""
     where = " on this machine; the cluster's workers share the work" if asked.ray is not None else ""
+    unit = "pairs" if asked.pairs.several else "rows"
     facts = {
-        "measured": f"{measured.rows:,} rows in {measured.seconds:.1f} s{of_tokens}{where}",
+        "measured": f"{measured.rows:,} {unit} in {measured.seconds:.1f} s{of_tokens}{where}",
         "time": f"about {duration(measured.expected_seconds)} for {rows:,} rows; batches of a whole file are faster",
         "memory": f"{_size(measured.memory)} so far; a file of {asked.writing.shard_rows:,} rows adds its rows",
     }

@@ -10,6 +10,7 @@
     python -m examples.training_study credit ARMS -o CREDIT --arms dpo,gold,gold-turned,diff --budget 25
     python -m examples.training_study ladder ARMS -o LADDER --arms gold --long rows=200,epochs=3
     python -m examples.training_study credit-report CREDIT
+    python -m examples.training_study wins ARMS CREDIT --scorer DIR
 
 Every step but ``prepare`` goes on where it was stopped: a run or a scorer with a result is not repeated.
 """
@@ -68,7 +69,11 @@ def main() -> None:
         case "credit-report":
             from .credit_report import credit_report
 
-            print(credit_report(arguments.runs))
+            print(credit_report(arguments.runs, arguments.groups))
+        case "wins":
+            from .credit_wins import judge_runs, wins_report
+
+            print(wins_report(judge_runs(arguments.bundle, arguments.runs, arguments.scorer, "cpu")))
         case _:
             from .report import report
 
@@ -147,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     credit.add_argument("--long", required=True, help="the settings of the last rung")
     credit_report: Any = steps.add_parser("credit-report", help="the tables of arms")
     credit_report.add_argument("runs", type=Path)
+    credit_report.add_argument("--groups", default="", help="only pairs whose group begins so")
+    wins = steps.add_parser("wins", help="win rate of the arms' answers against the base's, by a scorer")
+    wins.add_argument("bundle", type=Path)
+    wins.add_argument("runs", type=Path)
+    wins.add_argument("--scorer", required=True)
     report: Any = steps.add_parser("report", help="the table")
     report.add_argument("runs", type=Path)
     return parser

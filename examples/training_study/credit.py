@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_data.losses import adaptive_dpo_loss
+from asr_data.losses import adaptive_dpo_loss, adaptive_rs_loss
 
 from .credit_data import MarkedPair, read_marked
-from .data import SIDES
+from .data import SIDES, unique_prompts
 from .methods import padded
-from .policy import Policy, load_base, log_probabilities
+from .policy import Policy, load_base
 from .run import batches, schedule
+from .upper import LowerStates, Placed, upper_log_probabilities
 
 PLAIN = "dpo"
 """The arm that trains on all tokens."""
+SAMPLED = "rs"
+"""Rejection sampling: the likelihood of all tokens of chosen responses."""
+ADAPTIVE_SAMPLED = "-ars"
+"""``gold-ars`` is rejection sampling with the weights of ``gold``."""
+UNTRAINED = "base"
+"""No training: what the others' answers are compared with."""
 TURNED = "-turned"
 """``gold-turned`` trains on the weights of ``gold``, turned round in each response by a number of tokens drawn by
 chance: as many tokens in stretches as long, in places that say nothing."""
@@ -43,6 +50,7 @@ class CreditSettings:
         epochs, batch, micro_batch, learning_rate, beta, rank, layers: as in :class:`.run.Settings`.
         checkpoints: measurements while training, the last one at its end.
         detach, length_normalized: of :func:`asr_data.losses.adaptive_dpo_loss`.
+        prompts: test prompts that are answered at the end, with at most ``new_tokens`` tokens; 0 for none.
         policy: as in :class:`.run.Settings`.
     """
 
@@ -59,32 +67,45 @@ class CreditSettings:
     checkpoints: int = 3
     detach: bool = False
     length_normalized: bool = False
+    prompts: int = 0
+    new_tokens: int = 48
     policy: str = "builtin"
 
 
 class CreditStudy:
-    """Data, base model and its log-probabilities, loaded once for all runs of a process."""
+    """Data, the layers that nothing trains and the base's log-probabilities, computed once for all runs of a process.
 
-    def __init__(self, bundle: Path, settings: CreditSettings, device: str) -> None:
+    Args:
+        bundle: of :func:`.credit_data.prepare_arms`.
+        settings: of all runs.
+        base: of :func:`.policy.load_base`.
+    """
+
+    def __init__(self, bundle: Path, settings: CreditSettings, base: tuple[Any, Any]) -> None:
         self.settings = settings
         self.train = read_marked(bundle, "train", settings.max_length, settings.rows)
         self.test = read_marked(bundle, "test", settings.max_length, settings.held_out)
-        self.base, tokenizer = load_base(device, settings.policy)
-        self._tokenizer = tokenizer
-        base = self.base.model, self.base.lm_head
-        self._reference = {id(part): self._logps(*base, part) for part in (self.train, self.test)}
+        self.base, self._tokenizer = base
+        self._lower = LowerStates(self.base, settings.layers)
+        of_train, of_test = (
+            self._lower.add([one.pair for one in part], settings.micro_batch) for part in (self.train, self.test)
+        )
+        self._placed = {id(self.train): of_train, id(self.test): of_test}
+        upper = self._lower.upper(self.base.model)
+        self._reference = {id(part): self._logps(upper, part) for part in (self.train, self.test)}
 
     @torch.no_grad()
-    def _logps(self, decoder: Any, head: Any, marked: Sequence[MarkedPair]) -> dict[str, list[Tensor]]:
+    def _logps(self, upper: Any, marked: Sequence[MarkedPair]) -> dict[str, list[Tensor]]:
         """Log-probabilities of every response, by side."""
         out: dict[str, list[Tensor]] = {side: [torch.zeros(0)] * len(marked) for side in SIDES}
+        placed: Sequence[Placed] = self._placed[id(marked)]
         order = sorted(range(len(marked)), key=lambda i: -marked[i].pair.length)
         for first in range(0, len(order), self.settings.micro_batch):
             some = order[first : first + self.settings.micro_batch]
-            found = log_probabilities(decoder, head, [marked[i].pair for i in some], SIDES)
-            for side, of_side in zip(SIDES, found, strict=True):
-                for i, logps in zip(some, of_side, strict=True):
-                    out[side][i] = logps[: len(marked[i].pair.ids[side])].clone()
+            found = upper_log_probabilities(upper, self.base.lm_head, [placed[i] for i in some])
+            for side in SIDES:
+                for i, logps in zip(some, found[side], strict=True):
+                    out[side][i] = logps
         return out
 
     def run(self, arm: str, seed: int) -> dict[str, Any]:
@@ -92,9 +113,10 @@ class CreditStudy:
         settings, started = self.settings, time.process_time()
         torch.manual_seed(seed)  # of the adapter
         policy = Policy(self.base, self._tokenizer, settings.rank, settings.layers)
+        upper = self._lower.upper(policy.model.model)
         weights = arm_weights(self.train, arm, seed)
         optimizer = torch.optim.AdamW(policy.parameters, lr=settings.learning_rate, weight_decay=0.0)
-        order = list(batches(len(self.train), settings, seed))
+        order = [] if arm == UNTRAINED else list(batches(len(self.train), settings, seed))
         marks = {round(len(order) * k / settings.checkpoints) for k in range(1, settings.checkpoints + 1)}
         curve: list[float] = []
         measured: list[dict[str, Any]] = []
@@ -105,7 +127,7 @@ class CreditStudy:
             batch = sorted(drawn, key=lambda i: -self.train[i].pair.length)
             total = 0.0
             for first in range(0, len(batch), settings.micro_batch):
-                loss = self._loss(policy, weights, batch[first : first + settings.micro_batch], len(batch))
+                loss = self._loss(upper, arm, weights, batch[first : first + settings.micro_batch], batch)
                 loss.backward()  # type: ignore[no-untyped-call] # torch's annotation
                 total += float(loss.detach())
             torch.nn.utils.clip_grad_norm_(policy.parameters, 1.0)
@@ -114,30 +136,48 @@ class CreditStudy:
             curve.append(total)
             if step + 1 in marks:
                 policy.model.eval()
-                measured.append({"step": step + 1, "pairs": self._measured(policy)})
+                measured.append({"step": step + 1, "pairs": self._measured(upper)})
+        policy.model.eval()
         return {
             "arm": arm,
             "seed": seed,
             "settings": asdict(settings),
             "train_pairs": len(self.train),
             "kept": kept_share(self.train, weights),
-            "cpu_seconds": time.process_time() - started,
             "curve": curve,
             "measured": measured,
+            "samples": self._samples(policy, seed),
+            "cpu_seconds": time.process_time() - started,
         }
 
-    def _loss(
-        self, policy: Policy, weights: Mapping[str, Sequence[Sequence[float]]], some: Sequence[int], count: int
-    ) -> Tensor:
-        pairs = [self.train[i].pair for i in some]
-        device = policy.model.device
-        logps = policy.log_probabilities(pairs, SIDES)
-        reference = self._reference[id(self.train)]
-        base = [torch.nn.utils.rnn.pad_sequence([reference[side][i] for i in some], batch_first=True) for side in SIDES]
-        by = [
-            torch.nn.utils.rnn.pad_sequence([torch.tensor(weights[side][i]) for i in some], batch_first=True).to(device)
-            for side in SIDES
+    def _samples(self, policy: Policy, seed: int) -> list[dict[str, Any]]:
+        """Answers to test prompts; the adapter is merged for them."""
+        asked = unique_prompts([one.pair for one in self.test], self.settings.prompts)
+        torch.manual_seed(seed)
+        answers = policy.sample([one.prompt_ids for one in asked], self.settings.new_tokens, 1.0) if asked else []
+        return [
+            {"row": one.row, "group": one.group, "prompt": one.prompt, **asdict(answer)}
+            for one, answer in zip(asked, answers, strict=True)
         ]
+
+    def _loss(
+        self,
+        upper: Any,
+        arm: str,
+        weights: Mapping[str, Sequence[Sequence[float]]],
+        some: Sequence[int],
+        batch: Sequence[int],
+    ) -> Tensor:
+        """What a micro-batch adds to the loss of its batch."""
+        pairs, device = [self.train[i].pair for i in some], self.base.device
+        found = upper_log_probabilities(upper, self.base.lm_head, [self._placed[id(self.train)][i] for i in some])
+        logps = [_padded(found[side], device) for side in SIDES]
+        reference = self._reference[id(self.train)]
+        base = [_padded([reference[side][i] for i in some], device) for side in SIDES]
+        by = [_padded([torch.tensor(weights[side][i]) for i in some], device) for side in SIDES]
+        if is_sampled(arm):
+            own, all_of = (sum(sum(weights["chosen"][i]) for i in part) for part in (some, batch))
+            return adaptive_rs_loss(logps[0], by[0]) * (own / all_of if all_of else 0.0)
         valid = [padded([[True] * len(pair.ids[side]) for pair in pairs], device) for side in SIDES]
         settings = self.settings
         return adaptive_dpo_loss(
@@ -147,19 +187,32 @@ class CreditStudy:
             beta=settings.beta,
             detach=settings.detach,
             length_normalized=settings.length_normalized,
-            normalizer=count,
+            normalizer=len(batch),
             chosen_valid=valid[0],
             rejected_valid=valid[1],
         )
 
-    def _measured(self, policy: Policy) -> list[dict[str, Any]]:
+    def _measured(self, upper: Any) -> list[dict[str, Any]]:
         """The log-ratio of every token of the test pairs, summed up."""
-        found, reference = self._logps(policy.decoder, policy.model.lm_head, self.test), self._reference[id(self.test)]
+        found, reference = self._logps(upper, self.test), self._reference[id(self.test)]
         ratios = {
             side: [(own - base).double().cpu().numpy() for own, base in zip(found[side], reference[side], strict=True)]
             for side in SIDES
         }
-        return [pair_figures(marked, {side: ratios[side][i] for side in SIDES}) for i, marked in enumerate(self.test)]
+        end = self._tokenizer.eos_token_id
+        return [
+            pair_figures(marked, {side: ratios[side][i] for side in SIDES}, end) for i, marked in enumerate(self.test)
+        ]
+
+
+def is_sampled(arm: str) -> bool:
+    """Whether an arm trains on chosen responses alone, by their likelihood."""
+    return arm == SAMPLED or arm.removesuffix(TURNED).endswith(ADAPTIVE_SAMPLED)
+
+
+def _padded(rows: Sequence[Tensor], device: torch.device) -> Tensor:
+    """``[batch, longest]``, 0 behind a response."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
 def arm_weights(marked: Sequence[MarkedPair], arm: str, seed: int) -> dict[str, list[list[float]]]:
@@ -170,10 +223,10 @@ def arm_weights(marked: Sequence[MarkedPair], arm: str, seed: int) -> dict[str, 
         for side in SIDES:
             size = len(one.pair.ids[side])
             turn = int(draw.integers(size))  # drawn for all arms alike
-            if arm == PLAIN:
+            if arm in (PLAIN, SAMPLED, UNTRAINED):
                 weights = np.ones(size)
             else:
-                weights = np.array(one.weights[arm.removesuffix(TURNED)][side])
+                weights = np.array(one.weights[arm.removesuffix(TURNED).removesuffix(ADAPTIVE_SAMPLED)][side])
                 weights = np.roll(weights, turn) if arm.endswith(TURNED) else weights
             out[side].append(weights.tolist())
     return out
@@ -185,12 +238,18 @@ def kept_share(marked: Sequence[MarkedPair], weights: Mapping[str, Sequence[Sequ
     return {side: sum(w > 0 for own in weights[side] for w in own) / max(1, tokens[side]) for side in SIDES}
 
 
-def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of one test pair; ratios in nats, float64 ``[tokens]``."""
+def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any], end: int | None = None) -> dict[str, Any]:
+    """Figures of one test pair.
+
+    Args:
+        marked: the pair.
+        ratios: policy less reference by side, in nats, float64 ``[tokens]``.
+        end: the token that ends a turn. It is no text: it moves by nats, and has the label of what stands before it.
+    """
     found: dict[str, Any] = {"row": marked.pair.row, "group": marked.pair.group}
     for side in SIDES:
         ratio, labels = ratios[side], marked.faulty[side]
-        known = np.array([label is not None for label in labels])
+        known = np.array([label is not None for label in labels]) & (np.array(marked.pair.ids[side]) != end)
         faulty = np.array([bool(label) for label in labels]) & known
         right = known & ~faulty
         found[side] = {
@@ -201,6 +260,7 @@ def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any]) -> dict[str, Any
             "right": None if not right.any() else float(ratio[right].mean()),
             "faulty": None if not faulty.any() else float(ratio[faulty].mean()),
             "auroc": _auroc(-ratio[known], faulty[known]),
+            "position": _auroc(np.flatnonzero(known), faulty[known]),
         }
     return found
 
@@ -214,9 +274,24 @@ def _auroc(scores: Any, positive: Any) -> float | None:
 
 
 def run_arms(
-    bundle: Path, runs: Path, settings: CreditSettings, arms: Sequence[str], seeds: Sequence[int], budget: float
+    bundle: Path,
+    runs: Path,
+    settings: CreditSettings,
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    budget: float,
+    load: Callable[[], tuple[Any, Any]] | None = None,
 ) -> None:
     """Every run that has no result yet, seed by seed, in ``budget`` CPU minutes, those of earlier calls counted.
+
+    Args:
+        bundle: of :func:`.credit_data.prepare_arms`.
+        runs: a file for each run.
+        settings: of all runs.
+        arms: names; see the README.
+        seeds: of the adapter, the order and turned masks.
+        budget: CPU minutes.
+        load: gives the base and its tokenizer; default :func:`.policy.load_base`.
 
     Raises:
         SystemExit: results of other settings.
@@ -234,7 +309,7 @@ def run_arms(
     if not missing:
         return
     started = time.process_time()
-    study = CreditStudy(bundle, settings, "cpu")
+    study = CreditStudy(bundle, settings, load() if load else load_base("cpu", settings.policy))
     loading = time.process_time() - started
     for arm, seed, path in missing:
         if sum(spent) + loading + max(spent, default=0.0) > 60 * budget:

@@ -35,6 +35,8 @@ class MarkedPair:
 def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> dict[str, int]:
     """Write ``train.jsonl`` and ``test.jsonl``, about half of the groups each; returns their numbers of pairs.
 
+    A row that ``--on-empty drop`` took from an arm has weight 0 there: the arm trains on the others.
+
     Args:
         directories: arm to annotated directory; all of the same rows and tokenizer.
         gold: the arm whose token rewards are people's labels (``--kind labels``).
@@ -45,12 +47,13 @@ def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> di
     """
     pairs = {pair.row: pair for pair in annotated_pairs(directories[gold])}
     columns = {arm: _rows(path) for arm, path in directories.items()}
+    dropped = {arm: _dropped(path) for arm, path in directories.items()}
     lines: dict[str, list[str]] = {"train": [], "test": []}
     for row, pair in pairs.items():
-        if any(row not in found for found in columns.values()):
+        if any(row not in found and row not in dropped[arm] for arm, found in columns.items()):
             continue  # an arm whose scorer refused the row would train on other pairs
         for arm, found in columns.items():
-            if any(found[row][f"{side}_ids"] != pair.ids[side] for side in SIDES):
+            if row in found and any(found[row][f"{side}_ids"] != pair.ids[side] for side in SIDES):
                 raise SystemExit(f"{directories[arm]}: row {row} has other tokens than {directories[gold]}")
         group = columns[gold][row].get("group") or group_of(pair.prompt)
         record = {
@@ -61,7 +64,10 @@ def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> di
             "text": pair.text,
             "ids": pair.ids,
             "faulty": {side: _faulty(columns[gold][row][f"{side}_token_reward"]) for side in SIDES},
-            "weights": {arm: {side: _weights(found[row], side) for side in SIDES} for arm, found in columns.items()},
+            "weights": {
+                arm: {side: _weights(found.get(row), side, len(pair.ids[side])) for side in SIDES}
+                for arm, found in columns.items()
+            },
         }
         lines["train" if _in_training(str(group)) else "test"].append(json.dumps(record) + "\n")
     if not all(lines.values()):
@@ -91,8 +97,16 @@ def _rows(path: Path) -> dict[int, Mapping[str, Any]]:
     return {row["asr_row"]: row for file in files for row in pq.read_table(file).to_pylist()}
 
 
-def _weights(row: Mapping[str, Any], side: str) -> list[float]:
-    """``S_weight`` where the directory has it, else the mask."""
+def _dropped(path: Path) -> set[int]:
+    """Rows that ``--on-empty drop`` took away."""
+    rejects = (row for file in sorted((path / "rejects").glob("*.parquet")) for row in pq.read_table(file).to_pylist())
+    return {row["asr_row"] for row in rejects if row["code"] == "empty_mask"}
+
+
+def _weights(row: Mapping[str, Any] | None, side: str, size: int) -> list[float]:
+    """``S_weight`` where the directory has it, else the mask; zeros for a row that was dropped."""
+    if row is None:
+        return [0.0] * size
     weights = row.get(f"{side}_weight")
     return [float(one) for one in (row[f"{side}_mask"] if weights is None else weights)]
 

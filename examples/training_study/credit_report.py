@@ -17,6 +17,8 @@ Figure = Callable[[Mapping[str, Any]], float | None]
 
 FIGURES: Final[Mapping[str, Figure]] = {
     "AUROC of faults": lambda pair: pair["rejected"]["auroc"],
+    "AUROC − position's": lambda pair: _less(pair["rejected"]["auroc"], pair["rejected"]["position"]),
+    "AUROC of faults, chosen": lambda pair: pair["chosen"]["auroc"],
     "right text, nats": lambda pair: pair["rejected"]["right"],
     "faulty text, nats": lambda pair: pair["rejected"]["faulty"],
     "right − faulty": lambda pair: _less(pair["rejected"]["right"], pair["rejected"]["faulty"]),
@@ -27,9 +29,15 @@ FIGURES: Final[Mapping[str, Figure]] = {
 """By column: of a pair of ``credit.pair_figures``; None where the pair says nothing of it."""
 
 
-def credit_report(runs: Path) -> str:
-    """Markdown: figures by arm, differences to DPO and to turned masks, and both at matched distance."""
+def credit_report(runs: Path, groups: str = "") -> str:
+    """Markdown: figures by arm, differences to DPO and to turned masks, and both at matched distance.
+
+    Args:
+        runs: of :func:`.credit.run_arms`.
+        groups: how the groups of the pairs that count begin; what is matched is the distance on all pairs.
+    """
     results = [json.loads(path.read_text()) for path in sorted(runs.glob("*-[0-9]*.json"))]
+    results = [result for result in results if result["measured"]]  # an untrained arm only answers
     if not results:
         raise SystemExit(f"{runs} holds no results of runs")
     last = {id(result): len(result["measured"]) - 1 for result in results}
@@ -37,29 +45,31 @@ def credit_report(runs: Path) -> str:
         [
             _facts(results),
             "",
-            *_tables(results, last),
+            *_tables(results, last, groups),
             "",
             "At matched distance: of each run the measurement that is nearest, in mean distance, to the end of the run "
             "of its seed that went least far.",
             "",
-            *_tables(results, _matched(results)),
+            *_tables(results, _matched(results), groups),
         ]
     )
 
 
-def _tables(results: Sequence[Mapping[str, Any]], chosen: Mapping[int, int]) -> list[str]:
-    groups = sorted({pair["group"] for result in results for pair in result["measured"][0]["pairs"]})
+def _tables(results: Sequence[Mapping[str, Any]], chosen: Mapping[int, int], prefix: str) -> list[str]:
+    named = {pair["group"] for result in results for pair in result["measured"][0]["pairs"]}
+    groups = sorted(group for group in named if group.startswith(prefix))
     arms = {arm: [r for r in results if r["arm"] == arm] for arm in dict.fromkeys(r["arm"] for r in results)}
     seeds = {arm: sorted(r["seed"] for r in of) for arm, of in arms.items()}
 
     def cells(arm: str, title: str, own: Sequence[int]) -> Cells:
         runs = [r for seed in own for r in arms[arm] if r["seed"] == seed]
-        return of_items([_items(r["measured"][chosen[id(r)]]["pairs"], FIGURES[title]) for r in runs], groups)
+        found = [_items(r["measured"][chosen[id(r)]]["pairs"], FIGURES[title]) for r in runs]
+        return of_items([[item for item in of if item[0].startswith(prefix)] for of in found], groups)
 
     lines = [f"| arm | seeds | kept | {' | '.join(FIGURES)} |", f"|---|---|---|{'---:|' * len(FIGURES)}"]
     for arm, own in seeds.items():
         kept = arms[arm][0]["kept"]
-        row = [shown(one.value, *drawn_of(one)) for title in FIGURES for one in [cells(arm, title, own)]]
+        row = [_shown(cells(arm, title, own)) for title in FIGURES]
         share = f"{kept['chosen']:.2f}, {kept['rejected']:.2f}"
         lines.append(f"| {arm} | {', '.join(map(str, own))} | {share} | {' | '.join(row)} |")
     lines += ["", f"| difference | seeds | {' | '.join(FIGURES)} |", f"|---|---|{'---:|' * len(FIGURES)}"]
@@ -68,10 +78,18 @@ def _tables(results: Sequence[Mapping[str, Any]], chosen: Mapping[int, int]) -> 
         if common:
             row = []
             for title in FIGURES:
-                a, b = cells(one, title, common), cells(other, title, common)
-                row.append(shown(a.value - b.value, np.subtract(*drawn_of(a, b)), signed=True))
+                row.append(_shown(cells(one, title, common), cells(other, title, common)))
             lines.append(f"| {one} − {other} | {', '.join(map(str, common))} | {' | '.join(row)} |")
     return lines
+
+
+def _shown(cells: Cells, other: Cells | None = None) -> str:
+    """A figure, or its difference to another one; nothing where no pair says anything of it."""
+    if not cells.counts.any():
+        return ""
+    if other is None:
+        return shown(cells.value, *drawn_of(cells))
+    return shown(cells.value - other.value, np.subtract(*drawn_of(cells, other)), signed=True)
 
 
 def _compared(arms: Sequence[str]) -> list[tuple[str, str]]:

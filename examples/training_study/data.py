@@ -96,7 +96,7 @@ def annotated_pairs(annotated: Path) -> Iterator[Pair]:
         texts = table.select(own)
         layout = layout or detect(texts.schema, texts.slice(0, 100).to_pylist())
         for record, source in zip(table.to_pylist(), texts.to_pylist(), strict=True):
-            row = normalise(record["asr_row"], source, layout)
+            row = normalise(record["asr_row"], source, layout, record.get("asr_pair"))
             said = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
             prompt = [dict(message) for message in said]
             yield Pair(

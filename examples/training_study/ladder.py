@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .credit import PLAIN, CreditSettings, run_arms
+from .policy import load_base
 
 
 def changed(settings: CreditSettings, text: str) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def run_ladder(
 ) -> None:
     """Every rung in a directory of its own, DPO beside the arms; ``budget`` CPU minutes for each."""
     wanted = [PLAIN, *(arm for arm in arms if arm != PLAIN)]
+    load = cache(lambda: load_base("cpu", short.policy))  # the same for all rungs
     for name, settings in rungs(short, long).items():
         print(f"rung {name}", flush=True)
-        run_arms(bundle, runs / name, settings, wanted, seeds, budget)
+        run_arms(bundle, runs / name, settings, wanted, seeds, budget, load)

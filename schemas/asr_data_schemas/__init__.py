@@ -14,6 +14,7 @@ from asr_data_schemas.columns import (
     Side,
     data_schema,
     logprobs_schema,
+    rejects_schema,
     row_schema,
     scores_schema,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "row_schema",
     "scores_schema",
     "logprobs_schema",
+    "rejects_schema",
     "REJECTS_SCHEMA",
     "REJECT_CODES",
     "NOTE_CODES",

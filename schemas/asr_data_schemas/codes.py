@@ -16,6 +16,8 @@ REJECT_CODES: Final[dict[str, str]] = {
     "identical_sides": "the chosen and the rejected response are the same",
     "prompt_mismatch": "the two sides do not share a prompt that can be recovered",
     "no_preference": "no response is better than another, so there is no pair",
+    "small_gap": "the two answers of a pair are less apart than --min-gap asks for",
+    "too_many_pairs": "the row has so many answers that --pairs makes more pairs of it than are made of a row",
     "no_labels": "no response of the row has a label",
     "no_other_answer": "the scorer compares the two answers of a pair, and the row has one",
     "label_mismatch": "the labels of a response do not fit its text",

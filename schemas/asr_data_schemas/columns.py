@@ -37,22 +37,22 @@ _SCORE_COLUMNS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("reward", pa.float32()),
 )
 
-_REJECT_FIELDS: Final[list[pa.Field[Any]]] = [
-    pa.field("asr_row", pa.int64()),
-    pa.field("code", pa.string()),
-    pa.field("message", pa.string()),
-]
-REJECTS_SCHEMA: Final = pa.schema(_REJECT_FIELDS)
-"""Config ``rejects``: input row index, one of ``REJECT_CODES``, what is wrong with this row."""
+_REJECT_FIELDS: Final[list[pa.Field[Any]]] = [pa.field("code", pa.string()), pa.field("message", pa.string())]
 
 
-def row_schema(prefix: str = "") -> pa.Schema:
+def _keys(pairs: bool) -> list[pa.Field[Any]]:
+    return [pa.field("asr_row", pa.int64()), *([pa.field("asr_pair", pa.int32())] if pairs else [])]
+
+
+def row_schema(prefix: str = "", *, pairs: bool = False) -> pa.Schema:
     """Columns that every row of ``data/`` gets, masked or only scored.
 
     Args:
         prefix: put before every column name.
+        pairs: an input row can be several rows, which ``asr_pair`` tells apart.
     """
     fields: list[pa.Field[Any]] = [
+        *([pa.field(f"{prefix}asr_pair", pa.int32())] if pairs else []),
         pa.field(f"{prefix}asr_notes", pa.list_(pa.string())),
         pa.field(f"{prefix}asr_row", pa.int64()),
         pa.field(f"{prefix}asr_run", pa.string()),
@@ -60,7 +60,9 @@ def row_schema(prefix: str = "") -> pa.Schema:
     return pa.schema(fields)
 
 
-def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = False, weights: bool = False) -> pa.Schema:
+def data_schema(
+    sides: Sequence[str], prefix: str = "", *, reference: bool = False, weights: bool = False, pairs: bool = False
+) -> pa.Schema:
     """Columns that masking adds to the input columns, in contract order (config ``default``).
 
     Args:
@@ -68,6 +70,7 @@ def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = Fal
         prefix: put before every added column, where an input column has the same name.
         reference: with the reference model's log-probabilities.
         weights: with a weight for every token.
+        pairs: see :func:`row_schema`.
 
     Raises:
         ValueError: a side that the contract does not know.
@@ -75,26 +78,35 @@ def data_schema(sides: Sequence[str], prefix: str = "", *, reference: bool = Fal
     fields: list[pa.Field[Any]] = [pa.field(f"{prefix}prompt_ids", pa.list_(pa.int32()))]
     optional = (_REFERENCE_COLUMNS if reference else ()) + (_WEIGHT_COLUMNS if weights else ())
     fields += _per_side(sides, _SIDE_COLUMNS + optional, prefix)
-    fields += list(row_schema(prefix))
+    fields += list(row_schema(prefix, pairs=pairs))
     return pa.schema(fields)
 
 
-def scores_schema(sides: Sequence[str]) -> pa.Schema:
+def scores_schema(sides: Sequence[str], *, pairs: bool = False) -> pa.Schema:
     """Columns of the config ``scores``: rewards over bytes of the response text.
 
     Raises:
         ValueError: a side that the contract does not know.
     """
-    return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _SCORE_COLUMNS, "")])
+    return pa.schema([*_keys(pairs), *_per_side(sides, _SCORE_COLUMNS, "")])
 
 
-def logprobs_schema(sides: Sequence[str]) -> pa.Schema:
+def logprobs_schema(sides: Sequence[str], *, pairs: bool = False) -> pa.Schema:
     """Columns of the optional config ``logprobs``: the reference model's log-probabilities over policy tokens.
 
     Raises:
         ValueError: a side that the contract does not know.
     """
-    return pa.schema([pa.field("asr_row", pa.int64()), *_per_side(sides, _REFERENCE_COLUMNS, "")])
+    return pa.schema([*_keys(pairs), *_per_side(sides, _REFERENCE_COLUMNS, "")])
+
+
+def rejects_schema(*, pairs: bool = False) -> pa.Schema:
+    """Columns of the config ``rejects``: which row, one of ``REJECT_CODES``, what is wrong with it."""
+    return pa.schema([*_keys(pairs), *_REJECT_FIELDS])
+
+
+REJECTS_SCHEMA: Final = rejects_schema()
+"""Config ``rejects`` where every input row is one row."""
 
 
 def _per_side(sides: Sequence[str], columns: Sequence[tuple[str, pa.DataType]], prefix: str) -> list[pa.Field[Any]]:

@@ -14,6 +14,7 @@ from asr_data_schemas.columns import (
     SIDES,
     data_schema,
     logprobs_schema,
+    rejects_schema,
     scores_schema,
 )
 
@@ -35,6 +36,12 @@ def contract_json() -> str:
             for layout, sides in (("pair", SIDES[:2]), ("single", SIDES[2:]))
         },
         "rejects": _columns(REJECTS_SCHEMA),
+        "where a row can be several pairs": {
+            "default": _columns(data_schema(SIDES[:2], pairs=True)),
+            "scores": _columns(scores_schema(SIDES[:2], pairs=True)),
+            "logprobs": _columns(logprobs_schema(SIDES[:2], pairs=True)),
+            "rejects": _columns(rejects_schema(pairs=True)),
+        },
         "reject_codes": REJECT_CODES,
         "note_codes": NOTE_CODES,
     }

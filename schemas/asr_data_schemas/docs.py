@@ -11,9 +11,9 @@ import pyarrow as pa
 from asr_data_schemas.codes import NOTE_CODES, REJECT_CODES
 from asr_data_schemas.columns import (
     CONTRACT_VERSION,
-    REJECTS_SCHEMA,
     data_schema,
     logprobs_schema,
+    rejects_schema,
     scores_schema,
 )
 
@@ -36,7 +36,9 @@ rejects/train.parquet         rows that could not be annotated, and why (config 
 
 The card lists the configs that have rows: where no row was rejected, there is no config "rejects".
 
-Each input row is in `data/` or in `rejects/` exactly once, in input order. Spans are half-open. Token positions
+Each input row is in `data/` or in `rejects/` exactly once, in input order. Where a row can be several pairs
+(`--pairs`), each pair that is made of it is there exactly once, ordered by `asr_row` and `asr_pair`; a row that is
+rejected as a whole is one reject, with null for `asr_pair`, and no pair. Spans are half-open. Token positions
 count over the response alone. `S` stands for `chosen`, `rejected` or `completion`. Null in a list of rewards, and in
 `S_reward` of the annotated rows, is an unknown reward; only scorers that the manifest calls `partial` leave any, and
 all scorers where a response has reasoning or tool calls. The response text is what the assistant wrote: a string, or
@@ -57,12 +59,15 @@ _DATA_MEANING: Final[dict[str, str]] = {
     "unshifted; null where the reference could not read the row",
     "S_weight": "only with `--weights`: what each policy token counts in a loss, finite and not negative; 0 where "
     "`S_mask` is false, above 0 somewhere where it is true somewhere",
+    "asr_pair": "only with `--pairs` other than `best-worst`: which pair of the input row; with its answers counted "
+    "from 0, best first, i < j are the pair j (j − 1) / 2 + i",
     "asr_notes": "note codes, see below; empty when nothing happened",
     "asr_row": "index of the input row",
     "asr_run": "the same in every row; ties the file to its manifest",
 }
 _SCORE_MEANING: Final[dict[str, str]] = {
     "asr_row": "index of the input row",
+    "asr_pair": "as in `data/`",
     "S_span_end": "byte ends of consecutive spans that cover the response text in UTF-8; a first span that ends "
     "at 0 holds the value at the end of the prompt",
     "S_span_reward": "reward of each span",
@@ -71,6 +76,7 @@ _SCORE_MEANING: Final[dict[str, str]] = {
 }
 _REJECT_MEANING: Final[dict[str, str]] = {
     "asr_row": "index of the input row",
+    "asr_pair": "as in `data/`; null where the whole row is rejected",
     "code": "reject code, see below",
     "message": "what is wrong with this row",
 }
@@ -84,13 +90,13 @@ def contract_page() -> str:
             "## Annotated rows (config `default`)\n",
             "The input's columns come first, unchanged; their features (class names, images) are in the metadata that "
             "`datasets` reads. Added:\n",
-            _columns(data_schema(("completion",), reference=True, weights=True), _DATA_MEANING),
+            _columns(data_schema(("completion",), reference=True, weights=True, pairs=True), _DATA_MEANING),
             "## Rewards over bytes (config `scores`)\n",
-            _columns(scores_schema(("completion",)), _SCORE_MEANING),
+            _columns(scores_schema(("completion",), pairs=True), _SCORE_MEANING),
             "## Reference log-probabilities (config `logprobs`, optional)\n",
-            _columns(logprobs_schema(("completion",)), _DATA_MEANING),
+            _columns(logprobs_schema(("completion",), pairs=True), _DATA_MEANING),
             "## Rejected rows (config `rejects`)\n",
-            _columns(REJECTS_SCHEMA, _REJECT_MEANING),
+            _columns(rejects_schema(pairs=True), _REJECT_MEANING),
             "## Reject codes\n",
             _codes(REJECT_CODES),
             "## Note codes\n",

@@ -1,4 +1,4 @@
-"""The arithmetic against measured runs (benchmarks/RESULTS.md) and by hand."""
+"""The arithmetic against runs that were measured on an H200, and by hand."""
 
 from __future__ import annotations
 

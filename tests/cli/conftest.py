@@ -39,6 +39,7 @@ SUMMARY = SimpleNamespace(
     seconds=20.0,
     tokens=4_000,
     unknown="keep",
+    pairs=None,
 )
 
 
@@ -61,6 +62,7 @@ class Library:
         source = SimpleNamespace(description="pairs.jsonl, 12 rows", schema=None, notes=())
         source.first = lambda _rows: source
         layout = SimpleNamespace(describe=lambda: "preference pairs [with] a prompt", unread_system=lambda _: None)
+        layout.with_pairs = lambda _pairs: layout
         settings = {"recognised": "its own settings"}
         info = SimpleNamespace(name="builtin", kind="token_head", form="value", settings=settings)
         scorer = SimpleNamespace(info=info, tokenizer=SimpleNamespace(name="own"))

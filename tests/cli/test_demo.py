@@ -58,6 +58,7 @@ def test_demo_shows_marks_then_the_model_then_the_table(tmp_path: Path, monkeypa
     assert "valid: asr-demo" in out
     assert "  asr-annotate inspect asr-demo --row 0 --values\n" in out
     assert max(map(len, out.split("\n"))) <= 80
+    assert (out.count("next segment"), out.count("  user: ")) == (1, 1)  # the pair is shown twice, its prompt once
     assert "rows" not in result.stderr  # no lines of progress where there is no terminal
     assert json.loads(Path("asr-demo/asr.json").read_text())["counts"]["annotated"] == 6
 

@@ -81,7 +81,7 @@ def test_files_are_whole_and_not_replaced_unasked(pairs: AnnotatedDirectory, tmp
     [
         ("SELEC", [], "must be one SELECT"),
         ("SELECT nope FROM rows", [], 'unable to find column "nope"'),
-        ("SELECT * FROM nope", [], "relation 'nope' was not found"),
+        ("SELECT * FROM nope", [], "there is no 'nope'; there are rows, "),
         ("SELECT * FROM read_csv('/etc/hostname')", [], "read_csv is not allowed"),
         ("SELECT CAST(topic AS int) FROM rows", [], "conversion from"),
         ("SELECT CAST(topic AS int) FROM rows", ["--csv"], "conversion from"),

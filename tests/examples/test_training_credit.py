@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
-from asr_data.config import MaskConfig, SoftWeights, Token
+from asr_data.config import FixedBaseline, MaskConfig, SoftWeights, Token
 from examples.training_study import credit, ladder
 from examples.training_study.credit_data import prepare_arms, read_marked
 from examples.training_study.credit_report import credit_report
+from examples.training_study.credit_wins import wins_report
 from examples.training_study.data import SIDES
+from examples.training_study.policy import Policy
+from examples.training_study.upper import LowerStates, target_log_probabilities, upper_log_probabilities
 from tests.export.conftest import Workshop, columns
 
 TEXTS = [
     ("Name a colour.", "Blue. The sky has it.", "Seven. Or so."),
     ("Is it open?", "The Café is open.", "That is all."),
 ]
-SETTINGS = credit.CreditSettings(rows=4, held_out=2, epochs=2, batch=2, micro_batch=2, rank=2, learning_rate=1e-2)
+SETTINGS = credit.CreditSettings(
+    rows=4, held_out=2, epochs=2, batch=2, micro_batch=2, rank=2, layers=1, learning_rate=1e-2
+)
 
 
 @pytest.fixture
@@ -61,6 +70,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tiny_policy: tuple[Any, Any]) -> None:
     """A random Llama in place of the policy."""
     model, tokenizer = tiny_policy
     monkeypatch.setattr(credit, "load_base", lambda device, _policy: (model.to(device), tokenizer))
+
+
+@pytest.fixture
+def deep(tiny_policy: tuple[Any, Any]) -> tuple[Any, Any]:
+    """A random Llama of four layers."""
+    config = copy.deepcopy(tiny_policy[0].config)
+    config.num_hidden_layers = 4
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).eval().requires_grad_(False), tiny_policy[1]
 
 
 def test_arms(bundle: Path) -> None:
@@ -132,6 +150,11 @@ def test_figures_of_a_pair_by_hand(bundle: Path) -> None:
     assert found["faulty"] == pytest.approx(-2)
     assert found["auroc"] == pytest.approx((half - 1) / half)  # all but the first right token stand above the faults
     assert found["end"] == -2
+    ratio[-1] = 7
+    marked.pair.ids["rejected"][-1] = 99999
+    ended = credit.pair_figures(marked, {"rejected": ratio, "chosen": np.zeros(len(marked.pair.ids["chosen"]))}, 99999)
+    assert ended["rejected"]["faulty"] == pytest.approx(-2)  # the end of the turn is no text
+    assert ended["rejected"]["end"] == 7
 
 
 def made_up(arm: str, seed: int, aurocs: list[list[float]], distances: list[float]) -> dict[str, Any]:
@@ -139,6 +162,7 @@ def made_up(arm: str, seed: int, aurocs: list[list[float]], distances: list[floa
 
     def pair(group: int, auroc: float, distance: float) -> dict[str, Any]:
         one = {"sum": 0.0, "end": 0.0, "distance": distance, "right": 0.0, "faulty": -1.0, "auroc": auroc}
+        one["position"] = 0.25
         return {"row": group, "group": str(group), "chosen": one, "rejected": one}
 
     return {
@@ -165,6 +189,8 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
     text = credit_report(tmp_path)
     assert "2 runs, 2.0 CPU minutes" in text
     rows = [line for line in text.splitlines() if line.startswith("| gold − dpo | 0 |")]
+    [gold, _] = [line for line in text.splitlines() if line.startswith("| gold | 0 |")]
+    assert re.findall(r"(-?\d\.\d{3}) \(", gold)[:2] == ["0.950", "0.700"]  # AUROC, and less 0.25
     first = [re.findall(r"([-+]\d\.\d{3}) \(", row)[0] for row in rows]
     assert first == ["+0.250", "+0.100"]  # at the end 0.95 − 0.7; at a distance of 0.2 0.8 − 0.7
 
@@ -178,3 +204,98 @@ def test_a_ladder_changes_one_factor_at_a_time() -> None:
     assert (found["long"].rows, found["long"].detach, found["long"].learning_rate) == (800, True, 1e-4)
     with pytest.raises(SystemExit, match="'rank_' is no setting"):
         ladder.changed(short, "rank_=1")
+
+
+def test_only_pairs_of_some_groups(tmp_path: Path) -> None:
+    (tmp_path / "dpo-0.json").write_text(json.dumps(made_up("dpo", 0, [[0.25, 0.75]], [0.1])))
+    rows = [line for line in credit_report(tmp_path, "1").splitlines() if line.startswith("| dpo | 0 |")]
+    assert [re.findall(r"(\d\.\d{3}) \(", row)[0] for row in rows] == ["0.750", "0.750"]
+
+
+def test_rows_that_were_dropped_count_nothing(tmp_path: Path, make_tokenizer: Callable[..., Any]) -> None:
+    workshop = Workshop(tmp_path, make_tokenizer("byte_level"))
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": "Yes. It is so.", "rejected": "No. It is." if n % 2 else "Wrong it is."}
+        for n in range(12)
+    ]
+    gold = workshop.annotate(rows, "gold", mask=MaskConfig(segmenter=Token()))
+    drop = workshop.annotate(
+        rows, "drop", mask=MaskConfig(segmenter=Token(), baseline=FixedBaseline(value=0.5), on_empty="drop")
+    )
+    lost = {row["asr_row"] for row in columns(gold)} - {row["asr_row"] for row in columns(drop)}
+    assert 0 < len(lost) < 12
+    prepare_arms({"gold": gold.path, "drop": drop.path}, "gold", tmp_path / "arms")
+    marked = [one for part in ("train", "test") for one in read_marked(tmp_path / "arms", part, 200)]
+    assert len(marked) == 12
+    for one in marked:
+        kept = any(any(weights) for weights in one.weights["drop"].values())
+        assert kept == (one.pair.row not in lost)
+
+
+def test_states_below_the_adapter_are_those_of_the_whole_model(bundle: Path, deep: tuple[Any, Any]) -> None:
+    model, tokenizer = deep
+    pairs = [one.pair for one in read_marked(bundle, "train", 200)]
+    lower = LowerStates(model, layers=2)
+    placed = [*lower.add(pairs[:3], 2), *lower.add(pairs[3:], 2)]
+    policy = Policy(model, tokenizer, rank=2, layers=2)
+    for parameter in policy.parameters:
+        torch.nn.init.normal_(parameter, std=0.1)
+    found = upper_log_probabilities(lower.upper(policy.model.model), model.lm_head, placed)
+    whole = policy.log_probabilities(pairs, SIDES)
+    base = upper_log_probabilities(lower.upper(model.model), model.lm_head, placed)
+    for side, padded in zip(SIDES, whole, strict=True):
+        for own, other, untrained in zip(found[side], padded, base[side], strict=True):
+            assert torch.allclose(own, other[: len(own)], atol=0.1)  # bfloat16
+            assert not torch.allclose(own, untrained, atol=0.1)
+    sum(own.sum() for side in SIDES for own in found[side]).backward()
+    gradients = [parameter.grad.clone() for parameter in policy.parameters]
+    for parameter in policy.parameters:
+        parameter.grad = None
+    sum(padded.sum() for padded in whole).backward()
+    for own, parameter in zip(gradients, policy.parameters, strict=True):
+        assert torch.nn.functional.cosine_similarity(own.flatten(), parameter.grad.flatten(), dim=0) > 0.99
+
+
+def test_log_probabilities_of_a_head_in_chunks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(300, 5, generator=generator, requires_grad=True)
+    weight, target = torch.randn(7, 5, generator=generator), torch.randint(7, (300,), generator=generator)
+    by, expected = torch.randn(300, generator=generator), (states @ weight.T).log_softmax(dim=1)
+    expected = expected.gather(1, target[:, None])[:, 0]
+    [wanted] = torch.autograd.grad((expected * by).sum(), states)
+    found = target_log_probabilities(states, weight, target)
+    [gradient] = torch.autograd.grad((found * by).sum(), states)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(gradient, wanted, atol=1e-5)
+
+
+def test_rejection_sampling_trains_on_chosen_responses(bundle: Path) -> None:
+    runs = bundle / "runs"
+    credit.run_arms(bundle, runs, replace(SETTINGS, prompts=2, new_tokens=3), ["base", "rs", "gold-ars"], [0], budget=9)
+    found = {path.stem: json.loads(path.read_text()) for path in runs.iterdir()}
+    assert found["base-0"]["curve"] == found["base-0"]["measured"] == []
+    assert {len(one["samples"]) for one in found.values()} == {2}
+    assert found["rs-0"]["curve"] == found["gold-ars-0"]["curve"]  # gold keeps all of what nobody marked
+    assert found["rs-0"]["curve"][-1] < found["rs-0"]["curve"][0]
+    ends = [pair["chosen"]["sum"] for pair in found["rs-0"]["measured"][-1]["pairs"]]
+    assert min(ends) > 0  # the likelihood of what was trained on rose
+
+
+def test_the_win_rate_by_hand(tmp_path: Path) -> None:
+    def answers(rewards: list[float | None], tokens: list[int]) -> list[dict[str, Any]]:
+        both = enumerate(zip(rewards, tokens, strict=True))
+        return [{"row": i, "group": str(i), "reward": r, "tokens": n, "ended": n < 20} for i, (r, n) in both]
+
+    samples = {
+        "base-0": answers([0.5, 0.5, 0.5, None], [10, 20, 10, 9]),
+        "dpo-0": answers([0.6, 0.1, 0.5, 0.9], [10, 10, 12, 9]),
+    }
+    of = {"base-0": {"arm": "base", "seed": 0}, "dpo-0": {"arm": "dpo", "seed": 0}}
+    pairs = [{"chosen": 1.0, "rejected": 0.0}, {"chosen": 0.0, "rejected": 1.0}, {"chosen": None, "rejected": 1.0}]
+    path = tmp_path / "wins-judge.json"
+    path.write_text(json.dumps({"scorer": "judge", "runs": of, "samples": samples, "pairs": pairs}))
+    text = wins_report(path)
+    [dpo] = [line for line in text.splitlines() if line.startswith("| dpo | 0 |")]
+    # A win, a loss and a tie of three; shorter once, longer once, two of equal length; a win and a tie within a fifth.
+    assert re.findall(r"(\d+\.\d{3}) \(", dpo) == ["0.500", "0.500", "0.750", "10.250", "1.000"]
+    assert "judge ranks 0.500 of 2 test pairs" in text

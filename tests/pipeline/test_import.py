@@ -71,6 +71,7 @@ ANYWHERE = {
     "http",
     "engines",
     "conditions",
+    "pairs",
     "asr_data_schemas",
 }
 """May be imported by every package, and import each other alone."""
@@ -85,7 +86,7 @@ def may_import(package: str) -> set[str]:
     if package in ANYWHERE:
         return ANYWHERE
     if package == "asr_data":  # the front door: names that are imported when they are asked for
-        return {"pipeline", "scoring", "segments", "evaluation", "tables", "config"}
+        return {"pipeline", "scoring", "segments", "evaluation", "tables", "config", "pairs"}
     own = set(STAGES[: STAGES.index(package)]) if package in STAGES else BESIDE[package]
     return own | ANYWHERE
 

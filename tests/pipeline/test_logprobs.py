@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import torch
 from asr_data import pipeline
 from asr_data.config import MaskConfig, OutputConfig, ScoringConfig
 from asr_data.errors import ConfigError
+from asr_data.pairs import PairConfig
 from asr_data.rows import detect, first_records, open_source
 from asr_data.scoring.load import load_scorer
 from asr_data.scoring.reference import load_reference
 from asr_data.storage import open_output, validate
+from asr_data.text import align
+from asr_data.types import Completion, Row
 
 FP32 = ScoringConfig(dtype="float32", device="cpu")
 HEAD = {"score.weight": torch.randn(1, 32, generator=torch.Generator().manual_seed(1))}
@@ -59,10 +63,57 @@ def rows_of(path: Path) -> Any:
 
 
 def test_equal_to_transformers(bench: dict[str, Any]) -> None:
-    from transformers import AutoModelForCausalLM
-
     output = run(bench, "out")
     assert validate(output) == []
+    require_equal(bench, output)
+
+
+def test_several_pairs_of_a_row(bench: dict[str, Any]) -> None:
+    answers = ["Yes.", "No 👩.", "Perhaps, or not."]
+    records = [{"instruction": f"{i}?", "completions": answers, "scores": [3.0, 2.0, 1.0]} for i in range(2)]
+    source = open_source(records)
+    layout = detect(source.schema, first_records(source)).with_pairs(PairConfig(rule="all"))
+    output = run({**bench, "source": source, "layout": layout}, "out")
+    assert validate(output) == []
+    rows = rows_of(output)
+    assert list(zip(rows["asr_row"], rows["asr_pair"], strict=True)) == [
+        (row, pair) for row in (0, 1) for pair in range(3)
+    ]
+    require_equal(bench, output)
+    assert rows[0]["chosen_ref_logp"] == rows[1]["chosen_ref_logp"]  # the best answer, in two pairs
+    assert rows[0]["rejected_ref_logp"] == rows[2]["chosen_ref_logp"]  # the second one, on either side
+
+
+def test_what_several_rows_have_is_read_once(bench: dict[str, Any]) -> None:
+    reference, asked = bench["reference"], list[int]()
+    text = [{"role": "assistant", "content": one} for one in ("Yes.", "No.", "Perhaps.")]
+    question = [{"role": "user", "content": "Why?"}]
+
+    def pair(first: int, second: int) -> Any:
+        sides = (
+            Completion("chosen", [text[first]], preferred=True),
+            Completion("rejected", [text[second]], preferred=False),
+        )
+        return align(Row(0, {}, question, sides), reference.tokenizer)
+
+    class Counting:
+        attention = reference.engine.attention
+
+        def run(self, requests: Any, on_tokens: Any = None) -> Any:
+            asked.append(len(requests))
+            return reference.engine.run(requests, on_tokens)
+
+    rows = [pair(0, 1), pair(0, 2), pair(1, 2)]
+    found = replace(reference, engine=Counting()).log_probabilities(rows)
+    assert asked == [3]
+    for row, mine in zip(rows, found, strict=True):
+        for one, alone in zip(mine, reference.log_probabilities([row])[0], strict=True):
+            assert one == pytest.approx(alone, abs=1e-4)
+
+
+def require_equal(bench: dict[str, Any], output: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
     model = AutoModelForCausalLM.from_pretrained(bench["language"], dtype=torch.float32).eval()
     for row in rows_of(output):
         for side in ("chosen", "rejected"):

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from asr_data.errors import ConfigError, InputError, RowRejected
-from asr_data.rows import detect
+from asr_data.pairs import PairConfig
+from asr_data.rows import Layout, detect, normalise_all
 from asr_data.rows.normalise import normalise
 from asr_data.scoring.config import ContrastConfig, ImplicitConfig, LogProbabilityConfig, TokenHeadConfig
 from asr_data.scoring.context_columns import check_columns
@@ -339,6 +340,42 @@ def test_a_template_that_gives_too_long_a_text() -> None:
 def test_contexts_that_are_none(context: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LogProbabilityConfig(context=context)
+
+
+# --- pairs of a row --------------------------------------------------------------------------------------
+
+
+def pairs_of(index: int, prompt: str, *answers: str) -> list[Row]:
+    """All pairs of answers that are given best first."""
+    columns: dict[Any, str] = {"prompt": "prompt", "completions": "completions", "ranks": "ranks"}
+    layout = Layout(kind="ranked_completions", columns=columns).with_pairs(PairConfig(rule="all"))
+    record = {
+        "prompt": [own(prompt)[0]],
+        "completions": [says(one) for one in answers],
+        "ranks": [*range(len(answers))],
+    }
+    return [row for row in normalise_all(index, record, layout) if isinstance(row, Row)]
+
+
+def test_every_pair_sees_its_own_other_answer_and_all_others_best_first() -> None:
+    template = own("{{ other }} | {{ others | join(' ') }}")
+    seen = {row.pair: [one[0][0]["content"] for one in views(row, template)] for row in pairs_of(0, "Q", *"ABCD")}
+    assert seen == {
+        0: ["B | B C D", "A | A C D"],
+        1: ["C | B C D", "A | A B D"],
+        2: ["C | A C D", "B | A B D"],
+        3: ["D | B C D", "A | A B C"],
+        4: ["D | A C D", "B | A B C"],
+        5: ["D | A B D", "C | A B C"],
+    }
+
+
+def test_the_pairs_of_a_row_have_the_same_other_row_beside_them() -> None:
+    rows = [*pairs_of(0, "p", *"AB"), *pairs_of(1, "q", *"CDE"), *pairs_of(2, "r", *"FGH")]
+    found = with_elsewhere(rows)
+    beside = [(row.elsewhere.index, row.elsewhere.completions[0].content) for row in found if row.elsewhere]
+    # Of three rows the one beside is the next, in a circle; it is shown by its first pair.
+    assert beside == [(1, says("C"))] + 3 * [(2, says("F"))] + 3 * [(0, says("A"))]
 
 
 # --- columns that must be there --------------------------------------------------------------------------

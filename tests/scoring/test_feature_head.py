@@ -17,6 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from asr_data.config import ScoringConfig
 from asr_data.errors import ConfigError, ScorerError
+from asr_data.pairs import PairConfig
+from asr_data.rows import Layout, normalise_all
 from asr_data.scoring.config import HeadConfig, TokenHeadConfig
 from asr_data.scoring.feature_config import FeatureConfig
 from asr_data.scoring.load import load_scorer
@@ -390,3 +392,32 @@ def test_columns_by_hand() -> None:
     assert features.partner_columns() == partner
     flags = ["has a partner, rejected", "has a partner, chosen"]
     assert features.columns() == own + [f"{p}, rejected" for p in partner] + [f"{p}, chosen" for p in partner] + flags
+
+
+def test_of_pairs_of_a_row_only_what_depends_on_the_pair_is_read_again(make_scorer: Callable[..., ModelScorer]) -> None:
+    answers = ["It is four.", "I think it may be four.", "It is five."]
+    record = {"prompt": QUESTION, "completions": [[{"role": "user", "content": QUESTION}, *says(a)] for a in answers]}
+    columns: dict[Any, str] = {"prompt": "prompt", "completions": "completions", "scores": "scores"}
+    layout = Layout(kind="scored_completions", columns=columns).with_pairs(PairConfig(rule="all"))
+    rows = [row for row in normalise_all(4, {**record, "scores": [3.0, 2.0, 1.0]}, layout) if isinstance(row, Row)]
+    scorer = make_scorer({"scalars": ["logp"], "partner": PARTNER, "words": True, "ratio": 0.5})
+    apart = [scored(scorer, [pair(*(answers[at] for at in places))])[0] for places in ((0, 1), (0, 2), (1, 2))]
+    runner, asked = scorer.runner, list[int]()
+
+    class Counting:
+        attention = runner.attention
+
+        def run(self, requests: Any, on_tokens: Any = None) -> Any:
+            asked.append(len(requests))
+            return runner.run(requests, on_tokens)
+
+    scorer.runner = Counting()
+    together = scored(scorer, rows)
+    assert asked == [3 + 6]  # each answer after the prompt, and each with each other one in view
+    assert [row.pair for row in rows] == [0, 1, 2]
+    for mine, alone in zip(together, apart, strict=True):
+        for one, other in zip(mine, alone, strict=True):
+            np.testing.assert_array_equal(one.span_end, other.span_end)
+            np.testing.assert_allclose(one.span_reward, other.span_reward, rtol=1e-4, atol=1e-5)
+    # The second answer is rejected in the first pair and chosen in the last: not the same rewards.
+    assert not np.allclose(together[0][1].span_reward, together[2][0].span_reward)

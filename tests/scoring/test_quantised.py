@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from asr_data.config import ScoringConfig
 from asr_data.errors import MissingDependencyError, ScorerError
 from asr_data.scoring.load import load_scorer
-from asr_data.scoring.quantised import import_without_kernels, quantiser
+from asr_data.scoring.quantised import import_without_kernels, quantised_arguments, quantiser
 from asr_data.types import Completion, Row
 
 MakeCheckpoint = Callable[..., Path]
@@ -233,14 +234,29 @@ def add_head_and_tokenizer(source: Path, target: Path, hidden: int = 32) -> None
             shutil.copy(source / name, target / name)
 
 
-def test_no_kernel_is_fetched_while_a_package_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bitsandbytes_is_not_run_where_it_fetches_code(tmp_path: Path) -> None:
+    config = SimpleNamespace(quantization_config={"load_in_8bit": True})
+    with pytest.raises(ScorerError, match="is not run there; use --device cpu"):
+        quantised_arguments(config, tmp_path, torch.device("mps"), torch.float32)
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_no_kernel_is_fetched_while_a_package_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: bool
+) -> None:
     (tmp_path / "kernels.py").write_text("raise AssertionError('kernels was imported')\n", encoding="utf-8")
     (tmp_path / "some_quantiser.py").write_text(
         "try:\n    from kernels import get_kernel\nexcept ImportError:\n    get_kernel = None\n", encoding="utf-8"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = SimpleNamespace(get_kernel="fetches")
+    monkeypatch.delitem(sys.modules, "kernels", raising=False)
+    if imported:  # by transformers, say
+        monkeypatch.setitem(sys.modules, "kernels", loaded)
     import_without_kernels("some_quantiser")
     assert sys.modules.pop("some_quantiser").get_kernel is None
-    assert "kernels" not in sys.modules
+    assert sys.modules.get("kernels") is (loaded if imported else None)
+    if imported:
+        return
     with pytest.raises(AssertionError, match="kernels was imported"):  # what would have happened
         importlib.import_module("some_quantiser")

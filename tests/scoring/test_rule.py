@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from asr_data.errors import ConfigError, ScorerError
 from asr_data.scoring.config import RuleConfig
 from asr_data.scoring.load import load_scorer
-from asr_data.scoring.protocol import Scorer
+from asr_data.scoring.protocol import Scorer, ScorerInfo
 from asr_data.scoring.rule import RuleScorer, load_rule
 from asr_data.types import ByteRewards, Completion, RejectedRow, Row
 
@@ -200,3 +201,31 @@ def test_a_file_that_is_not_there_or_fails(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0", encoding="utf-8")
     with pytest.raises(ScorerError, match="ZeroDivisionError"):
         load_scorer(str(tmp_path / "bad.py:score"), "rule")
+
+
+def test_of_pairs_of_a_row_each_answer_is_scored_once() -> None:
+    asked: list[str] = []
+
+    def length(prompt: Any, response: str) -> list[tuple[int, int, float]]:
+        asked.append(response)
+        return [(0, len(response), float(len(response)))]
+
+    texts = ["a", "bb", "ccc"]
+
+    def pair(index: int, first: int, second: int) -> Row:
+        sides = (
+            Completion("chosen", texts[first], preferred=True),
+            Completion("rejected", texts[second], preferred=False),
+        )
+        return Row(index, {}, "p", sides, pair=first + second)
+
+    rows = [pair(0, 0, 1), pair(0, 0, 2), pair(0, 1, 2), pair(1, 0, 1)]
+    info = ScorerInfo("length", "rule", "value", "f" * 64)
+    found = [entry for entry in RuleScorer(length, info).score(rows) if not isinstance(entry, RejectedRow)]
+    assert [[one.span_reward.tolist() for one in entry] for entry in found] == [
+        [[1.0], [2.0]],
+        [[1.0], [3.0]],
+        [[2.0], [3.0]],
+        [[1.0], [2.0]],
+    ]
+    assert asked == ["a", "bb", "ccc", "a", "bb"]

@@ -6,7 +6,7 @@ from scipy.stats import median_abs_deviation
 
 from asr_data.errors import ConfigError, InputError
 from asr_data.segments import Sequence, Token, split
-from asr_data.segments.approximation import approximation_errors
+from asr_data.segments.approximation import approximation_errors, errors_by_row, known_only
 from asr_data.segments.noise import estimate_sigma, estimate_sigma_per_row
 from asr_data.segments.rewards import increments, round_bfloat16, segment_rewards, sequence_rewards
 from asr_data.segments.statistics import RewardStatistics
@@ -144,6 +144,23 @@ def test_approximation_errors_by_hand():
     assert (errors.tokens, errors.segments) == (5, 3)
     by_row = approximation_errors(VALUES, OFFSETS, np.array([0, 1, 3]), np.array([1.0, 2.0]))
     assert (by_row.err_tok, by_row.err_seg) == (3 + 8, 10 + 2 + 4)
+
+
+def test_approximation_errors_of_each_row_by_hand():
+    # The rows and segments above, after a row without tokens: its errors are 0.
+    offsets = np.array([0, 0, 3, 5])
+    found = errors_by_row(VALUES, offsets, np.array([0, 1, 3]), np.array([9.0, 1.0, 2.0]))
+    np.testing.assert_array_equal(found, [[0, 0, 0], [14, 3, 8 + 2], [2, 8, 2 + 4]])
+
+
+def test_unknown_tokens_are_left_out_of_the_errors():
+    nan = np.nan
+    rewards = np.array([nan, 1.0, 3.0, nan, nan, 5.0, nan], dtype=np.float32)
+    # rows [0, 4), [4, 5) and [5, 7); segments at 0 (unknown), 1, 3 (unknown), 4 (unknown), 5, 6 (unknown)
+    kept, offsets, starts = known_only(rewards, np.array([0, 4, 5, 7]), np.array([0, 1, 3, 4, 5, 6]))
+    assert kept.tolist() == [1.0, 3.0, 5.0]
+    assert offsets.tolist() == [0, 2, 2, 3]
+    assert starts.tolist() == [0, 2]
 
 
 def test_the_extremes_of_eq_14():

@@ -153,9 +153,11 @@ def test_it_resumes_byte_for_byte_and_refuses_another_selection(parent: Path, tm
     [
         ({}, "give --where, --sample, or both"),
         ({"where": "margin > 1e9"}, "none of the 24 annotated rows of .* meets it"),
-        ({"where": "margin >"}, "unable to parse"),
+        ({"where": "margin >"}, "is no condition in SQL"),
         ({"where": "nope = 1"}, "no column 'nope'"),
-        ({"where": "CAST(topic AS int) > 1"}, "conversion from"),
+        ({"where": "CAST(topic AS int) > 1"}, "failed in column .topic. for [0-9]+ values$"),
+        ({"sample": 2, "seed": -1}, "a seed is at least 0"),
+        ({"sample": 0}, "at least 1 row"),
     ],
 )
 def test_nothing_is_written_for_a_selection_that_is_none(

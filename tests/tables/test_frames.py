@@ -152,11 +152,14 @@ def test_conditions_and_numbers_of_rows_go_into_flat_views(texts: AnnotatedDirec
     assert collected(every.select(pl.len()))[0]["len"] == len(collected(every))
 
 
-def test_a_dataset_in_memory_has_the_same_views(texts: AnnotatedDirectory) -> None:
+@pytest.mark.parametrize("form", ["dataset", "polars", "pandas", "list"])
+def test_rows_in_memory_have_the_same_views(texts: AnnotatedDirectory, form: str) -> None:
     import datasets
+    import pandas as pd
 
-    rows = datasets.Dataset.from_list(stored(texts))
-    in_memory: Any = frame(rows)
+    rows = stored(texts)
+    forms = {"dataset": datasets.Dataset.from_list, "polars": pl.DataFrame, "pandas": pd.DataFrame, "list": list}
+    in_memory: Any = frame(forms[form](rows))
     on_disk: Any = frame(texts.path)
     assert collected(in_memory.asr.summary()) == collected(on_disk.asr.summary())
     assert collected(in_memory.asr.segments("rejected")) == collected(on_disk.asr.segments("rejected"))
@@ -184,6 +187,8 @@ def test_wrong_sides_sources_and_files_are_refused(texts: AnnotatedDirectory) ->
         frame(datasets.Dataset.from_list(stored(texts)), tokenizer="recorded")
     with pytest.raises(InputError, match="DatasetDict"):
         frame({"train": 1})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a list of dictionaries, got LazyFrame"):
+        frame(pl.LazyFrame({"asr_row": [1]}))  # type: ignore[arg-type]
     with pytest.raises(CorruptFileError, match=r"asr\.json: missing"):
         frame(texts.path / "data")
     file = next((texts.path / "data").iterdir())

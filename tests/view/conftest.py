@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from asr_data.config import MaskConfig, OutputConfig
+from asr_data.pairs import PairConfig
 from asr_data.pipeline import run
 from asr_data.rows import detect, first_records, open_source
 from asr_data.scoring.protocol import ScorerInfo
@@ -63,7 +64,7 @@ def partial_rule(prompt: Any, response: str) -> list[tuple[int, int, float]]:
 
 @pytest.fixture(scope="session")
 def annotate_into(make_tokenizer: Callable[..., Any]) -> Annotate:
-    """``annotate_into(folder, rows, mask, tokenizer, columns, partial, **writing)``."""
+    """``annotate_into(folder, rows, mask, tokenizer, columns, partial, pairs, **writing)``."""
 
     def make(
         folder: Path,
@@ -72,12 +73,13 @@ def annotate_into(make_tokenizer: Callable[..., Any]) -> Annotate:
         tokenizer: Any = None,
         columns: Mapping[str, str] | None = None,
         partial: bool = False,
+        pairs: PairConfig = PairConfig(),  # noqa: B008 - frozen
         **writing: Any,
     ) -> AnnotatedDirectory:
         path = folder / f"pairs-{len(list(folder.glob('pairs-*.jsonl')))}.jsonl"
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         source = open_source(path)
-        layout = detect(source.schema, first_records(source), columns)
+        layout = detect(source.schema, first_records(source), columns).with_pairs(pairs)
         info = ScorerInfo("rule", "rule", "value", hashlib.sha256(b"rule").hexdigest(), partial=partial)
         scorer = RuleScorer(partial_rule if partial else rule, info)
         policy, output = tokenizer or make_tokenizer(), path.with_suffix("")
@@ -91,7 +93,7 @@ def annotate_into(make_tokenizer: Callable[..., Any]) -> Annotate:
 
 @pytest.fixture
 def annotate(annotate_into: Annotate, tmp_path: Path) -> Annotate:
-    """``annotate(rows, mask, tokenizer, columns, partial, **writing)``."""
+    """``annotate(rows, mask, tokenizer, columns, partial, pairs, **writing)``."""
     return bind(annotate_into, tmp_path)
 
 

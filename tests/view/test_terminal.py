@@ -36,6 +36,19 @@ def test_without_colour_dropped_segments_are_in_brackets() -> None:
     assert "2 of 3 segments and 4 of 9 tokens kept" in text
 
 
+def test_rows_shown_again_have_no_second_prompt_and_of_the_legend_the_colours() -> None:
+    file = io.StringIO()
+    one = row(("kept ", 1.0, True), ("gone", 0.0, False))
+    show_rows(Console(file=file, width=80), [one], again=True)
+    assert file.getvalue().startswith("row 3 ")
+    assert "kept │[-gone-]" in file.getvalue()
+    assert "Why?" not in file.getvalue()
+    coloured = Console(file=(colours := io.StringIO()), width=80, force_terminal=True, color_system="truecolor")
+    show_rows(coloured, [one], again=True)
+    assert "segment reward" in colours.getvalue()
+    assert "Why?" not in colours.getvalue()
+
+
 def test_no_color_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert "[-gone-]" in shown(row(("gone", 0.0, False)), colour=True)

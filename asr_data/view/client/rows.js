@@ -18,6 +18,8 @@ const asrRows = (() => {
     value === null ? "unknown" : String(Number(value.toPrecision(digits))).replace("-", "−");
   const signed = (value) => (value < 0 ? "" : "+") + number(value);
   const percent = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
+  const rowName = ({ row, pair }) => `Row ${row}${pair === undefined ? "" : `, pair ${pair}`}`;
+  const rowId = ({ row, pair }) => `row-${row}${pair === undefined ? "" : `-${pair}`}`;
   const ones = (bits) => bits.split("1").length - 1;
   const plainText = (unit) =>
     typeof unit === "string" ? unit : Array.isArray(unit) ? unit.map(([text]) => text).join("") : "";
@@ -303,5 +305,5 @@ const asrRows = (() => {
     for (let at = -STEPS; at <= STEPS; at++) ramp.append(element("i", { class: step(at) }));
   }
 
-  return { change, draw, drawCurve, element, legend, listen, number, ones, percent, plainText, promptNode, select, show, signed };
+  return { change, draw, drawCurve, element, legend, listen, number, ones, percent, plainText, promptNode, rowId, rowName, select, show, signed };
 })();

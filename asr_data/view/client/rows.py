@@ -56,6 +56,7 @@ def _row(view: RowView, one: AnnotatedRow, tokenizer: Tokenizer | None, prefix: 
     aligned = _aligned(one, tokenizer)
     return {
         "row": view.index,
+        **({} if view.pair is None else {"pair": view.pair}),
         "prompt": visible(prompt_text(view.prompt).strip("\n")),
         "notes": [visible(note) for note in view.notes],
         **({} if view.gold_error is None else {"goldError": visible(view.gold_error)}),

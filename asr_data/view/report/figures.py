@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_data.ragged import Ragged
-from asr_data.segments.approximation import approximation_errors
+from asr_data.segments.approximation import approximation_errors, known_only
 from asr_data.segments.rewards import round_bfloat16
 from asr_data.storage import AnnotatedDirectory
-from asr_data.types import Bool, Float32, Int64, Side
+from asr_data.types import Float32, Int64, Side
 from asr_data.view.noise import response_sigmas
 
 SHARE_BINS: Final = 20
@@ -137,19 +137,12 @@ def _add_side(figures: SideFigures, columns: Mapping[str, Ragged]) -> None:
 def _add_errors(errors: Errors, columns: Mapping[str, Ragged], sigma: Any) -> None:
     values, starts = columns["token_reward"], columns["seg_start"]
     flat_starts = starts.values.astype(np.int64) + np.repeat(values.offsets[:-1], starts.lengths)
-    rewards, offsets, flat_starts = _known(values.values, values.offsets, flat_starts)
+    rewards, offsets, flat_starts = known_only(values.values, values.offsets, flat_starts)
     found = approximation_errors(rewards, offsets, flat_starts, sigma)
     errors.err_seq += found.err_seq
     errors.err_tok += found.err_tok
     errors.err_seg += found.err_seg
     errors.tokens += found.tokens
-
-
-def _known(rewards: Float32, offsets: Int64, starts: Int64) -> tuple[Float32, Int64, Int64]:
-    """The same rows and segments without unknown tokens; those are segments of their own, and go as a whole."""
-    known: Bool = ~np.isnan(rewards)
-    place = np.concatenate(([0], np.cumsum(known)))
-    return rewards[known], place[offsets], place[starts[known[starts]]]
 
 
 # --- histograms for the charts ---------------------------------------------------------------------------

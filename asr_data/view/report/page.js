@@ -22,12 +22,12 @@
 
   function rowNode(entry) {
     const { row } = entry;
-    const link = element("a", { href: `#row-${row.row}`, title: "Link to this row" }, `Row ${row.row}`);
+    const link = element("a", { href: `#${asrRows.rowId(row)}`, title: "Link to this row" }, asrRows.rowName(row));
     const head = element("div", { class: "head" }, element("h3", {}, link));
     if (entry.gap !== null) head.append(element("span", {}, `reward gap ${signed(entry.gap)}`));
     head.append(...row.notes.map((note) => element("span", { class: "note" }, note)));
     if (row.goldError) head.append(element("span", {}, `gold labels not shown: ${row.goldError}`));
-    const node = element("article", { id: `row-${row.row}` }, head);
+    const node = element("article", { id: asrRows.rowId(row) }, head);
     const letters = Math.max(...row.sides.map((side) => side.texts.map(plainText).join("").length));
     node.style.minHeight = `${220 + Math.ceil(letters / 65) * 29}px`; // about as high as it will be
     return node;

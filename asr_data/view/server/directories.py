@@ -16,6 +16,7 @@ from asr_data.errors import AsrDataError, ConfigError, CorruptFileError, InputEr
 from asr_data.rows.file_state import FileState
 from asr_data.storage import AnnotatedDirectory, open_output
 from asr_data.storage.manifest import MANIFEST_NAME
+from asr_data.storage.row_keys import key_of, keys_of
 from asr_data.storage.work import WORK_NAME
 from asr_data.types import Bool, Float64, Int64
 from asr_data.view.decisions import all_baselines, depends_on_other_rows
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_PAIRS: Final = 2**20
 SAMPLED_FILES: Final = 4
 """Files that a sample is drawn from: each is hashed before it is read."""
 
@@ -102,14 +102,14 @@ class Viewed:
 
     @cached_property
     def keys(self) -> Int64:
-        """A number of every row that rises, int64 ``[rows]``: by ``asr_row``, and ``asr_pair`` where there is one."""
-        return self.indices * _MOST_PAIRS + self._pairs
+        """A number of every row that rises, int64 ``[rows]``, see :mod:`asr_data.storage.row_keys`."""
+        return keys_of(self.indices, self._pairs)
 
     @cached_property
     def _pairs(self) -> Int64:
-        if f"{self.annotated.manifest.prefix}asr_pair" in self.annotated.manifest.added_columns():
+        if self.annotated.manifest.plan.several_pairs:
             return self._column("asr_pair")
-        return np.zeros(self.rows, dtype=np.int64)
+        return np.full(self.rows, -1, dtype=np.int64)
 
     def _column(self, name: str) -> Int64:
         """A column of numbers. Rows that are found by it are verified when they are read."""
@@ -132,15 +132,19 @@ class Viewed:
         return at, there
 
     def position(self, row: int, pair: int | None = None) -> int | None:
-        """Where an input row stands, or a pair of it; None where it is not there."""
-        at = int(np.searchsorted(self.keys, row * _MOST_PAIRS + (pair or 0)))
+        """Where an input row stands, the first pair of it, or this one; None where it is not there."""
+        several = self.annotated.manifest.plan.several_pairs
+        key = key_of(row, pair if several else None)
+        if not 0 <= key < 2**63:
+            return None
+        at = int(np.searchsorted(self.keys, key))
         if at >= self.rows or self.indices[at] != row or (pair is not None and self.pair_of(at) != pair):
             return None
         return at
 
     def pair_of(self, position: int) -> int:
         """The number of the pair among those of its input row; 0 where a row is one pair."""
-        return int(self._pairs[position])
+        return max(0, int(self._pairs[position]))
 
     def baselines(self) -> Float64 | None:
         """b of every response where other rows decide it; found once."""

@@ -51,7 +51,7 @@ const asrLabel = (() => {
     severity = "major"; // what was chosen for one response is not meant for the next
     by("label-early").textContent = "";
     shown.blind = true;
-    by("label-title").textContent = `Row ${response.row}`;
+    by("label-title").textContent = asrRows.rowName(response);
     const states = { done: "you were done with it: what you do now counts in its place", skipped: "you had skipped it", open: "begun, not done" };
     by("label-status").textContent = states[response.status] ?? "";
     by("label-prompt").replaceChildren(promptNode(response.prompt));
@@ -169,7 +169,7 @@ const asrLabel = (() => {
   async function toggleScores() {
     if (!shown || !by("label-revealed").hidden) return hideScores();
     const asked = shown;
-    const answer = await attempt(() => ask("api/rows", { row: asked.row, count: 1 }));
+    const answer = await attempt(() => ask("api/rows", { row: asked.row, pair: asked.pair, count: 1 }));
     const row = answer?.rows.find((one) => one.position === asked.position);
     if (!row || shown !== asked || leaving) return undefined; // another response by now
     shown.blind = false;

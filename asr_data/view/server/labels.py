@@ -209,6 +209,7 @@ class Labels:
             "position": place.position,
             "side": place.side,
             "row": row.row.index,
+            **({} if row.row.pair is None else {"pair": row.row.pair}),
             "order": entry.chosen_by if entry is not None and order == "hand" else order,
             "status": "" if entry is None else entry.status,
             "prompt": visible(prompt_text(row.row.prompt).strip("\n")),

@@ -64,7 +64,7 @@ const asrLook = (() => {
 
   function headOf(entry) {
     const { row } = entry;
-    const link = element("a", { href: `#row-${row.row}`, title: "Link to this row" }, `Row ${row.row}`);
+    const link = element("a", { href: `#${asrRows.rowId(row)}`, title: "Link to this row" }, asrRows.rowName(row));
     const head = [element("h3", {}, link)];
     const gaps = row.panels.map(gapOf).filter((gap) => gap !== null);
     if (gaps.length) head.push(element("span", {}, `reward gap ${gaps.map(signed).join(" · ")}`));
@@ -76,7 +76,7 @@ const asrLook = (() => {
   function makeEntry(row) {
     const entry = { row, stored: row.panels, shown: [], tried: null };
     entry.head = element("div", { class: "head" });
-    entry.node = element("article", { id: `row-${row.row}`, tabindex: "-1" }, entry.head, promptNode(row.prompt));
+    entry.node = element("article", { id: asrRows.rowId(row), tabindex: "-1" }, entry.head, promptNode(row.prompt));
     entry.head.append(...headOf(entry));
     const single = facts.frames.length === 1;
     let sides = element("div", { class: "sides" });
@@ -199,10 +199,12 @@ const asrLook = (() => {
     }
   }
 
-  async function goTo(row) {
-    let entry = entries.find((one) => one.row.row === row);
+  // ``to`` has a row, and a pair of it where a link names one.
+  async function goTo(to) {
+    const meant = ({ row }) => row.row === to.row && (to.pair === undefined || row.pair === to.pair);
+    let entry = entries.find(meant);
     // A link to a row that the filters leave out brings it back.
-    if (!entry && ((await load({ row })) || (clear() && (await load({ row }))))) entry = entries.find((one) => one.row.row === row);
+    if (!entry && ((await load(to)) || (clear() && (await load(to))))) entry = entries.find(meant);
     entry?.node.scrollIntoView();
     entry?.node.focus({ preventScroll: true });
   }
@@ -216,7 +218,10 @@ const asrLook = (() => {
     return JSON.stringify(wanted()) !== before;
   }
 
-  const linked = () => /^#row-(\d{1,15})$/.exec(location.hash)?.[1];
+  const linked = () => {
+    const [, row, pair] = /^#row-(\d{1,15})(?:-(\d{1,6}))?$/.exec(location.hash) ?? [];
+    return row && { row: Number(row), ...(pair && { pair: Number(pair) }) };
+  };
 
   function step(by) {
     const tops = entries.map((entry) => entry.node.getBoundingClientRect().top);
@@ -284,14 +289,14 @@ const asrLook = (() => {
     filters.elements.row.addEventListener("change", ({ target }) => {
       if (target.value === "") return;
       history.replaceState(null, "", `#row-${Number(target.value)}`);
-      goTo(Number(target.value));
+      goTo({ row: Number(target.value) });
     });
-    addEventListener("hashchange", () => linked() && goTo(Number(linked())));
+    addEventListener("hashchange", () => linked() && goTo(linked()));
     begin().then(whenReady);
   }
 
   async function begin() {
-    if (linked() && (await load({ row: Number(linked()) }))) return goTo(Number(linked()));
+    if (linked() && (await load(linked()))) return goTo(linked());
     return load({ offset: 0 });
   }
 

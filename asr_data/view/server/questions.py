@@ -21,12 +21,14 @@ class Asked(BaseModel):
 
 
 class RowsAsked(Asked):
-    """A page of rows: ``count`` of those that are meant, from the ``offset``-th on; or the page with an input row."""
+    """A page of rows: ``count`` of those that are meant, from the ``offset``-th on; or the page with an input row,
+    where that is several rows with its first pair, or this one."""
 
     filter: Filter = Filter()
     offset: Annotated[int, Field(ge=0)] = 0
     count: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 20
-    row: Annotated[int, Field(ge=0, lt=2**62)] | None = None
+    row: Annotated[int, Field(ge=0, lt=2**42)] | None = None
+    pair: Annotated[int, Field(ge=0, lt=2**20)] | None = None
 
 
 class ReadyAsked(Asked):

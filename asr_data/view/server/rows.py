@@ -130,4 +130,5 @@ def _too_long(row: AnnotatedRow) -> dict[str, Any]:
     """A row that is named and not shown."""
     size = characters(row)
     note = f"{size:,} characters, and at most {LONGEST_SHOWN:,} are shown"
-    return {"row": row.row.index, "prompt": "", "notes": [note], "sides": []}
+    pair = {} if row.row.pair is None else {"pair": row.row.pair}
+    return {"row": row.row.index, **pair, "prompt": "", "notes": [note], "sides": []}

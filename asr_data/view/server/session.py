@@ -130,16 +130,16 @@ class Session:
         positions = self._table.positions(asked.filter)
         offset = asked.offset
         if asked.row is not None:
-            offset = self._place_of(asked.row, positions)
+            offset = self._place_of(asked.row, asked.pair, positions)
             offset -= offset % asked.count
         page = self._rows.page([int(place) for place in positions[offset : offset + asked.count]])
         self._shown.set()
         return {"total": len(positions), "offset": offset, **page}
 
-    def _place_of(self, row: int, positions: Int64 | range) -> int:
-        position = self.viewed[0].position(row)
+    def _place_of(self, row: int, pair: int | None, positions: Int64 | range) -> int:
+        position = self.viewed[0].position(row, pair)
         if position is None:
-            raise InputError(f"there is no annotated row {row}")
+            raise InputError(f"there is no annotated row {row}" + ("" if pair is None else f", pair {pair}"))
         places = np.flatnonzero(np.asarray(positions) == position)
         if not places.size:
             raise InputError(f"the filters leave out row {row}")

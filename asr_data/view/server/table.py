@@ -190,10 +190,7 @@ class RowTable:
             found = (
                 frame(one.annotated).select(margin=pl.col("margin")).collect(engine="streaming")["margin"].to_numpy()
             )
-            at = np.searchsorted(one.indices, first.indices)
-            there = (
-                (at < one.rows) & (one.indices[np.minimum(at, one.rows - 1)] == first.indices) if one.rows else at < 0
-            )
+            at, there = one.find(first.keys)
             gaps[place, there] = found[at[there]]
         known = (~np.isnan(gaps)).sum(axis=0) > 1
         apart = np.full(first.rows, np.nan)
@@ -211,7 +208,8 @@ class RowTable:
         for batch in one.annotated.data_batches():
             for record in records_of(batch):
                 try:
-                    labels = reader(normalise(record[f"{manifest.prefix}asr_row"], record, manifest.plan.layout))
+                    index, pair = record[f"{manifest.prefix}asr_row"], record.get(f"{manifest.prefix}asr_pair")
+                    labels = reader(normalise(index, record, manifest.plan.layout, pair))
                 except RowRejected:
                     labels = {}
                 if any(label.reward < FAULTY_BELOW for own in labels.values() for label in own):

@@ -18,7 +18,7 @@ from asr_data.engines import EngineSettings, served_models
 from asr_data.errors import EngineError
 from asr_data.scoring.config import parse_config
 from asr_data.scoring.load import load_scorer
-from asr_data.types import Row
+from asr_data.types import Completion, Row
 from benchmarks.vllm_server import HEAD, INSTALL, save_models, serving, vllm_python
 from tests.scoring.served.conftest import STEPS
 
@@ -52,7 +52,8 @@ def compare(directory: Path, url: str, rows: list[Row], **options: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def language_server(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(models[0], OPTIONS, tmp_path_factory.mktemp("log") / "server.log") as url:
+    in_steps = ["--max-num-seqs", "8", "--max-num-batched-tokens", "64"]  # long prompts are read in several
+    with serving(models[0], [*OPTIONS, *in_steps], tmp_path_factory.mktemp("log") / "server.log") as url:
         yield url
 
 
@@ -66,7 +67,8 @@ def reward_server(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFa
 def test_language_model(
     models: tuple[Path, Path], language_server: str, rows: list[Row], make_checkpoint: Callable[..., Path]
 ) -> None:
-    scorer = compare(models[0], language_server, rows, kind="logp")
+    both = (Completion("chosen", "It is long.", True), Completion("rejected", "It is short.", False))
+    scorer = compare(models[0], language_server, [*rows, Row(2, {}, "Is this long? " * 60, both)], kind="logp")
     assert scorer.measured["engine_compared_with_files"] == 1
     labels = {"kind": "lm_label_tokens", "good": " Yes", "bad": " No", "steps": STEPS}
     for vocabulary in ("pair", "full"):

@@ -78,15 +78,3 @@ def test_errors_are_those_of_the_paper(annotate: Any, segmenter: Any) -> None:
     assert found.tokens == tokens
     assert [found.err_seq, found.err_tok, found.err_seg] == pytest.approx(sums.tolist(), rel=1e-5)
     assert found.per_token()["err_tok"] == pytest.approx(sigma**2)
-
-
-def test_unknown_tokens_are_left_out_of_the_errors() -> None:
-    from asr_data.view.report.figures import _known
-
-    nan = np.nan
-    rewards = np.array([nan, 1.0, 3.0, nan, nan, 5.0, nan], dtype=np.float32)
-    # rows [0, 4), [4, 5) and [5, 7); segments at 0 (unknown), 1, 3 (unknown), 4 (unknown), 5, 6 (unknown)
-    kept, offsets, starts = _known(rewards, np.array([0, 4, 5, 7]), np.array([0, 1, 3, 4, 5, 6]))
-    assert kept.tolist() == [1.0, 3.0, 5.0]
-    assert offsets.tolist() == [0, 2, 2, 3]
-    assert starts.tolist() == [0, 2]
