@@ -32,7 +32,7 @@ def render(session: Session) -> tuple[str, str]:
             title=visible(first.input.description.rstrip("/").rpartition("/")[2] or first.input.description),
             manifest=first,
             names=[visible(one.name) for one in session.viewed],
-            unit=facts["frames"][0]["unit"],
+            unit=facts["frames"][0]["unit"] if facts["ready"] else "token",
             band=any(
                 (frame["settings"] or {}).get("segmenter", {}).get("kind") == "schmitt" for frame in facts["frames"]
             ),

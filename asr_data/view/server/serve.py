@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import importlib.util
+import logging
 import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -98,6 +100,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
     """A server that says nothing of itself, and believes nothing that a proxy says."""
     import uvicorn
 
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end)
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -108,3 +112,9 @@ def server(app: ASGIApp) -> uvicorn.Server:
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Leaves out what the server says where it ends while a question is being answered: nobody waits for that."""
+    ended = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not ended and not record.getMessage().startswith("Cancel ")

@@ -232,7 +232,7 @@ def test_names_never_become_markup(annotate_into: Any, serve: Any, open_view: An
         "</script><b> 1",
         "{{ 7 * 7 }} 2",
     ]
-    assert page.locator("body :is(img, i, iframe):not(.ramp i, #ramp i)").count() == 0
+    assert page.locator("body :is(img, i, iframe):not(.legend *)").count() == 0
 
 
 def test_what_gets_into_the_page_all_the_same_is_stopped(annotate: Any, serve: Any, browser: Any) -> None:
