@@ -23,51 +23,6 @@ def pair(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]
     }
 
 
-def test_the_first_rows_do_not_wait_for_tokenizers(
-    annotate: Any, serve: Any, open_view: Any, make_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded, tokenizer = threading.Event(), make_tokenizer()
-
-    def slow(_: Any) -> Any:
-        loaded.wait(60)
-        return tokenizer
-
-    monkeypatch.setattr("asr_data.view.server.directories._recorded", slow)
-    served = serve(annotate(FIFTY), tokenizer="later")
-    served.session.prepare()
-    page = open_view(served, "#row-1")
-    page.wait_for_function("() => document.activeElement.id === 'row-1'")
-    first = page.locator("#row-1 .response").first
-    shown_text = "(node) => [...node.querySelectorAll('.unit')].filter((one) => !one.querySelector('.mark'))"
-    shown_text += ".map((one) => one.textContent).join('')"
-    text = first.evaluate(shown_text)
-    assert first.locator(".unit").count() == first.locator(".seg").count()  # segments are tinted
-    assert "is being loaded …" in page.locator("#settings summary").text_content()
-    assert page.locator("#controls").is_hidden()
-    page.get_by_label("Where", exact=True).fill("nothing = 1")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#trouble:not([hidden])")
-    page.wait_for_timeout(1200)
-    assert page.locator("#trouble").is_visible()  # though the page asks on for tokenizers
-    page.get_by_role("button", name="Clear").click()
-    page.wait_for_selector("#trouble", state="hidden")
-    page.keyboard.press("n")
-    place(page, "21 to 40 of 50")
-    page.keyboard.press("p")
-    place(page, "1 to 20 of 50")
-    page.keyboard.press("j")
-    loaded.set()
-    page.wait_for_selector("#controls:not([hidden])")
-    page.wait_for_function(
-        "() => document.querySelectorAll('#row-1 .response')[0].querySelectorAll('.unit').length > 6"
-    )
-    assert first.evaluate(shown_text) == text == "It is 1. That is so."
-    assert page.evaluate("document.activeElement.tagName") == "ARTICLE"
-    page.get_by_label("segmenter", exact=True).select_option("sequence")
-    said(page, "tried")
-    page.wait_for_selector("#row-1 .chart svg")
-
-
 def test_charts_that_cannot_be_drawn(
     annotate: Any, serve: Any, open_view: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +331,51 @@ def test_settings_are_kept(annotate: Any, serve: Any, open_view: Any, tmp_path: 
     page.get_by_role("button", name="Replace it").click()
     page.wait_for_function("() => document.getElementById('kept').textContent.includes('Written to')")
     assert 'segmenter: "token"' in path.read_text(encoding="utf-8")
+
+
+def test_the_first_rows_do_not_wait_for_tokenizers(
+    annotate: Any, serve: Any, open_view: Any, make_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, tokenizer = threading.Event(), make_tokenizer()
+
+    def slow(_: Any) -> Any:
+        loaded.wait(60)
+        return tokenizer
+
+    monkeypatch.setattr("asr_data.view.server.directories._recorded", slow)
+    served = serve(annotate(FIFTY), tokenizer="later")
+    served.session.prepare()
+    page = open_view(served, "#row-1")
+    page.wait_for_function("() => document.activeElement.id === 'row-1'")
+    first = page.locator("#row-1 .response").first
+    shown_text = "(node) => [...node.querySelectorAll('.unit')].filter((one) => !one.querySelector('.mark'))"
+    shown_text += ".map((one) => one.textContent).join('')"
+    text = first.evaluate(shown_text)
+    assert first.locator(".unit").count() == first.locator(".seg").count()  # segments are tinted
+    assert "is being loaded …" in page.locator("#settings summary").text_content()
+    assert page.locator("#controls").is_hidden()
+    page.get_by_label("Where", exact=True).fill("nothing = 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    page.wait_for_timeout(1200)
+    assert page.locator("#trouble").is_visible()  # though the page asks on for tokenizers
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_selector("#trouble", state="hidden")
+    page.keyboard.press("n")
+    place(page, "21 to 40 of 50")
+    page.keyboard.press("p")
+    place(page, "1 to 20 of 50")
+    page.keyboard.press("j")
+    loaded.set()
+    page.wait_for_selector("#controls:not([hidden])")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#row-1 .response')[0].querySelectorAll('.unit').length > 6"
+    )
+    assert first.evaluate(shown_text) == text == "It is 1. That is so."
+    assert page.evaluate("document.activeElement.tagName") == "ARTICLE"
+    page.get_by_label("segmenter", exact=True).select_option("sequence")
+    said(page, "tried")
+    page.wait_for_selector("#row-1 .chart svg")
 
 
 def test_without_scores_the_page_says_why_settings_are_fixed(annotate: Any, serve: Any, open_view: Any) -> None:
