@@ -12,7 +12,7 @@ from asr_data.critique.config import CritiqueSettings
 from asr_data.endpoints.replies import as_text
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.response import contents_text
-from asr_data.rows import Layout, Source, detect, first_records, labelled, normalise
+from asr_data.rows import Layout, Source, detect, first_records, labelled, normalise, stored_pair
 from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.known_columns import LABEL_ROLES
 from asr_data.types import Completion, RejectedRow, Row, Side
@@ -128,7 +128,7 @@ class Responses:
                     continue
                 index, record = raw
                 try:
-                    row = normalise(index, record, self.layout)
+                    row = normalise(index, record, self.layout, stored_pair(record, self.layout))
                 except RowRejected as rejected:
                     yield RejectedRow(index, rejected.code, rejected.message)
                     continue

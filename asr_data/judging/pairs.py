@@ -9,7 +9,7 @@ from typing import Any, Final
 from asr_data.endpoints.replies import as_text
 from asr_data.errors import ConfigError, InputError, RowRejected
 from asr_data.judging.verdict import Pick
-from asr_data.rows import Layout, Source, detect, first_records, normalise
+from asr_data.rows import Layout, Source, detect, first_records, normalise, stored_pair
 from asr_data.rows.columns import column_type, column_value, is_text
 from asr_data.rows.input_guard import InputGuard
 from asr_data.rows.known_columns import PROMPT_ROLES
@@ -119,7 +119,7 @@ class Pairs:
 
     def _pair(self, index: int, record: Mapping[str, Any]) -> Pair | RejectedRow:
         try:
-            row = normalise(index, record, self.layout)
+            row = normalise(index, record, self.layout, stored_pair(record, self.layout))
             first, second = (as_text(completion.content) for completion in row.completions)
         except RowRejected as rejected:
             single = _with_one_response(self.layout)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from asr_data.rows.file_formats import ALLOWED_SUFFIXES
 from asr_data.rows.layouts import Layout, detect
-from asr_data.rows.normalise import normalise, normalise_all
+from asr_data.rows.normalise import normalise, normalise_all, stored_pair
 from asr_data.rows.records import ArrowRecord, readable, records_of
 from asr_data.rows.schema import to_arrow
 from asr_data.rows.source import Source, first_records, open_source
@@ -25,6 +25,7 @@ __all__ = [
     "detect",
     "normalise",
     "normalise_all",
+    "stored_pair",
     "read_rows",
     "to_arrow",
     "ArrowRecord",

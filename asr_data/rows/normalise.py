@@ -55,6 +55,12 @@ def normalise(index: int, record: Mapping[str, Any], layout: Layout, pair: int |
     return _row(index, record, layout, answers, pair)
 
 
+def stored_pair(record: Mapping[str, Any], layout: Layout) -> int | None:
+    """Which pair a row is that was annotated with several pairs and is read as an input again; None for others."""
+    pair = None if layout.numbers_role is None else record.get("asr_pair")
+    return pair if isinstance(pair, int) and not isinstance(pair, bool) else None
+
+
 def normalise_all(index: int, record: Mapping[str, Any], layout: Layout) -> list[Row | RejectedRow]:
     """A row as all pairs that the layout makes of it, by number; each as a row, or as what is wrong with it.
 
@@ -63,7 +69,7 @@ def normalise_all(index: int, record: Mapping[str, Any], layout: Layout) -> list
     """
     try:
         if not layout.pairs.several:
-            return [normalise(index, record, layout)]
+            return [normalise(index, record, layout, stored_pair(record, layout))]
         answers = _answers(record, layout)
         if answers is None:
             raise InputError(f"rows of layout {layout.kind} are one pair each, not several ({layout.pairs.rule})")

@@ -393,6 +393,13 @@ def _moved(row: RawRow, first: int, schema: pa.Schema) -> RawRow:
 
 
 def first_records(source: Source, count: int = 100) -> list[Mapping[str, object]]:
-    """Up to ``count`` of the first records, rejected ones left out; null for a value that has no Python form."""
+    """Up to ``count`` of the first records, rejected ones left out; null for a value that has no Python form.
+
+    Raises:
+        InputError: no row of the input can be read; says why the first cannot.
+    """
     rows = next(source.batches(count, 0, count), [])
+    if not source.schema.names and rows and isinstance(rows[0], RejectedRow):
+        first = rows[0]
+        raise InputError(f"{source.description}: no row can be read; row {first.index}: {first.code}, {first.message}")
     return [*readable(row[1] for row in rows if not isinstance(row, RejectedRow))]

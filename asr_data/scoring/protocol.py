@@ -56,7 +56,7 @@ class Scorer(Protocol):
 
         Args:
             rows: rows of one shard. Batches may be composed from them alone, so that a resumed run gives the
-                same bytes.
+                same bytes. The pairs of an input row are rows one behind the other, with its index and a ``pair``.
             on_tokens: called with the number of tokens done since the last call.
 
         Returns:

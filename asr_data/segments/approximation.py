@@ -65,7 +65,7 @@ def errors_by_row(values: Float32, row_offsets: Int64, starts: Int64, sigma: flo
 def known_only(values: Float32, row_offsets: Int64, starts: Int64) -> tuple[Float32, Int64, Int64]:
     """The same rows and segments without unknown tokens (NaN); those are segments of their own, and go as a whole."""
     known: Bool = ~np.isnan(values)
-    place = offsets_of(known)
+    place = offsets_of(known.astype(np.int64))
     return values[known], place[row_offsets], place[starts[known[starts]]]
 
 

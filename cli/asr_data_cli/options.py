@@ -71,7 +71,8 @@ Columns: TypeAlias = Annotated[
 ]
 
 Pairs: TypeAlias = Annotated[
-    PairRule, typer.Option("--pairs", help=PairConfig.model_fields["rule"].description, rich_help_panel=INPUT)
+    PairRule,
+    typer.Option("--pairs", help=PairConfig.model_fields["rule"].description, rich_help_panel=INPUT),
 ]
 MinGap: TypeAlias = Annotated[
     float, typer.Option("--min-gap", min=0, help=PairConfig.model_fields["min_gap"].description, rich_help_panel=INPUT)

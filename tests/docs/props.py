@@ -53,6 +53,20 @@ def save_renamed_pairs(path: Path) -> None:
     datasets.Dataset.from_list(rows).to_parquet(path)
 
 
+def save_feedback(path: Path) -> None:
+    rows = [
+        {
+            "instruction": prompt,
+            "completions": [
+                {"response": text, "overall_score": score}
+                for text, score in ((chosen, 9.0), (f"{chosen} {rejected}", 7.0), (rejected, 6.5))
+            ],
+        }
+        for prompt, chosen, rejected in PAIRS
+    ]
+    _write(path, rows)
+
+
 def save_ultrafeedback(path: Path) -> None:
     rows = [
         {
@@ -144,6 +158,7 @@ FILES: dict[str, Make] = {
     "pairs.jsonl": save_pairs,
     "pairs.parquet": save_renamed_pairs,
     "ultrafeedback.jsonl": save_ultrafeedback,
+    "feedback.jsonl": save_feedback,
     "answers.jsonl": save_answers,
     "answers.parquet": save_classes,
     "answers.csv": save_verdicts,

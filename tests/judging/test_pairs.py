@@ -73,3 +73,14 @@ def test_an_input_that_changes_between_two_batches_is_noticed(
     with pytest.raises(InputError, match="the input changed while it was being read"):
         ask()
     assert len(server.asked) == 2  # both orders of the first row, and nothing of what came after
+
+
+def test_pairs_of_a_row_that_was_annotated_as_several() -> None:
+    row = {"prompt": "p", "completions": ["a", "b", "c"], "scores": [3.0, 2.0, 1.0]}
+    source = open_source([{**row, "asr_row": 0, "asr_pair": pair} for pair in range(3)])
+    pairs = Pairs(source, answers_layout(source))
+    assert [(pair.first, pair.second) for pair in pairs if isinstance(pair, Pair)] == [
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+    ]

@@ -346,7 +346,7 @@ def test_exported_responses_are_those_of_each_pair(bench: Any, go: Any) -> None:
 def test_json_lines_and_notes_say_which_pair(bench: Any, go: Any) -> None:
     go(UF)
     annotated = open_output(bench.folder / "out")
-    [file] = export(annotated, "jsonl", bench.folder / "lines").path.rglob("train.jsonl")
+    [file] = export(annotated, "jsonl", bench.folder / "lines").path.glob("train*.jsonl")
     lines = lines_of(file)
     assert [(line["asr_row"], line["asr_pair"]) for line in lines] == ANNOTATED
     cut = export(annotated, "llamafactory-sft", bench.folder / "cut", max_length=30).path

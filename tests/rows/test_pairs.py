@@ -232,3 +232,12 @@ def test_bad_settings(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         PairConfig(**config)
     assert str(caught.value) == message
+
+
+def test_rows_that_were_annotated_as_pairs_are_read_as_these_again() -> None:
+    record = {**FOUR, "asr_row": 4, "asr_pair": 2}
+    assert made(record) == [(2, "d", "a")]
+    assert made({**FOUR, "asr_pair": None}) == made({**FOUR, "asr_pair": "x"}) == [(None, "b", "c")]
+    one = {"prompt": "p", "chosen": "a", "rejected": "b", "asr_pair": 2}
+    preference = Layout(kind="preference", columns={role: role for role in ("prompt", "chosen", "rejected")})
+    assert made(one, preference) == [(None, "a", "b")]

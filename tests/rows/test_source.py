@@ -192,3 +192,17 @@ def test_damaged_saved_dataset(tmp_path: Path) -> None:
     shutil.rmtree(path)
     with pytest.raises(InputError, match="DatasetDict"):
         open_source(datasets.DatasetDict())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"prompt": "q"\n{', "no row can be read; row 0: invalid_json, line 1 is not valid JSON: "),
+        ("b.jsonl", "[1]\n", "b.jsonl: no row can be read; row 0: "),
+    ],
+)
+def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as refused:
+        first_records(open_source(tmp_path / name))
+    assert message in str(refused.value)

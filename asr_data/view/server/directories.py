@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from asr_data.errors import AsrDataError, ConfigError, CorruptFileError, InputError
+from asr_data.pairs import pair_places
 from asr_data.rows.file_state import FileState
 from asr_data.storage import AnnotatedDirectory, open_output
 from asr_data.storage.manifest import MANIFEST_NAME
@@ -145,6 +146,11 @@ class Viewed:
     def pair_of(self, position: int) -> int:
         """The number of the pair among those of its input row; 0 where a row is one pair."""
         return max(0, int(self._pairs[position]))
+
+    def answer(self, position: int, side: int) -> tuple[int, int]:
+        """Which answer of which input row a response is: the same one in all pairs that it is in."""
+        pair = int(self._pairs[position])
+        return int(self.indices[position]), side if pair < 0 else pair_places(pair)[side]
 
     def baselines(self) -> Float64 | None:
         """b of every response where other rows decide it; found once."""

@@ -28,18 +28,20 @@ class Place(NamedTuple):
 def by_chance(viewed: Sequence[Viewed]) -> list[Place]:
     """The responses of up to 500 rows, one of each row before any row's second, in an order that chance decides.
 
-    It is the same for everybody who opens these directories, so that two people label the same responses.
+    It is the same for everybody who opens these directories, so that two people label the same responses. An answer
+    that is in several pairs of its row comes once.
     """
     first = viewed[0]
     sides = len(first.annotated.manifest.sides)
     generator = np.random.default_rng(7)
     positions = generator.permutation(first.sample(CANDIDATES, seed=7)).tolist()
     begins = generator.integers(0, sides, len(positions)).tolist()
-    return [
-        Place(position, (begin + turn) % sides)
-        for turn in range(sides)
-        for position, begin in zip(positions, begins, strict=True)
-    ]
+    found: dict[tuple[int, int], Place] = {}
+    for turn in range(sides):
+        for position, begin in zip(positions, begins, strict=True):
+            side = (begin + turn) % sides
+            found.setdefault(first.answer(position, side), Place(position, side))
+    return list(found.values())
 
 
 def by_disagreement(viewed: Sequence[Viewed]) -> list[Place]:
