@@ -174,9 +174,20 @@ def _response(annotated: AnnotatedDirectory, row: int, side: Side, verdict: bool
     weights = cells.get(f"{side}_weight")
     if weights is None:
         return Response(row, side, preferred, prompt, ids, mask)
-    if len(weights) != len(mask) or not np.isfinite(weights).all() or (weights < 0).any() or weights[~mask].any():
-        raise CorruptFileError(
-            f"{annotated.path}: row {row} has {side} weights that do not fit its mask: finite, at least 0, and 0 where "
-            "the mask is false; see asr-annotate validate"
-        )
+    fault = _weight_fault(weights, mask)
+    if fault:
+        raise CorruptFileError(f"{annotated.path}: row {row}, {side} weights: {fault}; see asr-annotate validate")
     return Response(row, side, preferred, prompt, ids, mask & (weights > 0), weights)
+
+
+def _weight_fault(weights: Float32, mask: Bool) -> str | None:
+    """What is wrong with a response's weights; None where nothing is."""
+    if len(weights) != len(mask):
+        return f"{len(weights)} entries for {len(mask)} tokens"
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        return f"{weights[wrong[0]]} at token {wrong[0]}; they are finite and at least 0"
+    outside = np.flatnonzero(~mask & (weights > 0))
+    if outside.size:
+        return f"{weights[outside[0]]:g} at token {outside[0]}, where the mask is false; it must be 0 there"
+    return "0 at every token, and the mask keeps some" if mask.any() and not weights.any() else None

@@ -81,9 +81,13 @@ def _write_saved_dataset(path: Path, batches: Iterable[pa.RecordBatch], schema: 
     return rows
 
 
-def _feature(kind: pa.DataType) -> dict[str, Any]:
+def _feature(kind: pa.DataType) -> Any:
+    if isinstance(kind, pa.StructType):
+        return {field.name: _feature(field.type) for field in kind.fields}
     if isinstance(kind, pa.ListType):
-        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
+        inner = _feature(kind.value_type)
+        # A "Sequence" of a struct is a struct of lists.
+        return [inner] if isinstance(kind.value_type, pa.StructType) else {"feature": inner, "_type": "Sequence"}
     return {"dtype": str(kind), "_type": "Value"}
 
 
@@ -95,7 +99,7 @@ def _batches(records: Iterable[Example], schema: pa.Schema) -> Iterator[pa.Recor
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
-    """One value per example; lists come as NumPy arrays."""
-    if not isinstance(kind, pa.ListType):
+    """One value per example; lists of numbers come as NumPy arrays."""
+    if not isinstance(kind, pa.ListType) or isinstance(kind.value_type, pa.StructType):
         return pa.array(values, type=kind)
     return list_column(values, kind.value_type)

@@ -21,11 +21,21 @@ Target: TypeAlias = Literal[
     "axolotl-sft",
     "axolotl-segments",
     "verl-sft",
+    "ms-swift-sft",
     "jsonl",
 ]
 FORMATS: Final[tuple[Target, ...]] = get_args(Target)
-WEIGHTED: Final[tuple[Target, ...]] = ("verl-sft", "jsonl")
+WEIGHTED: Final[tuple[Target, ...]] = ("verl-sft", "ms-swift-sft", "jsonl")
 """Formats whose trainers take a weight for each token."""
+
+WITHOUT_WAY_IN: Final[Mapping[str, str]] = {
+    "prime-rl": (
+        "its SFT loader renders messages itself and masks by their roles, and per-token weights exist only in the "
+        "messages between its processes, whose fields change from commit to commit"
+    ),
+    "openrlhf": "it has no way in for token masks or weights without code of its own",
+}
+"""Trainers that people ask for and that read no masks from data, and why."""
 
 Example: TypeAlias = dict[str, Any]
 """One example: column to value; lists of numbers as NumPy arrays."""

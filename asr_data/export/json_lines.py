@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from asr_data.export.examples import Cutter, require_masks
+from asr_data.export.examples import Cutter, read_rows, require_masks
 from asr_data.export.formats import Example, ExportFormat, Facts, Setup
 from asr_data.storage import AnnotatedDirectory
 from asr_data_schemas import data_schema
@@ -26,8 +26,11 @@ def every_column(annotated: AnnotatedDirectory) -> ExportFormat:
 
 def _records(annotated: AnnotatedDirectory, _: Cutter) -> Iterator[Example]:
     require_masks(annotated)
+    checked = read_rows(annotated)
     for batch in annotated.data_batches(columns=list(annotated.manifest.added_columns())):
-        yield from batch.to_pylist()
+        for record in batch.to_pylist():
+            next(checked)  # raises where ids, masks and weights do not fit
+            yield record
 
 
 def _setup(facts: Facts) -> Setup:

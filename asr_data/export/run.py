@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from asr_data.errors import ConfigError, InputError
-from asr_data.export import axolotl, json_lines, llamafactory, trl, verl
+from asr_data.export import axolotl, json_lines, llamafactory, ms_swift, trl, verl
 from asr_data.export.card import export_card
 from asr_data.export.examples import Cutter, Truncate
 from asr_data.export.files import write_data
-from asr_data.export.formats import FORMATS, WEIGHTED, ExportFormat, Facts, Setup, Target
+from asr_data.export.formats import FORMATS, WEIGHTED, WITHOUT_WAY_IN, ExportFormat, Facts, Setup, Target
 from asr_data.export.notes import Notes
 from asr_data.export.output import MANIFEST_NAME, new_directory
 from asr_data.storage import AnnotatedDirectory
@@ -146,10 +146,14 @@ def _format(
             return axolotl.segments(tokenizer)
         case "verl-sft":
             return verl.sft(weights=annotated.manifest.has_weights)
+        case "ms-swift-sft":
+            return ms_swift.sft(weights=annotated.manifest.has_weights)
         case "jsonl":
             return json_lines.every_column(annotated)
         case _:
-            raise ConfigError(f"--to {target!r} is not one of {', '.join(FORMATS)}")
+            reason = WITHOUT_WAY_IN.get(target)
+            why = f"cannot be had: {reason}; allowed are" if reason else "is not one of"
+            raise ConfigError(f"--to {target} {why} {', '.join(FORMATS)}")
 
 
 def _check_weights(annotated: AnnotatedDirectory, target: Target) -> None:

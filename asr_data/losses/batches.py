@@ -40,11 +40,13 @@ def collate(
     Returns:
         ``[rows · sides, time]`` each: ``input_ids`` and ``attention_mask`` int64; ``valid`` bool, true at the
         response's tokens; ``mask`` bool, true where a token is trained on (never at the first token, which nothing
-        predicts). Where every row has the column, ``weights`` (from ``S_weight``, 0 where the mask is false) and
+        predicts). Where the rows have the column, ``weights`` (from ``S_weight``), and where all have it,
         ``reference_logps`` (from ``S_ref_logp``), float32, 0 outside of the response.
 
     Raises:
-        ValueError: no rows, a missing column, a null, a wrong type or length, naming the row.
+        ValueError: no rows, a missing column, a null, a wrong type or length, or weights that some responses lack or
+            that are negative, not finite, above 0 where the mask is false, or 0 everywhere although it keeps something;
+            naming the row.
     """
     sides = (side,) if isinstance(side, str) else tuple(side)
     listed = list(_each_row(rows) if isinstance(rows, Mapping) else rows)
@@ -54,6 +56,12 @@ def collate(
         raise ValueError(f"max_length {max_length}, pad_to_multiple_of {pad_to_multiple_of}: both are at least 1")
     parts = [_parts(row, one, prefix, f"row {at}") for one in sides for at, row in enumerate(listed)]
     optional = [name for name in _FLOATS.values() if all(name in part for part in parts)]
+    if "weights" not in optional and any("weights" in part for part in parts):
+        at = next(at for at, part in enumerate(parts) if "weights" not in part)
+        column = f"{prefix}{sides[at // len(listed)]}_weight"
+        raise ValueError(
+            f"row {at % len(listed)}: column {column} is missing or null, and other responses have weights"
+        )
     cut = slice(max_length)
     longest = max(len(part["input_ids"][cut]) for part in parts)
     time = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
@@ -120,7 +128,22 @@ def _parts(row: Mapping[str, Any], side: str, prefix: str, where: str) -> dict[s
         if len(values) != len(ids):
             raise ValueError(f"{where}: {len(values)} entries in {prefix}{column}, {len(ids)} ids")
         out[name] = torch.cat([values.new_full((len(prompt),), fill), values])
+    if "weights" in columns:
+        _check_weights(columns["weights"][1], mask, f"{where}: column {prefix}{side}_weight")
     return out
+
+
+def _check_weights(weights: Tensor, mask: Tensor, where: str) -> None:
+    """Finite, at least 0, 0 where the mask is false, and not all 0 where it keeps something."""
+    for wrong, what in (
+        (~weights.isfinite() | (weights < 0), "weights are finite and at least 0"),
+        (~mask & (weights > 0), "the mask is false there, so it must be 0"),
+    ):
+        if bool(wrong.any()):
+            at = int(wrong.nonzero()[0])
+            raise ValueError(f"{where} is {float(weights[at]):g} at token {at}; {what}")
+    if bool(mask.any()) and not bool(weights.any()):
+        raise ValueError(f"{where} is 0 at every token, and the mask keeps some")
 
 
 def _column(row: Mapping[str, Any], name: str, where: str) -> Tensor:

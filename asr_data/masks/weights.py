@@ -128,8 +128,10 @@ class SegmentWeights(WeightSettings):
 class SoftWeights(WeightSettings):
     """exp(±r_t) with r_t between two bounds, + for a preferred response and − for any other (TIS-DPO).
 
-    For rewards around 0, such as differences of log-probabilities. Source: arXiv 2410.04350, whose bounds are the
-    defaults.
+    For rewards around 0, such as differences of log-probabilities. Source: arXiv 2410.04350 (TIS-DPO): weights by the
+    difference of two contrastive models' log-probabilities, lower where a token speaks against its verdict (its
+    abstract). The bounds are those that it is reported to use; they, and its constant factors, which are 1 here, could
+    not be checked against its text.
 
     Example:
         asr_data.MaskConfig(weights=asr_data.SoftWeights(low=-1.0, high=1.0))
@@ -154,7 +156,9 @@ class SoftWeights(WeightSettings):
 class ShareWeights(WeightSettings):
     """1 for this share of a response's kept tokens, those that speak most for the verdict; 0 for the others.
 
-    At least one token of a response; of equal ones, the first (SePO, Rho-1).
+    At least one token of a response; of equal ones, the first. Source: SePO (arXiv 2408.13518) takes the highest of
+    chosen and the lowest of rejected responses, 30 % in its main results (both in its abstract); Rho-1 does so by the
+    excess loss, which is no reward of ours.
 
     Example:
         asr_data.MaskConfig(weights=asr_data.ShareWeights(share=0.3))
@@ -183,7 +187,10 @@ class ShareWeights(WeightSettings):
 class ConfidenceWeights(WeightSettings):
     """1 where the reference gives a token no more than its mean probability over the response, else 0 (ConfPO).
 
-    Source: arXiv 2506.08712, with the reference in the policy's place: the policy moves, and its columns would too.
+    Source: arXiv 2506.08712 (ConfPO), with the reference in the policy's place: the policy moves, and its columns would
+    too. The threshold, the arithmetic mean of the probabilities of a response's tokens, is that of its authors' code
+    (``cpo_loss_confpo``), which takes those strictly below it: this differs where probabilities are equal. There a pair
+    with no such token does not count; here the response keeps what its mask keeps.
 
     Example:
         asr_data.MaskConfig(weights=asr_data.ConfidenceWeights())

@@ -46,6 +46,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "AdaptivePPOTrainer":
+        raise ConfigError(
+            "AdaptivePPOTrainer: there is none, since TRL has no PPO trainer that it could stand on (1.14 to 1.16). "
+            "AdaptiveGRPOTrainer is eq. 9 with group advantages; adaptive_ppo_loss takes those of a value head of yours"
+        )
     if name not in _HOME:
         raise AttributeError(f"module 'asr_data.trl' has no attribute {name!r}")
     if find_spec("trl") is None:

@@ -66,7 +66,7 @@ class AdaptivePreferenceCollator(DataCollatorForPreference):
         rows = [self._own(row) for row in examples]
         batch: dict[str, Any] = super().torch_call(rows)
         cut = window(self.max_length, self.truncation_mode)
-        if "chosen_weight" in rows[0]:
+        if any("chosen_weight" in row for row in rows):
             batch["kept_weight"] = self._weights(rows, cut)
         masks = [torch.tensor(kept(row[f"{side}_mask"], len(row["prompt_ids"]), cut)) for side in PAIR for row in rows]
         mask = pad(masks, padding_value=0, padding_side="right", pad_to_multiple_of=self.pad_to_multiple_of).long()
@@ -90,7 +90,7 @@ class AdaptivePreferenceCollator(DataCollatorForPreference):
         for side in PAIR:
             for row in rows:
                 column = f"{self.prefix}{side}_weight"
-                weights = row_weights(row[f"{side}_weight"], row[f"{side}_mask"], column, row.get("asr_row"))
+                weights = row_weights(row.get(f"{side}_weight"), row[f"{side}_mask"], column, row.get("asr_row"))
                 row[f"{side}_mask"] = [weight > 0 for weight in weights]
                 listed.append(in_window(weights, len(row["prompt_ids"]), cut))
         found = padded_weights(listed, self.pad_to_multiple_of)
@@ -105,12 +105,14 @@ class AdaptivePreferenceCollator(DataCollatorForPreference):
         for side in PAIR:
             for part in _PARTS:
                 name = f"{side}_{part}"
-                if self.prefix + name in row:
-                    own[name] = row[self.prefix + name]
-                    if len(own[name]) != len(own[f"{side}_ids"]):
-                        raise ConfigError(
-                            f"{len(own[name])} entries in {self.prefix}{name}, {len(own[f'{side}_ids'])} ids"
-                        )
+                if self.prefix + name not in row or (part == "weight" and row[self.prefix + name] is None):
+                    continue  # row_weights says that weights are missing, where others have them
+                own[name] = row[self.prefix + name]
+                if len(own[name]) != len(own[f"{side}_ids"]):
+                    where = "" if own["asr_row"] is None else f"row {own['asr_row']}: "
+                    raise ConfigError(
+                        f"{where}{len(own[name])} entries in {self.prefix}{name}, {len(own[f'{side}_ids'])} ids"
+                    )
         return own
 
     def _reference(self, row: Mapping[str, Any], side: str, cut: slice, weights: list[float] | None) -> float:

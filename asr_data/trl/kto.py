@@ -183,7 +183,7 @@ def _unpaired(
             mask = row[f"{columns.prefix}{side}_mask"]
             if "weight" in out:
                 name = f"{columns.prefix}{side}_weight"
-                weights = row_weights(row[name], mask, name, row.get(f"{columns.prefix}asr_row"))
+                weights = row_weights(row.get(name), mask, name, row.get(f"{columns.prefix}asr_row"))
                 mask = [weight > 0 for weight in weights]
                 out["weight"].append(weights)
             out["kept"].append(mask)

@@ -30,8 +30,11 @@ def checked_settings(scorer: Scorer, mask: Mapping[str, Any] | None) -> dict[str
     """Settings of :func:`adaptive_mask` for a trainer; the baseline is ``pair`` where none is given.
 
     Raises:
-        ConfigError: a scorer that may leave tokens without a reward, or settings that cannot be had while training.
+        ConfigError: what is no scorer, one that may leave tokens without a reward, or settings that cannot be had while
+            training.
     """
+    if not hasattr(scorer, "info"):
+        raise ConfigError(f"scorer is {scorer!r}; it must be a scorer, as asr_data.load_scorer(MODEL) gives one")
     if scorer.info.partial:
         raise ConfigError(
             f"scorer {scorer.info.name!r} may leave tokens without a reward; online masks need one for every token"

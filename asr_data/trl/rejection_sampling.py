@@ -97,9 +97,8 @@ class AdaptiveRSTrainer(SFTTrainer):
             with one_process_first():
                 if side == "completion":
                     dataset = dataset.filter(self._columns.verdict, fn_kwargs={"schema": schema_of(dataset)})
-                dataset = dataset.map(
-                    _labelled, remove_columns=names, fn_kwargs={"prefix": self._columns.prefix, "side": side}
-                )
+                given = {"prefix": self._columns.prefix, "side": side, "weighted": self._weighted}
+                dataset = dataset.map(_labelled, remove_columns=names, fn_kwargs=given)
                 if self._weighted:
                     cut = window(args.max_length, args.truncation_mode)
                     dataset = dataset.map(_cut, fn_kwargs={"cut": cut})
@@ -174,11 +173,13 @@ def _ratio(count: Any, total: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(count, device=total.device) / total.where(total > 0, total.new_ones(()))
 
 
-def _labelled(row: Mapping[str, Any], prefix: str, side: Side) -> dict[str, list[Any]]:
+def _labelled(row: Mapping[str, Any], prefix: str, side: Side, *, weighted: bool) -> dict[str, list[Any]]:
     prompt, ids = row[f"{prefix}prompt_ids"], row[f"{prefix}{side}_ids"]
-    mask, weights = row[f"{prefix}{side}_mask"], row.get(f"{prefix}{side}_weight")
-    if weights is not None:
-        weights = row_weights(weights, mask, f"{prefix}{side}_weight", row.get(f"{prefix}asr_row"))
+    mask, weights = row[f"{prefix}{side}_mask"], None
+    if weighted:
+        weights = row_weights(
+            row.get(f"{prefix}{side}_weight"), mask, f"{prefix}{side}_weight", row.get(f"{prefix}asr_row")
+        )
         mask = [weight > 0 for weight in weights]
     response = [token if keep else -100 for token, keep in zip(ids, mask, strict=True)]
     made: dict[str, list[Any]] = {"input_ids": prompt + ids, "labels": [-100] * len(prompt) + response}

@@ -33,20 +33,22 @@ def require_fused_head(trainer: Any, what: str) -> None:
         raise ConfigError(f"{what} need TRL 1.16; this is TRL {version('trl')}")
 
 
-def row_weights(weights: Sequence[float], mask: Sequence[bool], column: str, row: object) -> list[float]:
+def row_weights(weights: Sequence[float] | None, mask: Sequence[bool], column: str, row: object) -> list[float]:
     """A response's weights, checked against its mask.
 
     Args:
-        weights: ``S_weight`` of one row.
+        weights: ``S_weight`` of one row; None where the row or the data set has none.
         mask: ``S_mask`` of it.
         column: the weights' column, for messages.
         row: which row it is, for messages; None where that is not known.
 
     Raises:
-        ConfigError: another length, a number that is negative or not finite, one where the mask is false, or none above
-            0 where the mask is true somewhere.
+        ConfigError: no weights, another length, a number that is negative or not finite, one where the mask is false,
+            or none above 0 where the mask is true somewhere.
     """
     where = f"column {column}" if row is None else f"row {row}: column {column}"
+    if weights is None:
+        raise ConfigError(f"{where} is missing or null, and the data set has weights; every response needs its own")
     if len(weights) != len(mask):
         raise ConfigError(f"{where} has {len(weights)} entries, and the mask {len(mask)}")
     for place, (weight, keep) in enumerate(zip(weights, mask, strict=True)):

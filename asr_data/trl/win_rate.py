@@ -100,7 +100,9 @@ class WinRateCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - as called
         """Measure every N steps."""
         if state.global_step % self._every == 0:
+            due = control.should_log
             self._measure(state.global_step)
+            control.should_log = due  # which logging clears: the step's own figures are still to come
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - as called
         """Measure at the end, unless the last step was measured."""

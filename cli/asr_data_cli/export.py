@@ -29,6 +29,7 @@ TargetName = Literal[
     "axolotl-sft",
     "axolotl-segments",
     "verl-sft",
+    "ms-swift-sft",
     "jsonl",
 ]
 """``asr_data.export.Target``, which is not imported to keep the start of the program fast; a test compares."""

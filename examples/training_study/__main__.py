@@ -47,6 +47,7 @@ def main() -> None:
                 [int(seed) for seed in arguments.seeds.split(",")],
                 arguments.device,
                 arguments.minutes,
+                arguments.budget,
             )
         case "judge":
             from .rewards import train_judge
@@ -109,6 +110,7 @@ _SETTINGS: dict[str, type] = {
     "temperature": float,
     "online_steps": int,
     "answers": int,
+    "kl": float,
     "win_rate_every": int,
 }
 
@@ -126,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", default="0,1,2")
     train.add_argument("--device", default="cpu")
     train.add_argument("--minutes", type=float, default=1e9, help="no run is begun after so many")
+    train.add_argument(
+        "--budget", type=float, default=1e9, help="CPU minutes of all runs, those of earlier calls counted"
+    )
     for name, kind in _SETTINGS.items():
         train.add_argument(f"--{name.replace('_', '-')}", type=kind)
     judge = steps.add_parser("judge", help="train a second scorer, on a GPU where there is one")

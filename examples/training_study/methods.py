@@ -21,14 +21,15 @@ class Method:
     """One column of the study.
 
     Attributes:
-        loss: ``dpo`` on both sides, ``rs`` on the chosen one, ``grpo`` on answers of the policy's own.
+        loss: ``dpo`` on both sides, ``rs`` on the chosen one; on answers of the policy's own ``grpo``, ``online-dpo``
+            (two to a prompt) and ``online-rs`` (the best of several).
         masks: ``all`` tokens; those ``kept``; or ``turned``: the masks of a response turned round by a number of
             tokens drawn by chance. Turned masks keep as many tokens in stretches as long, in places that say nothing:
             what they gain is gained by training on fewer tokens.
         detach: masked tokens count in the margin's value, without a gradient.
     """
 
-    loss: Literal["dpo", "rs", "grpo"]
+    loss: Literal["dpo", "rs", "grpo", "online-dpo", "online-rs"]
     masks: Literal["all", "kept", "turned"]
     detach: bool = False
 
@@ -36,6 +37,11 @@ class Method:
     def sides(self) -> tuple[str, ...]:
         """Which responses it trains on."""
         return SIDES if self.loss == "dpo" else SIDES[:1]
+
+    @property
+    def online(self) -> bool:
+        """Whether it trains on what the policy samples."""
+        return self.loss not in ("dpo", "rs")
 
 
 METHODS: Mapping[str, Method] = {
@@ -48,6 +54,10 @@ METHODS: Mapping[str, Method] = {
     "ars-turned": Method("rs", "turned"),
     "grpo": Method("grpo", "all"),
     "appo": Method("grpo", "kept"),
+    "online-dpo": Method("online-dpo", "all"),
+    "online-adpo": Method("online-dpo", "kept"),
+    "online-rs": Method("online-rs", "all"),
+    "online-ars": Method("online-rs", "kept"),
 }
 
 

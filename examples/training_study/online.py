@@ -1,19 +1,22 @@
-"""GRPO and APPO (paper, eq. 9): the policy's own answers, rewarded by a scorer."""
+"""The on-line methods (paper, §4.1, eq. 9 to 11): the policy's own answers, rewarded by a scorer."""
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
+from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from asr_data.config import ScoringConfig
 from asr_data.scoring import Scorer
 from asr_data.scoring.load import load_scorer
-from asr_data.trl import AdaptiveGRPOTrainer, WinRateCallback
+from asr_data.trl import AdaptiveGRPOTrainer, AdaptiveOnlineDPOTrainer, AdaptiveOnlineRSTrainer, WinRateCallback
 
 from .data import Pair, unique_prompts
 from .methods import Method
@@ -21,14 +24,19 @@ from .policy import Policy
 from .rewards import mean_rewards
 from .run import Fit, Settings
 
+_KEEP_ALL = {"segmenter": "sequence", "baseline": -1e9}
+"""Masks of a chosen answer that leave nothing out: TRL has no rejection sampling to compare with."""
+
+Reward = Callable[..., list[float]]
+
 
 def fit_online(
     policy: Policy, method: Method, pairs: Sequence[Pair], settings: Settings, seed: int, held_out: Sequence[Pair]
 ) -> Fit:
     """Train a fresh policy on line, and measure its win rate on held-out prompts where the settings say so.
 
-    Both methods take the mean token reward as an answer's reward. ``appo`` trains on the segments that agree with the
-    answer's advantage.
+    All take the mean token reward as an answer's reward: it says which answers are chosen, or their advantage. Methods
+    with masks train on the segments that agree with that.
     """
     scorer = load_scorer(settings.scorer, scoring=ScoringConfig(device=str(policy.model.device)))
     prompts = [{"prompt": pair.prompt} for pair in unique_prompts(pairs, len(pairs))]
@@ -40,23 +48,56 @@ def fit_online(
         curve.append(sum(found) / len(found))
         return found
 
-    adapted: dict[str, Any] = {"scorer": scorer} if method.masks == "kept" else {}
-    kind: Any = AdaptiveGRPOTrainer if method.masks == "kept" else GRPOTrainer
     with tempfile.TemporaryDirectory() as folder:
-        trainer = kind(
-            model=policy.model,
-            reward_funcs=reward,
-            args=GRPOConfig(folder, **_config(settings, policy.model.device, seed)),
-            train_dataset=Dataset.from_list(prompts),
-            processing_class=policy.tokenizer,
-            **adapted,
-        )
+        trainer = _trainer(policy, method, settings, scorer, reward, folder, seed)(Dataset.from_list(prompts))
+        if method.loss == "online-rs":
+            # TRL would load a reference by the model's name, which this one has not.
+            trainer.beta, trainer.ref_model = settings.kl, copy.deepcopy(policy.base)
+            add_fused_lm_head(trainer.ref_model, temperature=settings.temperature)
         if settings.win_rate_every:
             trainer.add_callback(_win_rate(trainer, policy, scorer, settings, held_out))
         trainer.train()
-        win_rate = [entry for entry in trainer.state.log_history if "policy/win_ratio" in entry]
+        history = trainer.state.log_history
     policy.model.eval()
-    return Fit(curve, win_rate)
+    return Fit(
+        curve,
+        [entry for entry in history if "policy/win_ratio" in entry],
+        [entry for entry in history if "policy/win_ratio" not in entry and "train_runtime" not in entry],
+    )
+
+
+def _trainer(
+    policy: Policy, method: Method, settings: Settings, scorer: Scorer, reward: Reward, folder: str, seed: int
+) -> Callable[[Dataset], Any]:
+    """What makes the method's trainer of its prompts."""
+    masked = method.masks == "kept"
+    adapted: dict[str, Any] = {"scorer": scorer} if masked else {}
+    common = _common(settings, policy.model.device, seed)
+    own: dict[str, Any]
+    kind: Any
+    config: Any
+    if method.loss == "online-dpo":
+        kind = AdaptiveOnlineDPOTrainer if masked else OnlineDPOTrainer
+        config = OnlineDPOConfig(folder, **common, **_pairs(settings))
+        own = {"ref_model": policy.base}
+    elif method.loss == "online-rs":
+        kind, config = AdaptiveOnlineRSTrainer, GRPOConfig(folder, **common, **_groups(settings))
+        own = {"scorer": scorer, "mask": None if masked else _KEEP_ALL}
+    else:
+        kind = AdaptiveGRPOTrainer if masked else GRPOTrainer
+        config, own = GRPOConfig(folder, **common, **_groups(settings)), {}
+
+    def make(prompts: Dataset) -> Any:
+        return kind(
+            model=policy.model,
+            reward_funcs=reward,
+            args=config,
+            train_dataset=prompts,
+            processing_class=policy.tokenizer,
+            **{**adapted, **own},
+        )
+
+    return make
 
 
 def _win_rate(
@@ -81,21 +122,36 @@ def answer_rewards(scorer: Scorer, prompts: Sequence[list[dict[str, str]]], text
     return [min(known, default=0.0) if reward is None else reward for reward in found]
 
 
-def _config(settings: Settings, device: torch.device, seed: int) -> Mapping[str, Any]:
+def _common(settings: Settings, device: torch.device, seed: int) -> Mapping[str, Any]:
     return {
         "use_cpu": device.type == "cpu",
         "bf16": True,
         "seed": seed,
         "max_steps": settings.online_steps,
-        "per_device_train_batch_size": settings.batch,
-        "num_generations": settings.answers,
-        "max_completion_length": settings.new_tokens,
         "temperature": settings.temperature,
         "learning_rate": settings.learning_rate,
         "activation_checkpointing": False,
         "save_strategy": "no",
         "report_to": "none",
-        "logging_strategy": "no",
+        "logging_strategy": "steps",
+        "logging_steps": 1,
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
+    }
+
+
+def _groups(settings: Settings) -> Mapping[str, Any]:
+    return {
+        "per_device_train_batch_size": settings.batch,
+        "num_generations": settings.answers,
+        "max_completion_length": settings.new_tokens,
+    }
+
+
+def _pairs(settings: Settings) -> Mapping[str, Any]:
+    return {
+        "per_device_train_batch_size": max(1, settings.batch // 2),
+        "max_new_tokens": settings.new_tokens,
+        "max_length": settings.max_length + settings.new_tokens,
+        "beta": settings.beta,
     }

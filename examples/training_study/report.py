@@ -21,6 +21,8 @@ DIFFERENCES = (
     ("ars", "rs"),
     ("ars", "ars-turned"),
     ("appo", "grpo"),
+    ("online-adpo", "online-dpo"),
+    ("online-ars", "online-rs"),
 )
 
 
@@ -67,6 +69,7 @@ def measures(scorers: Sequence[str]) -> dict[str, Measure]:
         "chosen, nats": lambda run, _: [(p["group"], p["chosen"]["all"]) for p in run["pairs"]],
         **{f"reward by {scorer}": reward(scorer) for scorer in scorers},
         "tokens": lambda run, _: [(sample["group"], sample["tokens"]) for sample in run["samples"]],
+        "ended": lambda run, _: [(sample["group"], float(sample["ended"])) for sample in run["samples"]],
     }
 
 
@@ -88,6 +91,7 @@ def report(runs: Path) -> str:
 
     lines = [_facts(results), "", *_table(seeds, list(figures), cells), ""]
     lines += _differences(seeds, list(figures), cells)
+    lines += _on_line([run for method in METHODS for run in found[method] if run.get("log")])
     lines += ["", *(_scorer_line(one) for one in scored)]
     return "\n".join(lines)
 
@@ -152,6 +156,27 @@ def _differences(seeds: Mapping[str, Sequence[int]], titles: Sequence[str], cell
                 drawn = np.subtract(*drawn_of(a, b))
                 row.append(shown(a.value - b.value, drawn, signed=True))
             lines.append(f"| {one} − {other} | {', '.join(map(str, common))} | {' | '.join(row)} |")
+    return lines
+
+
+def _on_line(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What happened while the on-line methods trained; without masks every token is kept.
+
+    Rewards are those of the answers that were trained on, by the scorer that made the masks.
+    """
+    if not runs:
+        return []
+    lines = ["", "| on line | seed | steps | kept | scored | reward, first and last quarter | CPU seconds a step |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|")
+    for run in runs:
+        log, curve = run["log"], run["curve"]
+        quarter = max(1, len(curve) // 4)
+        kept = [entry["mask/kept"] for entry in log if "mask/kept" in entry]
+        scored = [entry["mask/scored"] for entry in log if "mask/scored" in entry]
+        shares = " | ".join(f"{np.mean(values):.2f}" if values else "" for values in (kept, scored))
+        ends = f"{np.mean(curve[:quarter]):.3f}, {np.mean(curve[-quarter:]):.3f}"
+        seconds = run["cpu_seconds"]["training"] / len(curve)
+        lines.append(f"| {run['method']} | {run['seed']} | {len(curve)} | {shares} | {ends} | {seconds:.1f} |")
     return lines
 
 

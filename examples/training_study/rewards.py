@@ -55,7 +55,8 @@ class _Printed:
 def score_runs(bundle: Path, runs: Path, scorers: Sequence[str], device: str) -> None:
     """Write ``rewards-NAME.json`` for each scorer: the mean token reward of every sample, and how it ranks the pairs.
 
-    A scorer's file is made anew when runs were added since.
+    A scorer's file is made anew when runs were added since. ``PRESET=MODEL`` reads a model by a preset of
+    ``asr-annotate scorers``: ``instructions=DIR`` is a control that no preferences were used for.
     """
     results = {path.stem: json.loads(path.read_text()) for path in sorted(runs.glob("*-[0-9]*.json"))}
     if not results:
@@ -63,12 +64,14 @@ def score_runs(bundle: Path, runs: Path, scorers: Sequence[str], device: str) ->
     settings = next(iter(results.values()))["settings"]
     pairs = read_pairs(bundle, "held_out", settings["max_length"], settings["held_out"])
     for name in scorers:
-        path = runs / f"rewards-{Path(name).name}.json"
+        preset, named, model = name.rpartition("=")
+        title = preset if named else Path(name).name
+        path = runs / f"rewards-{title}.json"
         if path.exists() and set(json.loads(path.read_text())["samples"]) == set(results):
             continue
-        scorer = load_scorer(name, scoring=ScoringConfig(device=device))
+        scorer = load_scorer(model, preset=preset or None, scoring=ScoringConfig(device=device))
         samples = {run: _samples(scorer, pairs, result["samples"]) for run, result in results.items()}
-        path.write_text(json.dumps({"scorer": Path(name).name, "pairs": _pairs(scorer, pairs), "samples": samples}))
+        path.write_text(json.dumps({"scorer": title, "pairs": _pairs(scorer, pairs), "samples": samples}))
         print(f"{path.name}: {sum(map(len, samples.values()))} samples", flush=True)
 
 

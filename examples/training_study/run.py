@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +37,9 @@ class Settings:
         prompts: held-out prompts that are answered.
         new_tokens: longest answer.
         temperature: of sampling.
-        online_steps: of ``grpo`` and ``appo``, which draw ``batch`` answers in each.
-        answers: to one prompt, for these.
+        online_steps: of the on-line methods, which draw ``batch`` answers in each.
+        answers: to one prompt, for these; two for on-line DPO, whatever is said here.
+        kl: weight of the KL to the reference in on-line rejection sampling (paper, eq. 11).
         win_rate_every: steps of these between two measurements of the win rate against the base, on the prompts that
             are answered, by the scorer (paper, figure 5); 0 for none.
         policy: that is trained: ``builtin`` (SmolLM2-135M-Instruct), a directory or a Hub id of the Llama or Qwen kind.
@@ -60,6 +61,7 @@ class Settings:
     temperature: float = 1.0
     online_steps: int = 40
     answers: int = 4
+    kl: float = 0.05
     win_rate_every: int = 0
     policy: str = "builtin"
     scorer: str = "builtin"
@@ -82,10 +84,12 @@ class Fit:
     Attributes:
         curve: the mean loss of each step, on line the mean reward.
         win_rate: the figures of :class:`asr_data.trl.WinRateCallback`, with their steps.
+        log: on line, what the trainer logged in each step.
     """
 
     curve: list[float]
-    win_rate: list[dict[str, float]]
+    win_rate: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, float]] = field(default_factory=list)
 
 
 References = dict[str, list[Tensor]]
@@ -112,11 +116,11 @@ class Study:
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
         """Train ``name`` (``base``: not at all) and measure."""
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.process_time()
         torch.manual_seed(seed)
         policy = Policy(self.base, self.tokenizer, self.settings.rank, self.settings.layers)
-        fit = Fit([], []) if name == "base" else self.fit(policy, METHODS[name], seed)
-        trained = time.monotonic() - started
+        fit = Fit([]) if name == "base" else self.fit(policy, METHODS[name], seed)
+        trained, cpu_trained = time.monotonic() - started, time.process_time() - cpu
         ratios = self._log_ratios(policy)
         prompts = unique_prompts(self.held_out, self.settings.prompts)
         torch.manual_seed(seed)
@@ -129,8 +133,10 @@ class Study:
             "device": _device_name(self.base.device),
             "train_pairs": len(self.train),
             "seconds": {"training": trained, "all": time.monotonic() - started},
+            "cpu_seconds": {"training": cpu_trained, "all": time.process_time() - cpu},
             "curve": fit.curve,
             "win_rate": fit.win_rate,
+            "log": fit.log,
             "pairs": ratios,
             "samples": samples,
         }
@@ -150,7 +156,7 @@ class Study:
     def fit(self, policy: Policy, method: Method, seed: int) -> Fit:
         """Train a fresh policy."""
         settings = self.settings
-        if method.loss == "grpo":
+        if method.online:
             from .online import fit_online  # needs TRL
 
             asked = unique_prompts(self.held_out, settings.prompts)
@@ -175,7 +181,7 @@ class Study:
             optimizer.zero_grad(set_to_none=True)
             curve.append(total)
         policy.model.eval()
-        return Fit(curve, [])
+        return Fit(curve)
 
     def _loss(
         self, policy: Policy, method: Method, masks: Mapping[str, list[list[bool]]], some: Sequence[int]
@@ -245,8 +251,21 @@ def train_all(
     seeds: Sequence[int],
     device: str,
     minutes: float,
+    budget: float = math.inf,
 ) -> None:
-    """Every run that has no result yet, seed by seed, until the time is up."""
+    """Every run that has no result yet, seed by seed, until the time is up.
+
+    Args:
+        bundle: of :func:`.data.prepare`.
+        runs: directory of the results.
+        settings: of all runs.
+        methods: names of :data:`.methods.METHODS`, and ``base``.
+        seeds: of each method.
+        device: where to train.
+        minutes: no run is begun after so many, of this call.
+        budget: CPU minutes of all runs in the directory, those of earlier calls counted; none is begun that would go
+            beyond if it took as long as the longest so far.
+    """
     started = time.monotonic()
     runs.mkdir(parents=True, exist_ok=True)
     asked = [(seed, name, runs / f"{name}-{seed}.json") for seed in seeds for name in methods]
@@ -262,6 +281,10 @@ def train_all(
     for seed, name, path in missing:
         if path.exists():  # by another process, meanwhile
             continue
+        spent = [json.loads(one.read_text())["cpu_seconds"]["all"] for one in runs.glob("*-[0-9]*.json")]
+        if sum(spent) + max(spent, default=0.0) > 60 * budget:
+            print(f"{name}-{seed} and what follows would go beyond {budget:g} CPU minutes: left for another call")
+            return
         if time.monotonic() - started > 60 * minutes:
             print(f"{minutes} minutes are up: {name}-{seed} and what follows is left for another call", flush=True)
             return

@@ -126,14 +126,21 @@ def test_on_line(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = ScorerInfo(name="falling", kind="rule", form="value", fingerprint="0" * 64)
     monkeypatch.setattr(online, "load_scorer", lambda _, scoring: RuleScorer(falling, info))
     study = run.Study(bundle, replace(SETTINGS, batch=8, online_steps=2, new_tokens=6, win_rate_every=1), "cpu")
-    results = {name: study.run(name, 0) for name in ("grpo", "appo")}
+    names = ("grpo", "appo", "online-dpo", "online-adpo", "online-rs", "online-ars")
+    results = {name: study.run(name, 0) for name in names}
     for result in results.values():
         assert len(result["curve"]) == 2
         assert any(pair["chosen"]["all"] != 0 for pair in result["pairs"])  # it learned something
         assert [entry["step"] for entry in result["win_rate"]] == [0, 1, 2]
         assert result["win_rate"][0]["policy/win_ratio"] == 0.5  # the base against itself
-    assert results["grpo"]["curve"][0] == results["appo"]["curve"][0]  # the same answers, before any step
-    assert results["grpo"]["pairs"] != results["appo"]["pairs"]
+    for plain, masked in (("grpo", "appo"), ("online-dpo", "online-adpo"), ("online-rs", "online-ars")):
+        assert results[plain]["curve"][0] == results[masked]["curve"][0]  # the same answers, before any step
+        assert results[plain]["pairs"] != results[masked]["pairs"]
+        kept = [entry["mask/kept"] for entry in results[masked]["log"]]
+        assert len(kept) == 2
+        assert all(0 < share < 1 for share in kept)
+    assert all("kl" in entry for entry in results["online-ars"]["log"])
+    assert results["grpo"]["cpu_seconds"]["all"] > 0
 
 
 def test_an_answer_without_text_gets_the_lowest_reward(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +164,7 @@ def made_up(method: str, seed: int, margins: list[float]) -> dict[str, Any]:
             {"group": str(i), "chosen": {"all": m, "kept": m}, "rejected": {"all": 0.0, "kept": 1.0}}
             for i, m in enumerate(margins)
         ],
-        "samples": [{"group": str(i), "tokens": 3} for i in range(len(margins))],
+        "samples": [{"group": str(i), "tokens": 3, "ended": i == 0} for i in range(len(margins))],
     }
 
 
@@ -173,11 +180,11 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     assert "| adpo − dpo | 0, 1 |" in text
     assert "| rs | 0 |" in text
     cells = {line.split(" | ")[0].strip("| "): re.findall(r"([-+]?\d\.\d{3}) \(", line) for line in text.splitlines()}
-    # pairs right, margin, pairs right over kept tokens, chosen, reward, tokens; a margin of 0 is half right
-    assert cells["dpo"] == ["0.625", "0.250", "0.250", "0.250", "0.500", "3.000"]
-    assert cells["adpo"] == ["1.000", "1.750", "0.750", "1.750", "0.500", "3.000"]
-    assert cells["adpo − dpo"] == ["+0.375", "+1.500", "+0.500", "+1.500", "+0.000", "+0.000"]
-    assert cells["rs"] == ["1.000", "1.000", "0.500", "1.000", "0.500", "3.000"]
+    # pairs right, margin, pairs right over kept tokens, chosen, reward, tokens, ended; a margin of 0 is half right
+    assert cells["dpo"] == ["0.625", "0.250", "0.250", "0.250", "0.500", "3.000", "0.500"]
+    assert cells["adpo"] == ["1.000", "1.750", "0.750", "1.750", "0.500", "3.000", "0.500"]
+    assert cells["adpo − dpo"] == ["+0.375", "+1.500", "+0.500", "+1.500", "+0.000", "+0.000", "+0.000"]
+    assert cells["rs"] == ["1.000", "1.000", "0.500", "1.000", "0.500", "3.000", "0.500"]
     (tmp_path / "ars-0.json").write_text(json.dumps(made_up("ars", 0, [2.0, 1.0])))
     (tmp_path / "ars-1.json").write_text(json.dumps(made_up("ars", 1, [9.0, 9.0])))
     scored["samples"] = rewards | {"ars-0": [0.5, None], "ars-1": [9.0, None]}
@@ -185,5 +192,25 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     [line] = [line for line in report(tmp_path).splitlines() if line.startswith("| ars − rs")]
     # Over seed 0, which both have: margins 1.5 and 1.0; kept tokens 0.75 and 0.5; rewards 0.5 and 0.5.
     assert line.startswith("| ars − rs | 0 | +0.000 ")
-    assert re.findall(r"([-+]\d\.\d{3}) \(", line) == ["+0.000", "+0.500", "+0.250", "+0.500", "+0.000", "+0.000"]
+    assert re.findall(r"([-+]\d\.\d{3}) \(", line) == [
+        "+0.000",
+        "+0.500",
+        "+0.250",
+        "+0.500",
+        "+0.000",
+        "+0.000",
+        "+0.000",
+    ]
     assert "judge: mean token reward ranks 1.000 of 1 held-out pairs" in text
+
+
+def test_what_happened_on_line_by_hand(tmp_path: Path) -> None:
+    log = [{"mask/kept": 0.5, "mask/scored": 1.0}, {"mask/kept": 0.25, "mask/scored": 0.5}]
+    of_run = {"curve": [1.0, 2.0, 4.0, 8.0], "cpu_seconds": {"training": 6.0, "all": 7.0}}
+    for method, entries in (("online-dpo", [{"loss": 1.0}]), ("online-adpo", log)):
+        result = made_up(method, 0, [1.0]) | of_run | {"log": entries}
+        (tmp_path / f"{method}-0.json").write_text(json.dumps(result))
+    lines = report(tmp_path).splitlines()
+    assert "| online-dpo | 0 | 4 |  |  | 1.000, 8.000 | 1.5 |" in lines
+    assert "| online-adpo | 0 | 4 | 0.38 | 0.75 | 1.000, 8.000 | 1.5 |" in lines
+    assert any(line.startswith("| online-adpo − online-dpo | 0 |") for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -345,13 +346,45 @@ def test_a_sequence_by_hand() -> None:
 def test_weights_go_where_a_trainer_takes_them(workshop: Workshop) -> None:
     soft = workshop.annotate(PAIRS, "soft", mask=MaskConfig(weights=SoftWeights()))
     for target in FORMATS:
-        if target in ("jsonl", "verl-sft"):
+        if target in ("jsonl", "verl-sft", "ms-swift-sft"):
             export(soft, target, Path(f"soft-{target}"))
-        elif target != "axolotl-segments":
-            with pytest.raises(ConfigError, match=r"masks and no weights.*--weights soft.*verl-sft, jsonl"):
+        else:
+            with pytest.raises(
+                ConfigError, match=r"masks and no weights.*--weights soft.*verl-sft, ms-swift-sft, jsonl"
+            ):
                 export(soft, target, Path("out"))
     rows = [json.loads(line) for line in next(Path("soft-jsonl").glob("train*.jsonl")).read_text().splitlines()]
     assert [row["chosen_weight"] for row in rows] == [row["chosen_weight"] for row in columns(soft)]
+
+
+@pytest.mark.parametrize("target", ["ms-swift-sft", "verl-sft", "jsonl"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: [-1.0, *w[1:]], r"-1.0 at token 0; they are finite and at least 0"),
+        (lambda w: [math.nan, *w[1:]], r"nan at token 0; they are finite"),
+        (lambda w: [*w[:-1], math.inf], r"inf at token \d+; they are finite"),
+        (lambda w: [0.5 if x == 0 else x for x in w], r"0.5 at token \d+, where the mask is false; it must be 0"),
+        (lambda w: [0.0] * len(w), r"0 at every token, and the mask keeps some"),
+        (lambda w: w[1:], r"\d+ entries for \d+ tokens"),
+    ],
+)
+def test_wrong_weights_name_the_row(workshop: Workshop, target: Target, change: Any, message: str) -> None:
+    soft = workshop.annotate(PAIRS, "soft", mask=MaskConfig(weights=SoftWeights()))
+
+    def spoil(rows: list[dict[str, Any]]) -> None:
+        rows[1]["chosen_weight"] = change(rows[1]["chosen_weight"])
+
+    with pytest.raises(CorruptFileError, match=rf"row 1, chosen weights: {message}"):
+        export(with_masks(soft, spoil), target, Path("out"))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("trainer", ["prime-rl", "openrlhf"])
+def test_a_trainer_without_a_way_in_is_refused_with_the_reason(trainer: Any, annotated: AnnotatedDirectory) -> None:
+    message = rf"--to {trainer} cannot be had: (its SFT loader|it has no way in).*allowed are"
+    with pytest.raises(ConfigError, match=message):
+        export(annotated, trainer, Path("out"))
 
 
 def test_weights_of_0_and_1_are_masks(workshop: Workshop) -> None:

@@ -87,7 +87,7 @@ def test_weights_and_a_prefix() -> None:
             "x_prompt_ids": [1],
             "x_completion_ids": [2, 3],
             "x_completion_mask": [True, False],
-            "x_completion_weight": [0.5, 7.0],
+            "x_completion_weight": [0.5, 0.0],
         },
         {
             "x_prompt_ids": [],
@@ -101,7 +101,25 @@ def test_weights_and_a_prefix() -> None:
     assert batch["weights"].dtype == torch.float32
     assert "reference_logps" not in batch
     del rows[1]["x_completion_weight"]
-    assert "weights" not in collate(rows, "completion", prefix="x_")
+    with pytest.raises(ValueError, match="row 1: column x_completion_weight is missing or null, and other responses"):
+        collate(rows, "completion", prefix="x_")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0.5, 0.0, -1.0], r"is -1 at token 2; weights are finite and at least 0"),
+        ([float("nan"), 0.0, 1.0], r"is nan at token 0; weights are finite"),
+        ([0.5, 0.0, float("inf")], r"is inf at token 2; weights are finite"),
+        ([0.5, 0.25, 1.0], r"is 0.25 at token 1; the mask is false there, so it must be 0"),
+        ([0.0, 0.0, 0.0], r"is 0 at every token, and the mask keeps some"),
+        ([0.5, 0.0], r"2 entries in chosen_weight, 3 ids"),
+    ],
+)
+def test_wrong_weights_name_the_row(weights: list[float], message: str) -> None:
+    rows = [{**PAIRS[1], "chosen_weight": [0.0]}, {**PAIRS[0], "chosen_weight": weights}]
+    with pytest.raises(ValueError, match=rf"row 1: (column chosen_weight )?{message}"):
+        collate(rows, "chosen")
 
 
 def test_empty_responses() -> None:

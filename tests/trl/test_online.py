@@ -179,6 +179,9 @@ def test_completions_that_the_scorer_refuses_keep_all(kind: str, make: Callable[
 def test_settings_that_would_be_wrong(kind: str, make: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="without a reward"):
         make(kind, scorer=scorer(partial=True))
+    for wrong in (None, "builtin"):
+        with pytest.raises(ConfigError, match=rf"scorer is {wrong!r}; it must be a scorer, as asr_data.load_scorer"):
+            make(kind, scorer=wrong)
     with pytest.raises(ConfigError, match="preferred cannot be set in mask"):
         make(kind, mask={"preferred": None})
     with pytest.raises(ConfigError, match="no S_ref_logp"):
@@ -192,6 +195,16 @@ def test_another_trl_is_named(kind: str, make: Callable[..., Any], monkeypatch: 
     monkeypatch.setattr("asr_data.trl.helpers.version", lambda _: "1.17.2")
     with pytest.raises(ConfigError, match=rf"{kind} stands on inner parts of TRL 1\.16; this is TRL 1\.17\.2"):
         make(kind)
+
+
+def test_ppo_is_refused_with_the_reason() -> None:
+    import asr_data.trl
+
+    with pytest.raises(ConfigError, match=r"TRL has no PPO trainer .*1\.14 to 1\.16.*AdaptiveGRPOTrainer is eq\. 9"):
+        _ = asr_data.trl.AdaptivePPOTrainer
+    from trl import experimental
+
+    assert not any(hasattr(place, "PPOTrainer") for place in (trl, experimental)), "TRL has one again: use it"
 
 
 def test_a_trl_without_the_experimental_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,23 @@ def test_wrong_weights_name_the_row(
         loss_of(make(kind, rows=rows))
 
 
+@pytest.mark.parametrize("kind", list(CONFIGS))
+def test_a_response_without_weights_names_the_row(kind: Any, make: Callable[..., Any], pair_rows: Any) -> None:
+    rows = with_weights(pair_rows)
+    rows[1]["chosen_weight"] = None
+    with pytest.raises((ConfigError, RuntimeError), match="row 1: column chosen_weight is missing or null"):
+        loss_of(make(kind, rows=rows))
+
+
+@pytest.mark.parametrize("kind", [AdaptiveDPOTrainer, AdaptiveKTOTrainer])
+def test_a_side_without_weights_names_the_column(kind: Any, make: Callable[..., Any], pair_rows: Any) -> None:
+    rows = [
+        {name: value for name, value in row.items() if name != "rejected_weight"} for row in with_weights(pair_rows)
+    ]
+    with pytest.raises((ConfigError, RuntimeError), match="row 0: column rejected_weight is missing or null"):
+        loss_of(make(kind, rows=rows))
+
+
 def test_another_length_is_refused() -> None:
     with pytest.raises(ConfigError, match="row 7: column x_weight has 1 entries, and the mask 2"):
         row_weights([1.0], [True, True], "x_weight", 7)

@@ -116,6 +116,13 @@ def test_training_is_as_without(trainer: Any, scorer: RuleScorer) -> None:
     assert [entry for entry in logs[0] if entry] == [entry for entry in logs[1] if entry]
 
 
+def test_a_step_that_is_measured_is_logged_too(trainer: Any, scorer: RuleScorer) -> None:
+    run = trainer()
+    run.args.logging_steps = 2
+    assert list(trained(run, WinRateCallback(run, PROMPTS, scorer=scorer, **SHORT))) == [0, 2, 4]
+    assert [entry["step"] for entry in run.state.log_history if "loss" in entry] == [2, 4]
+
+
 def test_with_an_adapter_the_reference_is_the_policy_without_it(
     trainer: Any, scorer: RuleScorer, policy: Path, tokenizer: Any
 ) -> None:
