@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from asr_data.config import BaselineConfig, MaskConfig, Schmitt
 from asr_data.masks.baseline import Responses
-from asr_data.segments.statistics import RewardStatistics
 from asr_data.storage import AnnotatedDirectory, Manifest
 from asr_data.types import Float32, Float64, Side
-from asr_data.view.noise import response_sigmas
 from asr_data.view.reading import AnnotatedRow
+
+if TYPE_CHECKING:
+    from asr_data.segments.statistics import RewardStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def all_baselines(annotated: AnnotatedDirectory) -> Float64:
     manifest = annotated.manifest
     if manifest.mask is None or manifest.counts.rejects.get("empty_mask"):
         return np.full((manifest.counts.annotated, len(manifest.sides)), np.nan)
+    from asr_data.segments.statistics import RewardStatistics  # imports numba
+
     config = manifest.mask.baseline
     statistics = RewardStatistics() if config.kind == "dataset" else None
     if statistics is not None:
@@ -126,6 +129,8 @@ def _deltas(annotated: AnnotatedDirectory, config: MaskConfig, positions: Sequen
     if not config.segmenter.needs_sigma or config.noise == "dataset":
         found[:] = config.segmenter.half_width(sigma)
         return found
+    from asr_data.view.noise import response_sigmas  # imports numba
+
     _, place_of = np.unique(np.array(positions, dtype=np.int64), return_inverse=True)
     batches = list(annotated.rows_at(positions, "scores"))
     for place, side in enumerate(sides):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from asr_data.evaluation.gold import GoldReader, Labels, find_gold
 from asr_data.storage import AnnotatedDirectory
 
-__all__ = ["FAULTY_BELOW", "GoldReader", "Labels", "gold_reader"]
+if TYPE_CHECKING:
+    from asr_data.evaluation.gold import GoldReader
+
+__all__ = ["FAULTY_BELOW", "gold_reader"]
 
 FAULTY_BELOW: Final = 0.5
 """A label with a lower reward marks a fault."""
@@ -27,5 +29,7 @@ def gold_reader(annotated: AnnotatedDirectory, gold: str | None = None) -> GoldR
         ConfigError: there is no such column, side, format or directory.
         InputError: it holds no labels.
     """
+    from asr_data.evaluation.gold import find_gold
+
     found = find_gold(annotated, gold)
     return None if found is None else found.read

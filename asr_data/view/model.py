@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from asr_data.response import RESPONSE_TEXT, code_points, recorded_text, respons
 from asr_data.storage import AnnotatedDirectory
 from asr_data.types import Completion, Float64, Row, Side, Text
 from asr_data.view.decisions import UNDECIDED, Decision, decisions
-from asr_data.view.gold import FAULTY_BELOW, GoldReader, Labels
+from asr_data.view.gold import FAULTY_BELOW
 from asr_data.view.reading import AnnotatedRow
+
+if TYPE_CHECKING:
+    from asr_data.evaluation.gold import GoldReader, Labels
 
 
 @dataclass(frozen=True, slots=True)

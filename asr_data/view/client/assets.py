@@ -28,17 +28,18 @@ def style() -> str:
     return own_file("asr_data.view.client", "page.css")
 
 
-def content_policy(scripts: Sequence[str], styles: Sequence[str], *, connect: str | None = None) -> str:
+def content_policy(scripts: Sequence[str], styles: Sequence[str], *, own: str | None = None) -> str:
     """A Content-Security-Policy under which these scripts and styles run, and nothing else does or is fetched.
 
     Args:
         scripts: texts of the script elements.
         styles: texts of the style elements.
-        connect: what scripts may ask for; None for nothing.
+        own: the server that scripts may ask, and that scripts of files of their own may come from; None for nothing.
     """
+    run = [*([] if own is None else [own]), *map(_hash, scripts)]
     return (
-        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {' '.join(map(_hash, styles))}; "
-        f"img-src data:; base-uri 'none'; form-action 'none'" + ("" if connect is None else f"; connect-src {connect}")
+        f"default-src 'none'; script-src {' '.join(run)}; style-src {' '.join(map(_hash, styles))}; "
+        f"img-src data:; base-uri 'none'; form-action 'none'" + ("" if own is None else f"; connect-src {own}")
     )
 
 

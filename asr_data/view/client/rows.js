@@ -179,7 +179,7 @@ const asrRows = (() => {
       "aria-label": `${side.title ?? side.side} response; arrow keys move from ${frame.unit} to ${frame.unit}`,
     });
     const node = element("div", { class: "side" }, heading, curve, response);
-    const shown = { frame, side, node, heading, curve, response, differs, view: null, at: -1 };
+    const shown = { frame, side, node, heading, curve, response, differs, view: null, redrawn: null, at: -1 };
     response.append(...outlines(shown));
     shownOf.set(response, shown);
     return shown;
@@ -187,9 +187,10 @@ const asrRows = (() => {
 
   // Draws the curve of a side that is in the page.
   async function drawCurve(shown) {
-    const { curve, frame } = shown;
-    const view = await draw(curve, frame.curve, curveData(shown.side), curveAxes(shown.side));
+    const { curve, frame, side: drawn } = shown;
+    const view = await draw(curve, frame.curve, curveData(drawn), curveAxes(drawn));
     shown.view = view;
+    if (shown.side !== drawn) redraw(shown); // it changed meanwhile
     curve.addEventListener("pointermove", (event) => {
       const x = event.clientX - curve.getBoundingClientRect().left - view.origin()[0];
       const { side } = shown;
@@ -206,10 +207,18 @@ const asrRows = (() => {
     shown.differs = differs;
     shown.heading.replaceChildren(...headings(side, differ));
     shown.response.replaceChildren(...outlines(shown));
-    if (!shown.view) return;
-    for (const [name, value] of Object.entries(curveAxes(side))) shown.view.signal(name, value);
-    for (const [name, values] of Object.entries(curveData(side))) shown.view.data(name, values);
-    shown.view.runAsync();
+    if (shown.view) shown.redrawn ??= setTimeout(redraw, CURVE_EVERY, shown);
+  }
+
+  // Curves follow a change a little later: drawing them takes longer than all the rest.
+  const CURVE_EVERY = 100;
+
+  function redraw(shown) {
+    const { side, view } = shown;
+    shown.redrawn = null;
+    for (const [name, value] of Object.entries(curveAxes(side))) view.signal(name, value);
+    for (const [name, values] of Object.entries(curveData(side))) view.data(name, values);
+    view.runAsync();
   }
 
   function promptNode(text) {
@@ -263,9 +272,10 @@ const asrRows = (() => {
     const at = current === shown ? shown.at : -1;
     const segment = frame.unit === "segment" || at < 0 ? at : segmentOf(side, at);
     const start = (number) => (frame.unit === "segment" ? number : side.starts[number]);
+    const right = getComputedStyle(shown.response).direction === "rtl" ? -1 : 1; // where the next unit stands
     const to = {
-      ArrowRight: () => Math.min(last, at + 1),
-      ArrowLeft: () => Math.max(0, at - 1),
+      ArrowRight: () => Math.max(0, Math.min(last, at + right)),
+      ArrowLeft: () => Math.max(0, Math.min(last, at - right)),
       ArrowDown: () => start(Math.min(side.starts.length - 1, segment + 1)),
       ArrowUp: () => start(Math.max(0, segment - 1)),
       Home: () => 0,

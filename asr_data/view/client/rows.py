@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr_data.errors import InputError, RowRejected
 from asr_data.response import code_points
-from asr_data.text import AlignedResponse, Tokenizer, align
 from asr_data.types import Float32
 from asr_data.view.escape import visible
 from asr_data.view.model import GoldSpan, ResponseView, RowView, cut_at_gold
 from asr_data.view.reading import AnnotatedRow
 from asr_data.view.terminal import prompt_text
+
+if TYPE_CHECKING:
+    from asr_data.text import AlignedResponse, Tokenizer
 
 LONGEST_LABEL = 40
 """Characters of what a template wrote that are shown."""
@@ -68,6 +70,8 @@ def _row(view: RowView, one: AnnotatedRow, tokenizer: Tokenizer | None, prefix: 
 def _aligned(one: AnnotatedRow, tokenizer: Tokenizer | None) -> Sequence[AlignedResponse | None]:
     if tokenizer is None:
         return [None] * len(one.row.completions)
+    from asr_data.text import align  # imports numba
+
     try:
         return align(one.row, tokenizer).responses
     except RowRejected as error:

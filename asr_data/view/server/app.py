@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp
 
 from asr_data.errors import AsrDataError
 from asr_data.view.escape import visible
+from asr_data.view.server.charts import Charts
 from asr_data.view.server.page import render
 from asr_data.view.server.questions import (
     Asked,
@@ -25,6 +28,7 @@ from asr_data.view.server.questions import (
     KeepAsked,
     MasksAsked,
     NextAsked,
+    ReadyAsked,
     RowsAsked,
     SaveAsked,
     TabAsked,
@@ -36,16 +40,35 @@ logger = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=Asked)
 
+LONGEST_WAIT: Final = 0.5
+"""Seconds until a page that waits is told that nothing is new, and asks again; less than a server waits to end."""
+AGAIN: Final = 0.05
+"""Seconds between looks."""
+
 
 def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIApp:
     """The application, behind its guard."""
     page, policy = render(session)
+    charts = Charts()
 
     async def index(_: Request) -> Response:
         return HTMLResponse(page)
 
+    async def drawing(_: Request) -> Response:
+        return Response(await charts.script(), media_type="text/javascript")
+
+    async def ready(asked: ReadyAsked) -> dict[str, Any]:
+        charts.begin()
+        for _ in range(round(LONGEST_WAIT / AGAIN)):
+            if (session.is_ready, charts.are_made) != (asked.ready, asked.charts):
+                break
+            await asyncio.sleep(AGAIN)
+        return {"charts": charts.are_made, **await run_in_threadpool(session.state)}
+
     routes = [
         Route("/", index, methods=["GET"]),
+        Route("/charts.js", drawing, methods=["GET"]),
+        Route("/api/ready", answer(ReadyAsked, ready), methods=["POST"]),
         Route("/api/rows", answer(RowsAsked, session.rows), methods=["POST"]),
         Route("/api/masks", answer(MasksAsked, session.masks), methods=["POST"]),
         Route("/api/figures", answer(FiguresAsked, session.figures), methods=["POST"]),
@@ -60,7 +83,10 @@ def build_app(session: Session, *, token: str, hosts: Collection[str]) -> ASGIAp
 
 
 def answer(kind: type[A], respond: Callable[[A], Any]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that reads ``kind`` from JSON and sends what ``respond`` makes of it, worked out in a thread."""
+    """An endpoint that reads ``kind`` from JSON and sends what ``respond`` makes of it.
+
+    What is no coroutine is worked out in a thread.
+    """
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -69,6 +95,8 @@ def answer(kind: type[A], respond: Callable[[A], Any]) -> Callable[[Request], Aw
             problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             return _failed(400, f"the request is not understood: {problems}")
         try:
+            if inspect.iscoroutinefunction(respond):
+                return _json(200, await respond(asked))
             return _json(200, await run_in_threadpool(respond, asked))
         except AsrDataError as error:
             # Said on the page. Another status would be an error to the browser, which writes it to its console.

@@ -32,11 +32,12 @@ const asrServer = (() => {
     trouble.textContent = message ?? "";
   }
 
-  // Runs `work`; what is refused is said at the top of the page.
-  async function attempt(work) {
+  // Runs `work`; what is refused is said at the top of the page. What was said before goes when it succeeds, except for
+  // work in the background, that nobody asked for.
+  async function attempt(work, { background = false } = {}) {
     try {
       const done = await work();
-      say(null);
+      if (!background) say(null);
       return done;
     } catch (error) {
       if (error.name !== "AbortError") {
@@ -47,5 +48,30 @@ const asrServer = (() => {
     }
   }
 
-  return { Refused, ask, attempt, facts, say };
+  // --- charts: their script comes after the first rows ----------------------------------------------------
+
+  // Whether charts can be drawn, once that is known.
+  let arrived;
+  const library = new Promise((resolve) => (arrived = resolve));
+
+  // The script calls one of these two.
+  function charts(curve) {
+    for (const frame of facts.frames) frame.curve = curve;
+    arrived(true);
+  }
+
+  function noCharts() {
+    arrived(false);
+    say("Curves cannot be drawn; the server's terminal says why.");
+  }
+
+  // Asks for the script, which the server has by now.
+  function fetchCharts() {
+    const script = document.createElement("script");
+    script.src = `charts.js?token=${encodeURIComponent(token)}`;
+    script.addEventListener("error", noCharts);
+    document.head.append(script);
+  }
+
+  return { charts, chartsReady: () => library, fetchCharts, noCharts, Refused, ask, attempt, facts, say };
 })();

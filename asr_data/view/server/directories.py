@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from asr_data.errors import AsrDataError, ConfigError, CorruptFileError, InputError
-from asr_data.evaluation.comparing import require_same_input
 from asr_data.pairs import pair_places
 from asr_data.rows.file_state import FileState
 from asr_data.storage import AnnotatedDirectory, open_output
 from asr_data.storage.manifest import MANIFEST_NAME
 from asr_data.storage.row_keys import key_of, keys_of
 from asr_data.storage.work import WORK_NAME
-from asr_data.text import Tokenizer
 from asr_data.types import Bool, Float64, Int64
 from asr_data.view.decisions import all_baselines, depends_on_other_rows
-from asr_data.view.gold import GoldReader, gold_reader
+from asr_data.view.gold import gold_reader
 from asr_data.view.reading import require_segments
+
+if TYPE_CHECKING:
+    from asr_data.evaluation.gold import GoldReader
+    from asr_data.text import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 SAMPLED_FILES: Final = 4
 """Files that a sample is drawn from: each is hashed before it is read."""
@@ -36,16 +41,39 @@ class Viewed:
         annotated: it.
         name: what tells it from the others.
         gold_name: what names the labels of the input; None for those that its layout knows.
-        tokenizer: the policy's; None where it cannot be had, and whole segments are tinted.
-        fixed: why its settings cannot be changed here; None where they can.
+        tokenizer: the policy's; None where it cannot be had, or not yet, and whole segments are tinted.
+        fixed: why its settings cannot be changed here, or not yet; None where they can.
+
+    Args:
+        annotated: the directory.
+        name: what tells it from the others.
+        tokenizer: the policy's, or why there is none; None for the recorded one, which :meth:`prepare` loads.
+        gold: what names the labels of the input.
     """
 
-    def __init__(self, annotated: AnnotatedDirectory, name: str, tokenizer: Tokenizer | str, gold: str | None) -> None:
+    def __init__(
+        self, annotated: AnnotatedDirectory, name: str, tokenizer: Tokenizer | str | None, gold: str | None
+    ) -> None:
         self.annotated, self.name, self.gold_name = annotated, name, gold
-        self.tokenizer = None if isinstance(tokenizer, str) else tokenizer
-        self.fixed = _why_fixed(annotated, tokenizer)
+        self.is_ready = tokenizer is not None
+        self._take("the policy's tokenizer is being loaded" if tokenizer is None else tokenizer)
         self._manifest_state = FileState.of(annotated.path / MANIFEST_NAME)
         self._lock = threading.Lock()
+
+    def _take(self, tokenizer: Tokenizer | str) -> None:
+        self.tokenizer = None if isinstance(tokenizer, str) else tokenizer
+        self.fixed = _why_fixed(self.annotated, tokenizer)
+
+    def prepare(self) -> None:
+        """Load the tokenizer that the directory was made with. Takes seconds; asking again costs nothing."""
+        if self.is_ready:
+            return
+        try:
+            self._take(_recorded(self.annotated))
+        except Exception as error:  # a page without settings is better than none
+            logger.exception("%s: the policy's tokenizer", self.annotated.path)
+            self._take(f"the policy's tokenizer cannot be loaded ({type(error).__name__}: {error})")
+        self.is_ready = True
 
     def check(self) -> None:
         """Refuses a directory that is another one by now.
@@ -149,7 +177,7 @@ class Viewed:
 
 
 def open_directories(paths: Sequence[Path], tokenizer: str | None = None, gold: str | None = None) -> list[Viewed]:
-    """The directories, ready to be read.
+    """The directories, ready to be read; their tokenizers are loaded by :meth:`Viewed.prepare`, unless one is named.
 
     Args:
         paths: of the directories.
@@ -168,8 +196,10 @@ def open_directories(paths: Sequence[Path], tokenizer: str | None = None, gold: 
     for path, name in zip(paths, names, strict=True):
         annotated = _open(path)
         if found:
+            from asr_data.evaluation.comparing import require_same_input
+
             require_same_input(found[0].annotated.manifest, annotated.manifest, paths[0], path)
-        viewed = Viewed(annotated, name, _tokenizer(annotated, tokenizer), gold)
+        viewed = Viewed(annotated, name, _named(annotated, tokenizer), gold)
         _ = viewed.gold  # a wrong --gold is an error of the command, not of the page
         found.append(viewed)
     return found
@@ -189,21 +219,25 @@ def _open(path: Path) -> AnnotatedDirectory:
     return annotated
 
 
-def _tokenizer(annotated: AnnotatedDirectory, name: str | None) -> Tokenizer | str:
-    """The tokenizer, or why there is none."""
+def _recorded(annotated: AnnotatedDirectory) -> Tokenizer | str:
+    """The tokenizer that a directory was made with, or why it cannot be had."""
     from asr_data.pipeline.policy_tokenizer import recorded_tokenizer
-    from asr_data.text.tokenizer import load_tokenizer
 
+    try:
+        return recorded_tokenizer(annotated.manifest)
+    except AsrDataError as error:
+        return f"the policy's tokenizer cannot be loaded ({error}); name it with --tokenizer"
+
+
+def _named(annotated: AnnotatedDirectory, name: str | None) -> Tokenizer | str | None:
+    """The tokenizer that was named, or why there is none; None where the recorded one is meant."""
+    if name is None:
+        return None
     if name == "none":
         return "no tokenizer was asked for (--tokenizer none)"
-    try:
-        if name is None:
-            return recorded_tokenizer(annotated.manifest)
-        tokenizer = load_tokenizer(name)
-    except AsrDataError as error:
-        if name is not None:
-            raise
-        return f"the policy's tokenizer cannot be loaded ({error}); name it with --tokenizer"
+    from asr_data.text.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(name)
     record = annotated.manifest.tokenizer
     if record is not None and tokenizer.fingerprint != record.fingerprint:
         raise ConfigError(

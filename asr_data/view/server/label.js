@@ -2,7 +2,7 @@
 // Labelling: one response at a time, faults marked on its words (`words.js`), written before anything else happens.
 
 const asrLabel = (() => {
-  const { element, promptNode, drawCurve, show } = asrRows;
+  const { element, promptNode, show } = asrRows;
   const { ask, attempt, facts } = asrServer;
   const by = (id) => document.getElementById(id);
   const words = asrWords;
@@ -34,9 +34,9 @@ const asrLabel = (() => {
       }),
     );
     by("label-nothing").disabled = shown.marks.length > 0;
-    by("label-hint").textContent = inside
-      ? `Selected: “${words.textOf(...inside)}”. Choose what is wrong with it.`
-      : "Select the words that are wrong, or say that nothing is.";
+    const chosen = inside && `“${words.textOf(...inside)}” is selected: choose what is wrong with it.`;
+    const start = "Select the words that are wrong, or say that nothing is.";
+    by("label-hint").textContent = chosen ?? (shown.marks.length ? "Select what else is wrong, or be done." : start);
     for (const button of by("palette").querySelectorAll("[data-kind]")) button.disabled = !inside;
     by("severity").textContent = severity;
   }
@@ -48,6 +48,7 @@ const asrLabel = (() => {
     hideScores();
     if (!response) return;
     begun = performance.now();
+    severity = "major"; // what was chosen for one response is not meant for the next
     by("label-early").textContent = "";
     shown.blind = true;
     by("label-title").textContent = asrRows.rowName(response);
@@ -181,7 +182,7 @@ const asrLabel = (() => {
     by("label-revealed").hidden = false;
     by("label-scores").setAttribute("aria-pressed", "true");
     by("label-revealed").replaceChildren(element("div", { class: "sides" }, ...sides.map((one) => one.node)));
-    sides.forEach(drawCurve);
+    sides.forEach(asrLook.curve);
     return undefined;
   }
 
@@ -304,7 +305,7 @@ const asrLabel = (() => {
   const claim = () => ask("api/labels/claim", { tab });
 
   // Says that this tab is still there; what else is said at the top of the page stays there.
-  const beat = () => claim().catch((error) => asrServer.say(error.message));
+  const beat = () => attempt(claim, { background: true });
 
   async function toLabels() {
     const answer = await attempt(claim);

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from asr_data.view.client.rows import plain_number
 from asr_data.view.escape import visible
 from asr_data.view.reading import AnnotatedRow, rows_at
 from asr_data.view.server.directories import Viewed
-from asr_data.view.server.queue import Place, by_chance, by_disagreement
+from asr_data.view.server.queue import Order, Place, by_chance, by_disagreement
 from asr_data.view.server.units import Unit, as_json, span_of, units_in, units_of
 from asr_data.view.terminal import prompt_text
 
@@ -30,8 +30,6 @@ TARGET: Final = 50
 """Responses that are asked for."""
 SILENCE: Final = 20.0
 """Seconds after which a tab that is not heard of any more has gone."""
-
-Order: TypeAlias = Literal["disagreement", "chance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Labels:
         """Give the journal to a tab, or let it keep it.
 
         Raises:
-            ConfigError: another tab has it.
+            ConfigError: another tab has it, or it labels another data set.
             OutputExistsError: another process has it.
             StorageError: it cannot be written.
         """
@@ -109,9 +107,31 @@ class Labels:
 
     def _opened(self) -> LabelJournal:
         if self._journal is None:
-            self._journal = LabelJournal(self.settings.path)
+            journal = LabelJournal(self.settings.path)
+            try:
+                self._require_same_texts(journal.entries)
+            except Exception:
+                journal.close()
+                raise
+            self._journal = journal
             self.version += 1
         return self._journal
+
+    def _require_same_texts(self, entries: Sequence[Entry]) -> None:
+        """Refuses a journal whose rows have other texts here: its marks would come to stand on other words."""
+        places = {entry.key[1:]: (entry, self._place(entry)) for entry in entries}
+        first = self._viewed[0].annotated
+        rows = {row.position: row for row in rows_at(first, {at.position for _, at in places.values() if at})}
+        for entry, at in places.values():
+            if at is None:
+                continue
+            row = rows[at.position].row
+            here = response_of(row.prompt), response_of(row.completions[at.side].content)
+            if (entry.prompt, entry.completion) != here:
+                raise ConfigError(
+                    f"{self.settings.path}: labels another data set: row {entry.asr_row}, {entry.side}, has another "
+                    f"text there than in {first.path}; name another file with --labels"
+                )
 
     def close(self) -> None:
         """Let other processes label."""
@@ -190,7 +210,7 @@ class Labels:
             "side": place.side,
             "row": row.row.index,
             **({} if row.row.pair is None else {"pair": row.row.pair}),
-            "order": order,
+            "order": entry.chosen_by if entry is not None and order == "hand" else order,
             "status": "" if entry is None else entry.status,
             "prompt": visible(prompt_text(row.row.prompt).strip("\n")),
             "units": as_json(units),

@@ -3,7 +3,7 @@
 
 const asrLook = (() => {
   const { change, drawCurve, element, legend, number, promptNode, show, signed } = asrRows;
-  const { ask, attempt, facts } = asrServer;
+  const { ask, attempt, chartsReady, facts } = asrServer;
   const COUNT = 20;
   const list = document.getElementById("list");
   const filters = document.getElementById("filters");
@@ -121,6 +121,11 @@ const asrLook = (() => {
     }
   }
 
+  // Curves follow when their script is there, of rows that are still shown.
+  async function curve(shown) {
+    if ((await chartsReady()) && shown.node.isConnected) await drawCurve(shown);
+  }
+
   const inView = new IntersectionObserver(
     (changes) => {
       for (const { target, isIntersecting } of changes) {
@@ -131,7 +136,7 @@ const asrLook = (() => {
         refresh(entry);
         if (!entry.drawn) {
           entry.drawn = true;
-          for (const { shown } of entry.shown) drawCurve(shown);
+          for (const { shown } of entry.shown) curve(shown);
         }
       }
     },
@@ -154,14 +159,15 @@ const asrLook = (() => {
     return given;
   }
 
-  async function load(question) {
+  async function load(question, { quiet = false } = {}) {
     const mine = ++asked;
-    list.setAttribute("aria-busy", "true");
+    if (!quiet) list.setAttribute("aria-busy", "true");
     const answer = await attempt(() => ask("api/rows", { count: COUNT, filter: wanted(), ...question }));
     if (mine !== asked) return false; // a later question is on its way
     list.removeAttribute("aria-busy");
     if (!answer) return false;
     ({ offset, total } = answer);
+    answer.units.forEach((unit, at) => (facts.frames[at].unit = unit));
     inView.disconnect();
     entries = answer.rows.map(makeEntry);
     list.replaceChildren(...entries.map((entry) => entry.node));
@@ -286,10 +292,34 @@ const asrLook = (() => {
       goTo({ row: Number(target.value) });
     });
     addEventListener("hashchange", () => linked() && goTo(linked()));
-    if (linked()) load(linked()).then((found) => (found ? goTo(linked()) : load({ offset: 0 })));
-    else load({ offset: 0 });
+    begin().then(whenReady);
+  }
+
+  async function begin() {
+    if (linked() && (await load(linked()))) return goTo(linked());
+    return load({ offset: 0 });
+  }
+
+  // The first rows wait neither for curves nor for tokenizers; with these come tokens, and settings that can be changed.
+  async function whenReady() {
+    for (let charts = false; !charts || !facts.ready; ) {
+      const answer = await attempt(() => ask("api/ready", { ready: facts.ready, charts }), { background: true });
+      if (!answer) return;
+      if (answer.charts && !charts) asrServer.fetchCharts();
+      charts = answer.charts;
+      if (answer.ready && !facts.ready) await takeTokens(answer);
+    }
+  }
+
+  async function takeTokens({ frames, controls }) {
+    frames.forEach((frame, at) => Object.assign(facts.frames[at], frame));
+    Object.assign(facts, { ready: true, controls });
+    asrSettings.begin();
+    const focused = document.activeElement?.closest?.("article")?.id;
+    await load({ offset }, { quiet: true });
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   }
 
   start();
-  return { entries: () => entries, listeners, load, number, refresh, reload: () => load({ offset }), tryMasks };
+  return { curve, entries: () => entries, listeners, load, number, refresh, reload: () => load({ offset }), tryMasks };
 })();

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from asr_data.view.client import content_policy, environment, own_file, script, style
-from asr_data.view.client.charts import chart_library
 from asr_data.view.escape import visible
 from asr_data.view.server.session import Session
 
@@ -15,16 +14,12 @@ SCRIPTS: Final = ("ask.js", "look.js", "settings.js", "words.js", "label.js")
 
 
 def render(session: Session) -> tuple[str, str]:
-    """The page, and its Content-Security-Policy.
-
-    Raises:
-        MissingDependencyError: what draws the curves is not installed.
-    """
+    """The page, and its Content-Security-Policy. What draws the curves is asked for when the first rows are there."""
     from markupsafe import Markup
 
     styles = [style(), own_file(PACKAGE, "view.css")]
-    scripts = [chart_library(), script("rows.js"), *(own_file(PACKAGE, name) for name in SCRIPTS)]
-    policy = content_policy(scripts, styles, connect="'self'") + "; frame-ancestors 'none'"
+    scripts = [script("rows.js"), *(own_file(PACKAGE, name) for name in SCRIPTS)]
+    policy = content_policy(scripts, styles, own="'self'") + "; frame-ancestors 'none'"
     first = session.viewed[0].annotated.manifest
     facts: dict[str, Any] = session.facts()
     page = (
@@ -37,7 +32,7 @@ def render(session: Session) -> tuple[str, str]:
             title=visible(first.input.description.rstrip("/").rpartition("/")[2] or first.input.description),
             manifest=first,
             names=[visible(one.name) for one in session.viewed],
-            unit=facts["frames"][0]["unit"],
+            unit=facts["frames"][0]["unit"] if facts["ready"] else "token",
             band=any(
                 (frame["settings"] or {}).get("segmenter", {}).get("kind") == "schmitt" for frame in facts["frames"]
             ),

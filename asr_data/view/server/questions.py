@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from asr_data.labelling.journal import Severity
-from asr_data.view.server.labels import Order
+from asr_data.critique.reply import Severity
+from asr_data.view.server.queue import Order
 from asr_data.view.server.table import Filter
 
 MOST_ROWS: Final = 50
@@ -29,6 +29,13 @@ class RowsAsked(Asked):
     count: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 20
     row: Annotated[int, Field(ge=0, lt=2**42)] | None = None
     pair: Annotated[int, Field(ge=0, lt=2**20)] | None = None
+
+
+class ReadyAsked(Asked):
+    """What is there by now: tokenizers, and what draws charts. Answered when more is there, or after a moment."""
+
+    ready: bool = False
+    charts: bool = False
 
 
 class SettingsAsked(Asked):

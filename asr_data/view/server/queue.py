@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from asr_data.response import recorded_text
 from asr_data.types import Bool
 from asr_data.view.reading import LONGEST_SHOWN, AnnotatedRow, characters, rows_at
 from asr_data.view.server.directories import Viewed
+
+Order: TypeAlias = Literal["disagreement", "chance"]
 
 CANDIDATES: Final = 500
 """Rows among which responses are chosen."""

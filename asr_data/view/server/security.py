@@ -51,7 +51,8 @@ class Guard:
 
     Args:
         app: what answers.
-        token: in the address of the page (``?token=``), and in the header ``Authorization`` of what the page asks for.
+        token: in the addresses of the page and its charts (``?token=``), and in the header ``Authorization`` of what
+            the page asks for.
         hosts: names that this server is called by, beside loopback; a number counts where one of them is a wildcard
             address (``0.0.0.0``), since a foreign page cannot take a number for its name.
         policy: the Content-Security-Policy of the page.
@@ -85,9 +86,9 @@ class Guard:
         if host is None or not self._is_ours(host):
             return 421, "this server is not called by that name; open the address that it printed"
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-        if any(urlsplit(origin).netloc.lower() != host.lower() for origin in origins):
+        if any(origin.lower().partition("://")[2] != host.lower() for origin in origins):
             return 403, "the request comes from another page"
-        if _only(headers, b"sec-fetch-site") not in (None, "same-origin", "none"):
+        if _only(headers, b"sec-fetch-site") not in (None, "same-origin", "none") and not _opens_a_page(scope):
             return 403, "the request comes from another page"
         if not self._is_known(scope):
             return 403, "the token is missing or wrong; open the address that the server printed, with its token"
@@ -100,16 +101,28 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:  # a bracket that is not closed
+            return False
         return name in self._hosts or (self._any_number and _is_number(name))
 
     def _is_known(self, scope: Scope) -> bool:
-        if scope["method"] == "GET" and scope["path"] == "/":
+        if scope["method"] == "GET":  # an address: it has no header of ours
             given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
         else:
             scheme, _, value = (_only(scope["headers"], b"authorization") or "").partition(" ")
             given = [value if scheme == "Bearer" else ""]
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._token.encode())
+
+
+def _opens_a_page(scope: Scope) -> bool:
+    """Whether somebody follows the address itself, as in a terminal that is a page; the token says who may.
+
+    The page cannot be framed, and who opened it can neither read it nor reach into it.
+    """
+    mode, kind = (_only(scope["headers"], name) for name in (b"sec-fetch-mode", b"sec-fetch-dest"))
+    return (scope["method"], scope["path"], mode, kind) == ("GET", "/", "navigate", "document")
 
 
 def _only(headers: Collection[tuple[bytes, bytes]], name: bytes) -> str | None:

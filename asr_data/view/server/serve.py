@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import importlib.util
+import logging
 import socket
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -71,11 +74,9 @@ def serve(
         MissingDependencyError: the extra ``view`` is not installed.
         InputError, StorageError: a directory cannot be shown.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("uvicorn", "the page", "pip install 'asr-data[view]'") from error
+    for name in ("starlette", "uvicorn", "vl_convert"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(name, "the page", "pip install 'asr-data[view]'")
     from asr_data.view.server.app import build_app
     from asr_data.view.server.directories import open_directories
     from asr_data.view.server.security import new_token
@@ -84,7 +85,7 @@ def serve(
     with listen(host, port) as opened:
         session = Session(open_directories(paths, tokenizer, gold), keeping, labelling)
         token = new_token()
-        session.warm()
+        session.prepare()
         app = build_app(session, token=token, hosts={host, *hosts})
         at = opened.getsockname()
         shown = f"[{at[0]}]" if ":" in at[0] else at[0]
@@ -99,6 +100,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
     """A server that says nothing of itself, and believes nothing that a proxy says."""
     import uvicorn
 
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end)
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -109,3 +112,9 @@ def server(app: ASGIApp) -> uvicorn.Server:
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Leaves out what the server says where it ends while a question is being answered: nobody waits for that."""
+    ended = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not ended and not record.getMessage().startswith("Cancel ")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from asr_data.config import MaskConfig
-from asr_data.errors import ConfigError, InputError
+from asr_data.errors import AsrDataError, ConfigError, InputError
 from asr_data.types import Int64
 from asr_data.view.escape import visible
 from asr_data.view.server.controls import Scale, complete, controls
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.keep import SettingsFile
-from asr_data.view.server.labels import Labels, LabelSettings
 from asr_data.view.server.questions import (
     BackAsked,
     FiguresAsked,
@@ -29,7 +30,13 @@ from asr_data.view.server.questions import (
 from asr_data.view.server.queue import Place
 from asr_data.view.server.rows import Rows
 from asr_data.view.server.table import RowTable
-from asr_data.view.server.trials import Trials
+
+if TYPE_CHECKING:
+    from asr_data.view.server.labels import Labels, LabelSettings
+    from asr_data.view.server.trials import Trials
+
+HEAD_START: Final = 1.0
+"""Seconds that the page has for its first rows before tokenizers are loaded, which slows everything else down."""
 
 
 class Session:
@@ -49,15 +56,47 @@ class Session:
     ) -> None:
         self.viewed = viewed
         self._keeping = keeping
-        self._labels = None if labelling is None else Labels(viewed, labelling)
-        self._trials = None if viewed[0].fixed is not None else Trials(viewed[0], self._labels)
+        self._labelling = labelling
         self._rows = Rows(viewed)
         self._table = RowTable(viewed)
+        self._lock = threading.Lock()
+        self._shown = threading.Event()
 
-    def warm(self) -> None:
-        """Read ahead, in a thread of its own, what the first change of a setting needs."""
-        if self._trials is not None:
-            threading.Thread(target=self._trials.sample, daemon=True).start()
+    def prepare(self) -> None:
+        """Load tokenizers and read what the first change of a setting needs, after the first rows were sent."""
+        threading.Thread(target=self._prepare, daemon=True).start()
+
+    def _prepare(self) -> None:
+        self._shown.wait(HEAD_START)
+        for one in self.viewed:
+            one.prepare()
+        if self.viewed[0].fixed is None:
+            with suppress(AsrDataError):  # said where a setting is changed
+                self._trials.sample()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether tokenizers are loaded, or cannot be."""
+        return all(one.is_ready for one in self.viewed)
+
+    @cached_property
+    def _made_trials(self) -> Trials:
+        from asr_data.view.server.trials import Trials
+
+        return Trials(self.viewed[0], self._labels)
+
+    @property
+    def _trials(self) -> Trials:
+        with self._lock:
+            return self._made_trials
+
+    @cached_property
+    def _labels(self) -> Labels | None:
+        if self._labelling is None:
+            return None
+        from asr_data.view.server.labels import Labels
+
+        return Labels(self.viewed, self._labelling)
 
     def facts(self) -> dict[str, Any]:
         """What the page's scripts know from the start."""
@@ -65,13 +104,20 @@ class Session:
         return {
             "total": self.viewed[0].rows,
             "sides": first.sides,
-            "frames": self._rows.frames,
             "orders": self._table.orders(),
             "notes": [visible(note) for note in self._table.notes()],
-            "controls": [] if self._trials is None else controls(Scale(**self._rows.scale)),
-            "labels": self._labels is not None and self.viewed[0].rows > 0,
+            "labels": self._labelling is not None and self.viewed[0].rows > 0,
             "settings": None if first.mask is None else complete(first.mask),
             "gold": any(one.gold is not None for one in self.viewed),
+            **self.state(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What changes when tokenizers are there."""
+        return {
+            "ready": self.is_ready,
+            "frames": self._rows.frames(),
+            "controls": [] if self.viewed[0].fixed is not None else controls(Scale(**self._rows.scale)),
         }
 
     def rows(self, asked: RowsAsked) -> dict[str, Any]:
@@ -86,11 +132,9 @@ class Session:
         if asked.row is not None:
             offset = self._place_of(asked.row, asked.pair, positions)
             offset -= offset % asked.count
-        return {
-            "total": len(positions),
-            "offset": offset,
-            "rows": self._rows.page([int(place) for place in positions[offset : offset + asked.count]]),
-        }
+        page = self._rows.page([int(place) for place in positions[offset : offset + asked.count]])
+        self._shown.set()
+        return {"total": len(positions), "offset": offset, **page}
 
     def _place_of(self, row: int, pair: int | None, positions: Int64 | range) -> int:
         position = self.viewed[0].position(row, pair)
@@ -135,7 +179,7 @@ class Session:
         return {"written": str(self._keeping.path), "command": command}
 
     def _tried(self, settings: dict[str, Any]) -> tuple[MaskConfig, Trials]:
-        if self._trials is None:
+        if self.viewed[0].fixed is not None:
             raise ConfigError(f"settings cannot be changed: {self.viewed[0].fixed}")
         self.viewed[0].check()
         return MaskConfig.model_validate(settings), self._trials
@@ -172,11 +216,13 @@ class Session:
         )
 
     def _labelled(self) -> Labels:
-        if self._labels is None:
-            raise ConfigError("this page was started without a file for labels")
-        return self._labels
+        with self._lock:
+            if self._labels is None:
+                raise ConfigError("this page was started without a file for labels")
+            return self._labels
 
     def close(self) -> None:
         """Let other processes write labels."""
-        if self._labels is not None:
-            self._labels.close()
+        with self._lock:
+            if "_labels" in self.__dict__ and self._labels is not None:
+                self._labels.close()

@@ -24,7 +24,9 @@ const asrSettings = (() => {
     return whole ? Math.round(value) : Number(value.toPrecision(3));
   }
 
-  function slider(control, value, label, set) {
+  function slider(whole, value, label, set) {
+    // A value beyond the usual ones is an end of the slider: else a touch would bring it back among them.
+    const control = { ...whole, low: Math.min(whole.low, value), high: Math.max(whole.high, value) };
     const range = element("input", { type: "range", min: 0, max: STEPS, "aria-label": `${label}, slider` });
     const box = element("input", { type: "number", step: control.whole ? "1" : "any", "aria-label": label });
     box.value = value;
@@ -310,12 +312,13 @@ const asrSettings = (() => {
     } else place.replaceChildren(element("p", {}, `Written to ${answer.written}. Masks with these settings:`), command);
   }
 
-  function start() {
+  // Once at the start, and once more when the tokenizer is there.
+  function begin() {
     const panel = document.getElementById("settings");
-    if (facts.controls.length === 0) {
-      form.hidden = true;
-      document.getElementById("settings-buttons").hidden = true;
-      state(`Settings cannot be changed: ${facts.frames[0].fixed}.`);
+    const buttons = document.getElementById("settings-buttons");
+    form.hidden = buttons.hidden = facts.controls.length === 0;
+    if (form.hidden) {
+      state(facts.ready ? `Settings cannot be changed: ${facts.frames[0].fixed}.` : `${facts.frames[0].fixed} …`);
       return;
     }
     values = copy(facts.settings);
@@ -339,6 +342,6 @@ const asrSettings = (() => {
     });
   }
 
-  start();
-  return { figures, values: () => values };
+  begin();
+  return { begin, figures, values: () => values };
 })();

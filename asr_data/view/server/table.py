@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from asr_data.conditions import condition, explained
 from asr_data.errors import ConfigError, RowRejected
 from asr_data.rows import normalise, records_of
-from asr_data.tables import frame
 from asr_data.types import Int64
 from asr_data.view.gold import FAULTY_BELOW
 from asr_data.view.server.directories import Viewed
@@ -107,6 +106,8 @@ class RowTable:
     def _found(self, wanted: Filter) -> Int64:
         import polars as pl
 
+        from asr_data.tables import frame
+
         if wanted.sort not in ("", *self.orders()):
             raise ConfigError(f"rows cannot be sorted by {wanted.sort!r}: {', '.join(self.orders())}")
         rows = frame(self._viewed[0].annotated)
@@ -138,6 +139,8 @@ class RowTable:
 
     def _column(self, name: str) -> str:
         """A computed column, under the name that it has where the input uses its own."""
+        from asr_data.tables import frame
+
         names = frame(self._viewed[0].annotated).collect_schema().names()
         return f"asr_{name}" if f"asr_{name}" in names else name
 
@@ -178,6 +181,8 @@ class RowTable:
     def _apart(self) -> Any:
         """Largest less smallest reward gap that the directories give a row, a polars series; null with one alone."""
         import polars as pl
+
+        from asr_data.tables import frame
 
         first = self._viewed[0]
         gaps = np.full((len(self._viewed), first.rows), np.nan)

@@ -7,6 +7,7 @@ number, and only the server knows their characters.
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from asr_data.view.escape import visible
 
 _ALONE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Scripts that are written without spaces."""
-_UNIT = re.compile(rf"\s+|[^\W{_ALONE}]+(?:['’][^\W{_ALONE}]+)*|\S")
+_MARKS = "".join(chr(code) for code in range(0x20000) if unicodedata.category(chr(code))[0] == "M")
+_JOINED = _MARKS + "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\U000e0100-\U000e01ef"
+"""What is part of the sign before it: accents, vowel signs, skin tones."""
+_WORD = rf"(?:[^\W{_ALONE}][{_JOINED}]*)+"
+_SIGN = rf"(?:[\U0001f1e6-\U0001f1ff]{{2}}|\S)[{_JOINED}]*"
+_UNIT = re.compile(rf"\s+|{_WORD}(?:['’]{_WORD})*|{_SIGN}(?:\u200d{_SIGN})*")
+"""White space; a word; or a sign as it is seen, such as an emoji of several characters."""
 
 
 @dataclass(frozen=True, slots=True)

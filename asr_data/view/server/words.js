@@ -149,9 +149,10 @@ const asrWords = (() => {
 
   // What a key does to cursor and selection; nothing for other keys.
   function actionOf(key, extend) {
+    const right = getComputedStyle(text).direction === "rtl" ? -1 : 1; // where the next word stands
     return {
-      ArrowRight: () => move(step(1), extend),
-      ArrowLeft: () => move(step(-1), extend),
+      ArrowRight: () => move(step(right), extend),
+      ArrowLeft: () => move(step(-right), extend),
       ArrowDown: () => move(sentence(true, extend), extend),
       ArrowUp: () => move(sentence(false, extend), extend),
       w: selectWhole,

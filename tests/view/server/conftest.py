@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from asr_data.storage import AnnotatedDirectory
 from asr_data.text import Tokenizer
 from asr_data.view.server.app import build_app
+from asr_data.view.server.charts import made_elsewhere
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.serve import listen
 from asr_data.view.server.serve import server as made_server
@@ -80,14 +82,18 @@ def running(session: Session, **options: Any) -> Iterator[Served]:
 
 Serve = Callable[..., Served]
 
+charts_once = cache(made_elsewhere)
+"""Another process takes seconds to make the charts' script; one does for all tests."""
+
 
 @pytest.fixture
-def serve(make_tokenizer: Callable[..., Tokenizer]) -> Iterator[Serve]:
+def serve(make_tokenizer: Callable[..., Tokenizer], monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """``serve(directory, …, **options)``: a server on annotated directories."""
+    monkeypatch.setattr("asr_data.view.server.charts.made_elsewhere", charts_once)
     stack: list[Any] = []
 
     def start(*annotated: AnnotatedDirectory, gold: str | None = None, tokenizer: Any = None, **options: Any) -> Served:
-        found = tokenizer or make_tokenizer()
+        found = None if tokenizer == "later" else tokenizer or make_tokenizer()
         viewed: Sequence[Viewed] = [Viewed(one, one.path.name, found, gold) for one in annotated]
         server = running(Session(viewed, **options.pop("session", {})), **options)
         stack.append(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -20,6 +21,19 @@ def pair(prompt: str, chosen: str, rejected: str, **more: Any) -> dict[str, Any]
         "rejected": [{"role": "assistant", "content": rejected}],
         **more,
     }
+
+
+def test_charts_that_cannot_be_drawn(
+    annotate: Any, serve: Any, open_view: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> str:
+        raise OSError("no memory")
+
+    monkeypatch.setattr("asr_data.view.server.charts.made_elsewhere", broken)
+    page = open_view(serve(annotate()))
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "Curves cannot be drawn" in page.locator("#trouble").text_content()
+    assert page.locator("#row-0 .unit").count() > 6
 
 
 FIFTY = [pair(f"Question {n}?", f"It is {n}. That is so.", f"No, {n} it is not. Or is it?") for n in range(50)]
@@ -150,6 +164,30 @@ def test_text_never_becomes_markup(annotate: Any, serve: Any, open_view: Any) ->
         units = article.locator(".side").first.locator(".unit:not(:has(.mark))")
         assert "".join(units.all_text_contents()) == f"Yes {text} so."
     assert page.locator("#list :is(script, img, style, iframe, link)").count() == 0
+
+
+def test_names_never_become_markup(annotate_into: Any, serve: Any, open_view: Any, tmp_path: Any) -> None:
+    from asr_data.view.server.labels import LabelSettings
+
+    folder = tmp_path / "<img src=x onerror=alert(1)>"
+    folder.mkdir()
+    labelling = LabelSettings(folder / "<b>.jsonl", "<i>anna</i>", ("</script><b>", "{{ 7 * 7 }}"))
+    annotated = annotate_into(folder, FIFTY[:3])
+    page = open_view(serve(annotated, annotate_into(folder, FIFTY[:3]), session={"labelling": labelling}))
+    page.get_by_label("Where", exact=True).fill('"<img src=x onerror=alert(1)>" = 1')
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "<img src=x" in page.locator("#trouble").text_content()
+    page.locator("h1").click()
+    page.keyboard.press("l")
+    page.locator("#label-text .word").first.click()
+    page.keyboard.press("1")
+    assert page.locator("#marks li b").text_content() == "</script><b>"
+    assert [one.strip() for one in page.locator("[data-kind]").all_text_contents()] == [
+        "</script><b> 1",
+        "{{ 7 * 7 }} 2",
+    ]
+    assert page.locator("body :is(img, i, iframe):not(.legend *)").count() == 0
 
 
 def test_what_gets_into_the_page_all_the_same_is_stopped(annotate: Any, serve: Any, browser: Any) -> None:
@@ -293,6 +331,51 @@ def test_settings_are_kept(annotate: Any, serve: Any, open_view: Any, tmp_path: 
     page.get_by_role("button", name="Replace it").click()
     page.wait_for_function("() => document.getElementById('kept').textContent.includes('Written to')")
     assert 'segmenter: "token"' in path.read_text(encoding="utf-8")
+
+
+def test_the_first_rows_do_not_wait_for_tokenizers(
+    annotate: Any, serve: Any, open_view: Any, make_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, tokenizer = threading.Event(), make_tokenizer()
+
+    def slow(_: Any) -> Any:
+        loaded.wait(60)
+        return tokenizer
+
+    monkeypatch.setattr("asr_data.view.server.directories._recorded", slow)
+    served = serve(annotate(FIFTY), tokenizer="later")
+    served.session.prepare()
+    page = open_view(served, "#row-1")
+    page.wait_for_function("() => document.activeElement.id === 'row-1'")
+    first = page.locator("#row-1 .response").first
+    shown_text = "(node) => [...node.querySelectorAll('.unit')].filter((one) => !one.querySelector('.mark'))"
+    shown_text += ".map((one) => one.textContent).join('')"
+    text = first.evaluate(shown_text)
+    assert first.locator(".unit").count() == first.locator(".seg").count()  # segments are tinted
+    assert "is being loaded …" in page.locator("#settings summary").text_content()
+    assert page.locator("#controls").is_hidden()
+    page.get_by_label("Where", exact=True).fill("nothing = 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    page.wait_for_timeout(1200)
+    assert page.locator("#trouble").is_visible()  # though the page asks on for tokenizers
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_selector("#trouble", state="hidden")
+    page.keyboard.press("n")
+    place(page, "21 to 40 of 50")
+    page.keyboard.press("p")
+    place(page, "1 to 20 of 50")
+    page.keyboard.press("j")
+    loaded.set()
+    page.wait_for_selector("#controls:not([hidden])")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#row-1 .response')[0].querySelectorAll('.unit').length > 6"
+    )
+    assert first.evaluate(shown_text) == text == "It is 1. That is so."
+    assert page.evaluate("document.activeElement.tagName") == "ARTICLE"
+    page.get_by_label("segmenter", exact=True).select_option("sequence")
+    said(page, "tried")
+    page.wait_for_selector("#row-1 .chart svg")
 
 
 def test_without_scores_the_page_says_why_settings_are_fixed(annotate: Any, serve: Any, open_view: Any) -> None:
@@ -484,6 +567,48 @@ def test_whole_sentences_and_lines(annotate: Any, serve: Any, open_view: Any, tm
     page.keyboard.press("1")
     [line] = wait_for_lines(page, tmp_path, 1)
     assert marked(line) == ["Step 2: done."]
+
+
+def test_in_text_from_right_to_left_the_arrows_go_where_they_point(
+    annotate: Any, serve: Any, open_view: Any, tmp_path: Any
+) -> None:
+    from asr_data.view.server.labels import LabelSettings
+
+    annotated = annotate([pair("ש", "שלום לך עולם.", "שלום לך עולם. רע.")])
+    page = open_view(serve(annotated, session={"labelling": LabelSettings(tmp_path / "labels.jsonl", "anna")}))
+    page.wait_for_selector("#row-0 .unit", state="attached")  # a token without a whole character has no text
+    response = page.locator("#row-0 .response").first
+    response.focus()
+    places = []
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        places.append(page.evaluate("Number(document.querySelector('.unit.at').dataset.unit)"))
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("Number(document.querySelector('.unit.at').dataset.unit)") == places[1]
+    assert places == sorted(set(places))
+    page.keyboard.press("l")
+    page.locator("#label-text .word").first.wait_for()
+    found = []
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowRight", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+        found.append("".join(page.locator("#label-text .chosen").all_text_contents()))
+    assert found == ["שלום", "לך", "שלום", "שלום לך"]
+
+
+def test_a_severity_is_meant_for_one_response(labelling: Any, open_view: Any, tmp_path: Any) -> None:
+    page = open_view(labelling())
+    page.keyboard.press("l")
+    for severities in (["critical"], ["major"]):
+        page.locator("#label-text .word").first.click()
+        if severities == ["critical"]:
+            page.keyboard.press("x")
+        page.keyboard.press("1")
+        page.wait_for_selector("#marks li")
+        assert page.locator("#label-hint").text_content() == "Select what else is wrong, or be done."
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.querySelectorAll('#marks li').length === 0")
+        done = [line for line in lines(tmp_path) if line["status"] == "done"][-1]
+        assert [mark["severity"] for mark in done["marks"]] == severities
 
 
 def test_after_a_kill_one_goes_on_where_one_was(labelling: Any, open_view: Any, tmp_path: Any) -> None:

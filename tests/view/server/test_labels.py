@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asr_data.config import MaskConfig, Token
-from asr_data.errors import ConfigError, OutputExistsError
+from asr_data.errors import ConfigError, CorruptFileError, OutputExistsError, StorageError
 from asr_data.labelling import Entry, LabelJournal, last_done, read_entries
 from asr_data.view.server.directories import Viewed
 from asr_data.view.server.labels import Labels, LabelSettings
@@ -91,6 +91,7 @@ def test_each_response_comes_once_and_an_open_one_comes_back(labels: Labels, vie
     assert labels.next(TAB, "chance")["progress"]["done"] == 2 * viewed.rows - 1
     before = labels.back(TAB, None)["response"]
     assert (before["position"], before["side"], before["status"]) == (*seen[-1], "done")
+    assert before["order"] == "chance"  # however it is judged again, chance chose it
     before = labels.back(TAB, seen[-1])["response"]
     assert (before["position"], before["side"]) == seen[-2]
 
@@ -200,10 +201,45 @@ def test_settings_that_do_not_fit(wrong: dict[str, Any]) -> None:
         LabelSettings(**{"path": Path("x"), "annotator": "anna", **wrong})
 
 
-def test_a_journal_of_another_hand_stays_as_it_is(labels: Labels) -> None:
+@pytest.mark.parametrize("changed", ["prompt", "completion"])
+def test_a_journal_of_another_data_set(labels: Labels, viewed: Viewed, changed: str) -> None:
     journal = LabelJournal(labels.settings.path)
-    line = {"asr_row": 0, "side": "chosen", "annotator": "bert", "status": "skipped", "prompt": "p", "completion": "c"}
+    [row] = [row for batch in viewed.annotated.rows_at([1]) for row in batch.to_pylist()]
+    own = {"asr_row": 1, "side": "rejected", "annotator": "bert", "status": "skipped"}
+    line = {**own, "prompt": row["prompt"], "completion": row["rejected"]}
+    journal.add(Entry.model_validate({**line, "asr_row": 99}))  # a row that is not here does no harm
     journal.add(Entry.model_validate(line))
+    journal.close()
+    labels.claim(TAB)
+    labels.close()
+    journal = LabelJournal(labels.settings.path)
+    journal.add(Entry.model_validate({**line, changed: "of other data"}))
+    journal.close()
+    again = Labels([viewed], labels.settings)
+    for _ in range(2):  # nor is it kept from others
+        with pytest.raises(ConfigError, match=r"labels another data set: row 1, rejected, has another text there"):
+            again.claim(TAB)
+    LabelJournal(labels.settings.path).close()
+
+
+def test_what_is_no_journal_is_named(labels: Labels, tmp_path: Path) -> None:
+    labels.settings.path.write_text('{"prompt": "q"}\n', encoding="utf-8")
+    with pytest.raises(CorruptFileError, match=r"labels\.jsonl, line 1: not a line of a journal of labels: asr_row"):
+        labels.claim(TAB)
+    labels.settings.path.unlink()
+    labels.settings.path.mkdir()
+    with pytest.raises(StorageError, match=r"labels\.jsonl: cannot be written: Is a directory"):
+        labels.claim(TAB)
+    elsewhere = Labels(labels._viewed, LabelSettings(tmp_path / "no" / "labels.jsonl", "anna"))
+    with pytest.raises(StorageError, match="cannot be written: No such file or directory"):
+        elsewhere.claim(TAB)
+
+
+def test_a_journal_of_another_hand_stays_as_it_is(labels: Labels, viewed: Viewed) -> None:
+    journal = LabelJournal(labels.settings.path)
+    [row] = [row for batch in viewed.annotated.rows_at([0]) for row in batch.to_pylist()]
+    line = {"asr_row": 0, "side": "chosen", "annotator": "bert", "status": "skipped"}
+    journal.add(Entry.model_validate({**line, "prompt": row["prompt"], "completion": row["chosen"]}))
     journal.close()
     labels.claim(TAB)
     judge(labels, Place(0, 0), (0, 0))

@@ -27,7 +27,18 @@ def test_the_page_and_its_questions_are_answered(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.7", "", "localhost@evil.example:1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "10.0.0.7",
+        "",
+        "localhost@evil.example:1",
+        "[::1",
+        "a]",
+        "[x]:1",
+    ],
 )
 def test_a_foreign_name_for_this_machine(served: Any, host: str) -> None:
     status, _, content = served.send("GET", f"/?token={served.token}", headers={"Host": host})
@@ -41,6 +52,7 @@ def test_a_foreign_name_for_this_machine(served: Any, host: str) -> None:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[::1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
@@ -48,6 +60,17 @@ def test_a_foreign_name_for_this_machine(served: Any, host: str) -> None:
 def test_a_foreign_page(served: Any, headers: dict[str, str]) -> None:
     for method, path, body in (("GET", f"/?token={served.token}", None), ("POST", "/api/rows", b"{}")):
         assert served.send(method, path, body, headers)[0] == 403
+
+
+def test_the_address_can_be_followed_from_a_terminal_that_is_a_page(served: Any) -> None:
+    follow = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    address = f"/?token={served.token}"
+    assert served.send("GET", address, headers=follow)[0] == 200
+    assert served.send("GET", "/?token=wrong", headers=follow)[0] == 403
+    assert served.send("GET", address, headers={**follow, "Sec-Fetch-Dest": "iframe"})[0] == 403
+    assert served.send("GET", address, headers={**follow, "Sec-Fetch-Mode": "no-cors"})[0] == 403
+    assert served.send("GET", f"/charts.js?token={served.token}", headers=follow)[0] == 403
+    assert served.send("POST", "/api/rows", b"{}", follow)[0] == 403
 
 
 def test_our_own_page(served: Any) -> None:
@@ -81,6 +104,15 @@ def test_requests_are_bounded(served: Any) -> None:
     assert served.send("POST", "/api/rows", b"", {"Content-Length": "1_0"})[0] in (400, 413)
 
 
+def test_the_script_that_draws_charts_needs_the_token_too(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr_data.view.server.charts.made_elsewhere", lambda: "drawn();")
+    assert served.send("GET", "/charts.js")[0] == 403
+    assert served.send("GET", "/charts.js?token=wrong")[0] == 403
+    assert served.send("GET", f"/charts.js?token={served.token}", headers={"Sec-Fetch-Site": "cross-site"})[0] == 403
+    status, headers, content = served.send("GET", f"/charts.js?token={served.token}")
+    assert (status, headers["Content-Type"], content) == (200, "text/javascript; charset=utf-8", b"drawn();")
+
+
 def test_every_answer_says_what_a_browser_may_do(served: Any) -> None:
     for method, path in (("GET", f"/?token={served.token}"), ("GET", "/"), ("GET", "/api/rows"), ("GET", "/nothing")):
         _, headers, _ = served.send(method, path)
@@ -101,7 +133,7 @@ def test_the_policy_has_the_hash_of_each_script_and_style_and_nothing_else(serve
         texts = re.findall(pattern, page, flags=re.DOTALL)
         return [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts]
 
-    assert allowed.pop("script-src").split() == hashes(r"<script>(.*?)</script>")
+    assert allowed.pop("script-src").split() == ["'self'", *hashes(r"<script>(.*?)</script>")]
     assert allowed.pop("style-src").split() == hashes(r"<style>(.*?)</style>")
     assert allowed == {
         "default-src": "'none'",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import re
 import signal
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from asr_data.errors import ConfigError
-from asr_data.view.server.serve import listen
+from asr_data.view.server.serve import listen, server
 
 
 def test_a_port_in_use() -> None:
@@ -27,6 +30,20 @@ def test_a_port_in_use() -> None:
             listen("127.0.0.1", port)
     with pytest.raises(ConfigError, match=r"--host no\.such\.name\.invalid: no such address"):
         listen("no.such.name.invalid", 0)
+
+
+def test_an_end_in_the_middle_of_a_question_is_no_error() -> None:
+    server(Starlette())
+    log = logging.getLogger("uvicorn.error")
+
+    def is_said(text: str, error: BaseException | None = None) -> bool:
+        caught = None if error is None else (type(error), error, None)
+        return bool(log.filter(log.makeRecord(log.name, logging.ERROR, "", 0, text, (), caught)))
+
+    assert not is_said("Exception in ASGI application", asyncio.CancelledError())
+    assert not is_said("Cancel 1 running task(s), timeout graceful shutdown exceeded")
+    assert is_said("Exception in ASGI application", ValueError("real"))
+    assert is_said("something else")
 
 
 def test_a_server_is_started_asked_and_stopped(annotate: Any, tmp_path: Path) -> None:
