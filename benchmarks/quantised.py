@@ -67,13 +67,17 @@ def bitsandbytes(base: Path, directory: Path, bits: int) -> None:
 
 
 def gptqmodel(base: Path, directory: Path, method: str) -> None:
-    """4 bit by GPTQ or AWQ, calibrated on sixteen texts of the sample."""
+    """4 bit by GPTQ or AWQ, calibrated on sixteen texts of the sample, and AWQ, which takes far longer, on four."""
     cores = os.cpu_count() or 1
     os.cpu_count = lambda: max(4, cores)  # gptqmodel 7.7 starts two loaders and fails with fewer cores than three
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     from gptqmodel.quantization import FORMAT, METHOD
 
-    texts = [str(row.prompt) + " " + str(side.content) for row in rows(8) for side in row.completions]
+    texts = [
+        str(row.prompt) + " " + str(side.content)
+        for row in rows(2 if method == "awq" else 8)
+        for side in row.completions
+    ]
     if method == "awq":
         settings = QuantizeConfig(bits=4, group_size=_GROUP, quant_method=METHOD.AWQ, format=FORMAT.GEMM)
     else:
