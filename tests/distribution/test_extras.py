@@ -35,7 +35,7 @@ def named_packages() -> Iterator[tuple[str, str]]:
 
 def test_an_extra_brings_the_package_that_is_missed() -> None:
     found = set(named_packages())
-    assert len(found) >= 6
+    assert len(found) >= 5
     for package, extra in found:
         assert package in EXTRAS[extra], f"{package} is not in the extra {extra}"
 

@@ -65,7 +65,7 @@ def test_no_condition_leaves_nothing_out(source: Source) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("score >", "unable to parse"),
+        ("score >", "is no condition in SQL"),
         ("nope = 1", "no column 'nope'; there are prompt, chosen, rejected, topic, score"),
         ("score > avg(score)", "each row alone"),
         ("score > 99", "none of the 9 rows of .* meets it"),

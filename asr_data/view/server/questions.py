@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from asr_data.critique.reply import Severity
+from asr_data.labelling.journal import Severity
 from asr_data.view.server.queue import Order
 from asr_data.view.server.table import Filter
 
