@@ -81,7 +81,7 @@ def quantised_arguments(config: Any, directory: Path, device: torch.device, dtyp
     """Arguments of ``from_pretrained`` for a quantised checkpoint; empty where it is a plain one.
 
     Raises:
-        ScorerError: the format is not one that is read here.
+        ScorerError: the format is not one that is read here, or not on this device.
         MissingDependencyError: its package is not installed.
     """
     settings = getattr(config, "quantization_config", None)
