@@ -1,6 +1,6 @@
 """Time per row and peak memory of ``score`` for 1,000, 10,000 and 100,000 rows: both must stay flat.
 
-    python -m benchmarks.growth [--rows 1000 10000 100000] [--rounds 5] [--model MODEL]
+    python -m benchmarks.growth [--rows 1000 10000 100000] [--rounds 5] [--model MODEL] [--folder DIR]
 
 Rows have fresh prompts, so that nothing is shared between them but the template. Without ``--model`` the scorer is a
 decoder of two small layers, so that what grows is not hidden behind the model. Each size is a process of its own in
@@ -134,17 +134,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--model")
+    parser.add_argument("--folder", type=Path, help="keep the rows and the rounds here; go on there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = options.model
-        if model is None:
-            model = str(folder / "tiny")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        model = options.model or str(folder / "tiny")
+        if options.model is None and not Path(model).exists():
             tiny_scorer(Path(model))
         for count in options.rows:
             write_rows(folder / f"{count}.jsonl", count)
         methods = {str(count): partial(score, model, folder, count) for count in options.rows}
-        report(interleave(methods, options.rounds, reported), options.rows)
+        report(interleave(methods, options.rounds, reported, options.folder and folder / "rounds.jsonl"), options.rows)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ CPU seconds stand beside wall seconds: they do not count the time in which the p
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 ROUNDS = 5
@@ -96,7 +99,10 @@ def timed(method: Method) -> Sample:
 
 
 def interleave(
-    methods: Mapping[str, Method], rounds: int = ROUNDS, clock: Callable[[Method], Sample] = timed
+    methods: Mapping[str, Method],
+    rounds: int = ROUNDS,
+    clock: Callable[[Method], Sample] = timed,
+    kept: Path | None = None,
 ) -> Rounds:
     """Run each method once a round, every other round in the opposite order.
 
@@ -104,13 +110,32 @@ def interleave(
         methods: by name; each runs on the same input every time.
         rounds: at least 1.
         clock: runs a method and measures it; :func:`reported` where it measures itself.
+        kept: JSON lines, one a round that is done: a run that was cut off goes on behind them. Answers must be JSON.
+
+    Raises:
+        ValueError: ``kept`` holds rounds of other methods.
     """
-    samples: dict[str, list[Sample]] = {name: [] for name in methods}
-    for number in range(rounds):
+    done = _read(kept, methods) if kept is not None else []
+    for number in range(len(done), rounds):
         order = list(methods) if number % 2 == 0 else list(methods)[::-1]
-        for name in order:
-            samples[name].append(clock(methods[name]))
-    return Rounds(samples)
+        found = {name: clock(methods[name]) for name in order}
+        done.append({name: found[name] for name in methods})
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({name: astuple(sample) for name, sample in done[-1].items()}) + "\n")
+        walls = ", ".join(f"{name} {sample.wall:.2f} s" for name, sample in done[-1].items())
+        print(f"round {number + 1} of {rounds}: {walls}", file=sys.stderr, flush=True)
+    return Rounds({name: [one[name] for one in done[:rounds]] for name in methods})
+
+
+def _read(kept: Path, methods: Mapping[str, Method]) -> list[dict[str, Sample]]:
+    """The rounds that a file holds; none where it is not there yet."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    done = [{name: Sample(*values) for name, values in json.loads(line).items()} for line in lines]
+    for number, one in enumerate(done, 1):
+        if list(one) != list(methods):
+            raise ValueError(f"{kept}, line {number}: rounds of {', '.join(one)}, not of {', '.join(methods)}")
+    return done
 
 
 def reported(method: Method) -> Sample:

@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all weights in place of an adapter")
     parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false", help="TRL's default is with")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help="keep the model and the rows here")
+    parser.add_argument("--folder", type=Path, help="keep the model, the rows and the rounds here; go on there")
     arguments = parser.parse_args()
     if arguments.side:
         train(arguments.side, arguments, arguments.folder)
@@ -210,7 +210,7 @@ def main() -> None:
         if not (folder / "rows").exists():
             prepare(arguments, folder)
         methods = {side: partial(side_sample, side, folder) for side in SIDES}
-        measured = interleave(methods, arguments.rounds, reported)
+        measured = interleave(methods, arguments.rounds, reported, arguments.folder and folder / "rounds.jsonl")
         where = (
             torch.cuda.get_device_name()
             if arguments.device == "cuda"

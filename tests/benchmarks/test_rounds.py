@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.rounds import Rounds, Sample, Spread, interleave, reported, timed
@@ -48,3 +50,26 @@ def test_a_spread_in_words() -> None:
 
 def test_another_unit() -> None:
     assert Spread(2, 1, 4).times(10) == Spread(20, 10, 40)
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    kept, ran = tmp_path / "rounds.jsonl", []
+
+    def method(name: str) -> Sample:
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        ran.append(name)
+        return Sample(len(ran), 0.5, [name])
+
+    methods = {name: lambda name=name: method(name) for name in "ab"}
+    with pytest.raises(KeyboardInterrupt):  # in the second round, which goes from b to a
+        interleave(methods, 3, reported, kept)
+    assert ran == ["a", "b", "b"]
+    ran.append("stopped")
+    rounds = interleave(methods, 3, reported, kept)
+    assert "".join(ran[4:]) == "ba" + "ab"
+    assert rounds.wall("a") == Spread(6, 1, 7)  # of a: 1 before, then 6 and 7
+    assert rounds.answer("b") == ["b"]
+    assert interleave(methods, 2, reported, kept).samples["a"] == [Sample(1, 0.5, ["a"]), Sample(6, 0.5, ["a"])]
+    with pytest.raises(ValueError, match=r"rounds.jsonl, line 1: rounds of a, b, not of a$"):
+        interleave({"a": methods["a"]}, 3, reported, kept)
