@@ -76,7 +76,7 @@ def _windows(config: Any) -> dict[str, int | None]:
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(set(kinds))}
 
 
-_CHECK = 2
+_CHECK = 3
 """Version of the check below; what another one found is not taken for its result."""
 
 

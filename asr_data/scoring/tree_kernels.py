@@ -140,7 +140,11 @@ def make_plan(
         if sum(map(len, paths)) <= _MOST_GATHERED * len(forest.ids):
             return _varlen(forest, paths, window, device)
     own = pieces(forest, dtype, device, window)
-    return InPieces(own if fused else [_masked(piece, dtype, device) for piece in own])
+    if not fused:
+        return InPieces([_masked(piece, dtype, device) for piece in own])
+    if device.type == "cpu" and (half or torch.is_autocast_enabled("cpu")):
+        own = [piece.aligned() for piece in own]
+    return InPieces(own)
 
 
 def _paths(forest: Forest) -> list[Int64]:

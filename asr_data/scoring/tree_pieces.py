@@ -8,11 +8,12 @@ keys alone, with a mask of that size. So no work goes into pairs of branches, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from asr_data.scoring.tree import Tree
 from asr_data.types import Int64
@@ -23,6 +24,9 @@ _BLOCK = 256
 """Nodes of a chain with ancestors that are computed at once: a longer piece computes more of what its mask hides."""
 _STRETCHES = 8
 """More stretches of keys than these are faster picked one by one."""
+_ALIGNED = 32
+"""Numbers of keys that the CPU's kernels in half precision like: others take 1.5 to 2 times as long, and each first
+number takes milliseconds and memory for good, for a kernel that is made for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,21 +67,36 @@ class Piece:
     Attributes:
         first, stop: the nodes.
         keys: what they attend to: stretches of nodes, or where these are many, int64 ``[keys]``.
-        mask: ``[1, 1, nodes, keys]``, added to the scores; None where every node attends to those up to itself.
+        mask: ``[1, 1, nodes, keys + blank]``, added to the scores; None where every node attends to those up to itself.
+        blank: keys of zeros behind the others, which no node attends to.
     """
 
     first: int
     stop: int
     keys: tuple[slice, ...] | Tensor
     mask: Tensor | None
+    blank: int = 0
 
     def pick(self, states: Tensor) -> Tensor:
-        """States of the keys: ``[batch, heads, nodes of the forest, size]`` → ``[batch, heads, keys, size]``."""
+        """States ``[batch, heads, nodes of the forest, size]`` of the keys: ``[batch, heads, keys + blank, size]``."""
         if isinstance(self.keys, Tensor):
-            return states.index_select(2, self.keys.to(states.device))
-        if len(self.keys) == 1:
-            return states[:, :, self.keys[0]]
-        return torch.cat([states[:, :, stretch] for stretch in self.keys], dim=2)
+            parts = [states.index_select(2, self.keys.to(states.device))]
+        else:
+            parts = [states[:, :, stretch] for stretch in self.keys]
+        if self.blank:
+            parts.append(states.new_zeros(*states.shape[:2], self.blank, states.shape[3]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def aligned(self) -> Piece:
+        """The same piece with as many keys as kernels on a CPU like."""
+        if isinstance(self.keys, Tensor):
+            keys = len(self.keys)
+        else:
+            keys = sum(stretch.stop - stretch.start for stretch in self.keys)
+        blank = -keys % _ALIGNED
+        if self.mask is not None:
+            return replace(self, blank=blank, mask=pad(self.mask, (0, blank), value=torch.finfo(self.mask.dtype).min))
+        return replace(self, blank=blank if self.stop - self.first > 1 else 0)  # one node is not run as causal
 
 
 def cut(forest: Forest, window: int | None) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@
     python -m examples.training_study credit ARMS -o CREDIT --arms dpo,gold,gold-turned,diff --budget 25
     python -m examples.training_study ladder ARMS -o LADDER --arms gold --long rows=200,epochs=3
     python -m examples.training_study credit-report CREDIT
+    python -m examples.training_study ladder-report LADDER
     python -m examples.training_study wins ARMS CREDIT --scorer DIR
 
 Every step but ``prepare`` goes on where it was stopped: a run or a scorer with a result is not repeated.
@@ -25,7 +26,7 @@ from typing import Any
 def main() -> None:
     """Parse, and do one step. Steps import what they need, so that ``report`` needs no torch."""
     arguments = _parser().parse_args()
-    if arguments.step not in ("report", "credit-report", "arms"):
+    if arguments.step not in ("report", "credit-report", "ladder-report", "arms"):
         from asr_data.scoring.allocator import settle_memory
 
         settle_memory()
@@ -61,16 +62,19 @@ def main() -> None:
         case "arms":
             from .credit_data import prepare_arms
 
-            directories = dict(one.partition("=")[::2] for one in arguments.directories)
-            print(
-                prepare_arms({arm: Path(path) for arm, path in directories.items()}, arguments.gold, arguments.output)
-            )
+            named = (one.partition("=")[::2] for one in arguments.directories)
+            gold = None if arguments.unmarked else arguments.gold
+            print(prepare_arms({arm: Path(path) for arm, path in named}, gold, arguments.output))
         case "credit" | "ladder":
             _credit(arguments)
         case "credit-report":
             from .credit_report import credit_report
 
             print(credit_report(arguments.runs, arguments.groups))
+        case "ladder-report":
+            from .credit_report import ladder_report
+
+            print(ladder_report(arguments.ladder))
         case "wins":
             from .credit_wins import judge_runs, wins_report
 
@@ -142,9 +146,12 @@ def _parser() -> argparse.ArgumentParser:
     rewards.add_argument("runs", type=Path)
     rewards.add_argument("--scorer", action="append", required=True)
     rewards.add_argument("--device", default="auto")
-    arms = steps.add_parser("arms", help="join annotated directories of the same marked pairs")
+    arms = steps.add_parser("arms", help="join annotated directories of the same pairs")
     arms.add_argument("directories", nargs="+", metavar="ARM=DIR")
     arms.add_argument("--gold", default="gold", help="the arm that was annotated with --kind labels")
+    arms.add_argument(
+        "--unmarked", action="store_true", help="there is none; test on what the built-in scorer held out"
+    )
     arms.add_argument("-o", "--output", type=Path, required=True)
     for name, what in (("credit", "train each arm, and measure on marked text"), ("ladder", "one factor at a time")):
         credit = steps.add_parser(name, help=what)
@@ -158,6 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     credit_report: Any = steps.add_parser("credit-report", help="the tables of arms")
     credit_report.add_argument("runs", type=Path)
     credit_report.add_argument("--groups", default="", help="only pairs whose group begins so")
+    ladder_report: Any = steps.add_parser("ladder-report", help="arms less DPO, by rung")
+    ladder_report.add_argument("ladder", type=Path)
     wins = steps.add_parser("wins", help="win rate of the arms' answers against the base's, by a scorer")
     wins.add_argument("bundle", type=Path)
     wins.add_argument("runs", type=Path)

@@ -1,4 +1,4 @@
-"""Pairs whose faults people marked, with the masks and weights of several annotated directories: the arms."""
+"""Pairs, with people's marks or without, and the masks and weights of several annotated directories: the arms."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from asr_data.training.examples import group_of
+from asr_data.training.split import hold_out
 from asr_data.view.gold import FAULTY_BELOW
 
-from .data import SIDES, Pair, annotated_pairs
+from .data import SCORER_SPLIT, SIDES, Pair, annotated_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,24 @@ class MarkedPair:
     weights: Mapping[str, Mapping[str, Sequence[float]]]
 
 
-def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> dict[str, int]:
-    """Write ``train.jsonl`` and ``test.jsonl``, about half of the groups each; returns their numbers of pairs.
+def prepare_arms(directories: Mapping[str, Path], gold: str | None, output: Path) -> dict[str, int]:
+    """Write ``train.jsonl`` and ``test.jsonl``; returns their numbers of pairs.
 
-    A row that ``--on-empty drop`` took from an arm has weight 0 there: the arm trains on the others.
+    Of marked pairs about half of the groups are for each; without marks the test is on the questions that the
+    built-in scorer held out. A row that ``--on-empty drop`` took from an arm has weight 0 there: the arm trains on the
+    others.
 
     Args:
         directories: arm to annotated directory; all of the same rows and tokenizer.
-        gold: the arm whose token rewards are people's labels (``--kind labels``).
+        gold: the arm whose token rewards are people's labels (``--kind labels``); None where nobody marked the pairs.
         output: the bundle.
 
     Raises:
         SystemExit: directories of other tokens, or rows of too few groups.
     """
-    pairs = {pair.row: pair for pair in annotated_pairs(directories[gold])}
+    first = gold or next(iter(directories))
+    pairs = {pair.row: pair for pair in annotated_pairs(directories[first])}
+    unseen = set() if gold else {pair.row for pair in hold_out(pairs.values(), *SCORER_SPLIT)[1]}
     columns = {arm: _rows(path) for arm, path in directories.items()}
     dropped = {arm: _dropped(path) for arm, path in directories.items()}
     lines: dict[str, list[str]] = {"train": [], "test": []}
@@ -54,24 +58,28 @@ def prepare_arms(directories: Mapping[str, Path], gold: str, output: Path) -> di
             continue  # an arm whose scorer refused the row would train on other pairs
         for arm, found in columns.items():
             if row in found and any(found[row][f"{side}_ids"] != pair.ids[side] for side in SIDES):
-                raise SystemExit(f"{directories[arm]}: row {row} has other tokens than {directories[gold]}")
-        group = columns[gold][row].get("group") or group_of(pair.prompt)
+                raise SystemExit(f"{directories[arm]}: row {row} has other tokens than {directories[first]}")
+        group = str((gold and columns[gold][row].get("group")) or pair.group)
         record = {
             "row": row,
-            "group": str(group),
+            "group": group,
             "prompt": pair.prompt,
             "prompt_ids": pair.prompt_ids,
             "text": pair.text,
             "ids": pair.ids,
-            "faulty": {side: _faulty(columns[gold][row][f"{side}_token_reward"]) for side in SIDES},
+            "faulty": {
+                side: _faulty(columns[gold][row][f"{side}_token_reward"]) if gold else [None] * len(pair.ids[side])
+                for side in SIDES
+            },
             "weights": {
                 arm: {side: _weights(found.get(row), side, len(pair.ids[side])) for side in SIDES}
                 for arm, found in columns.items()
             },
         }
-        lines["train" if _in_training(str(group)) else "test"].append(json.dumps(record) + "\n")
+        trained = _in_training(group) if gold else row not in unseen
+        lines["train" if trained else "test"].append(json.dumps(record) + "\n")
     if not all(lines.values()):
-        raise SystemExit(f"all rows of {directories[gold]} are in one half: they need several groups")
+        raise SystemExit(f"all rows of {directories[first]} are in one half: they need several groups")
     output.mkdir(parents=True, exist_ok=True)
     for part, of in lines.items():
         (output / f"{part}.jsonl").write_text("".join(of))

@@ -13,6 +13,8 @@ from .credit import PLAIN, TURNED
 from .report import Cells, drawn_of, of_items, shown
 
 Pairs = Sequence[Mapping[str, Any]]
+Results = Sequence[Mapping[str, Any]]
+"""What :meth:`.credit.CreditStudy.run` gave, of some runs."""
 Figure = Callable[[Mapping[str, Any]], float | None]
 
 FIGURES: Final[Mapping[str, Figure]] = {
@@ -22,11 +24,21 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "right text, nats": lambda pair: pair["rejected"]["right"],
     "faulty text, nats": lambda pair: pair["rejected"]["faulty"],
     "right − faulty": lambda pair: _less(pair["rejected"]["right"], pair["rejected"]["faulty"]),
-    "pairs right": lambda pair: _win(pair["chosen"]["sum"] - pair["rejected"]["sum"]),
+    "pairs right": lambda pair: _win(_margin(pair)),
+    "margin, nats": lambda pair: _margin(pair),
     "end of chosen, nats": lambda pair: pair["chosen"]["end"],
     "distance": lambda pair: (pair["chosen"]["distance"] + pair["rejected"]["distance"]) / 2,
 }
 """By column: of a pair of ``credit.pair_figures``; None where the pair says nothing of it."""
+OF_RUNGS: Final = (
+    "pairs right",
+    "margin, nats",
+    "right text, nats",
+    "right − faulty",
+    "end of chosen, nats",
+    "distance",
+)
+"""Those that a ladder's report shows."""
 
 
 def credit_report(runs: Path, groups: str = "") -> str:
@@ -36,16 +48,12 @@ def credit_report(runs: Path, groups: str = "") -> str:
         runs: of :func:`.credit.run_arms`.
         groups: how the groups of the pairs that count begin; what is matched is the distance on all pairs.
     """
-    results = [json.loads(path.read_text()) for path in sorted(runs.glob("*-[0-9]*.json"))]
-    results = [result for result in results if result["measured"]]  # an untrained arm only answers
-    if not results:
-        raise SystemExit(f"{runs} holds no results of runs")
-    last = {id(result): len(result["measured"]) - 1 for result in results}
+    results = read_results(runs)
     return "\n".join(
         [
             _facts(results),
             "",
-            *_tables(results, last, groups),
+            *_tables(results, _ends(results), groups),
             "",
             "At matched distance: of each run the measurement that is nearest, in mean distance, to the end of the run "
             "of its seed that went least far.",
@@ -55,30 +63,95 @@ def credit_report(runs: Path, groups: str = "") -> str:
     )
 
 
-def _tables(results: Sequence[Mapping[str, Any]], chosen: Mapping[int, int], prefix: str) -> list[str]:
-    named = {pair["group"] for result in results for pair in result["measured"][0]["pairs"]}
-    groups = sorted(group for group in named if group.startswith(prefix))
-    arms = {arm: [r for r in results if r["arm"] == arm] for arm in dict.fromkeys(r["arm"] for r in results)}
-    seeds = {arm: sorted(r["seed"] for r in of) for arm, of in arms.items()}
+def ladder_report(ladder: Path) -> str:
+    """Markdown: of each rung DPO's figures and the other arms' differences to them, at the end and at matched distance.
 
-    def cells(arm: str, title: str, own: Sequence[int]) -> Cells:
-        runs = [r for seed in own for r in arms[arm] if r["seed"] == seed]
-        found = [_items(r["measured"][chosen[id(r)]]["pairs"], FIGURES[title]) for r in runs]
-        return of_items([[item for item in of if item[0].startswith(prefix)] for of in found], groups)
+    Args:
+        ladder: of :func:`.ladder.run_ladder`: a directory for each rung.
+    """
+    rungs = {path.name: read_results(path) for path in sorted(ladder.iterdir()) if any(path.glob("*-[0-9]*.json"))}
+    if not rungs:
+        raise SystemExit(f"{ladder} holds no rungs with results")
+    order = sorted(rungs, key=lambda name: (name != "short", name == "long"))
+    lines = [f"| rung | arm | seeds | {' | '.join(OF_RUNGS)} |", f"|---|---|---|{'---:|' * len(OF_RUNGS)}"]
+    for matched in (False, True):
+        for rung in order:
+            chosen = _matched(rungs[rung]) if matched else _ends(rungs[rung])
+            lines += [f"| {rung}{', matched' * matched} {line}" for line in _rung(rungs[rung], chosen)]
+    return "\n".join(lines)
+
+
+def _rung(results: Results, chosen: Mapping[int, int]) -> list[str]:
+    """Rows of one rung, without its name."""
+    groups = _groups(results)
+    arms = by_arm(results)
+    plain = arms.get(PLAIN, {})
+    lines = []
+    for arm, runs in arms.items():
+        seeds = sorted(runs if arm == PLAIN else set(runs) & set(plain))
+        if not seeds:
+            continue
+        row = []
+        for title in OF_RUNGS:
+            own, other = (_cells([of[seed] for seed in seeds], chosen, title, groups) for of in (runs, plain))
+            row.append(_shown(own, None if arm == PLAIN else other))
+        name = arm if arm == PLAIN else f"{arm} − {PLAIN}"
+        lines.append(f"| {name} | {', '.join(map(str, seeds))} | {' | '.join(row)} |")
+    return lines
+
+
+def read_results(runs: Path) -> Results:
+    """What the runs of a directory measured; an untrained arm only answers.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    results = [json.loads(path.read_text()) for path in sorted(runs.glob("*-[0-9]*.json"))]
+    results = [result for result in results if result["measured"]]
+    if not results:
+        raise SystemExit(f"{runs} holds no results of runs")
+    return results
+
+
+def by_arm(results: Results) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Arm → seed → result."""
+    arms: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for result in results:
+        arms.setdefault(result["arm"], {})[result["seed"]] = result
+    return arms
+
+
+def _groups(results: Results, prefix: str = "") -> list[str]:
+    named = {pair["group"] for result in results for pair in result["measured"][0]["pairs"]}
+    return sorted(group for group in named if group.startswith(prefix))
+
+
+def _cells(runs: Results, chosen: Mapping[int, int], title: str, groups: Sequence[str]) -> Cells:
+    """A figure of some runs, each at the measurement that stands for it, of the pairs of these groups."""
+    known = set(groups)
+    found = [_items(run["measured"][chosen[id(run)]]["pairs"], FIGURES[title]) for run in runs]
+    return of_items([[item for item in of if item[0] in known] for of in found], groups)
+
+
+def _tables(results: Results, chosen: Mapping[int, int], prefix: str) -> list[str]:
+    groups = _groups(results, prefix)
+    arms = by_arm(results)
+
+    def cells(arm: str, title: str, seeds: Sequence[int]) -> Cells:
+        return _cells([arms[arm][seed] for seed in seeds], chosen, title, groups)
 
     lines = [f"| arm | seeds | kept | {' | '.join(FIGURES)} |", f"|---|---|---|{'---:|' * len(FIGURES)}"]
-    for arm, own in seeds.items():
-        kept = arms[arm][0]["kept"]
-        row = [_shown(cells(arm, title, own)) for title in FIGURES]
+    for arm, runs in arms.items():
+        seeds = sorted(runs)
+        kept = next(iter(runs.values()))["kept"]
+        row = [_shown(cells(arm, title, seeds)) for title in FIGURES]
         share = f"{kept['chosen']:.2f}, {kept['rejected']:.2f}"
-        lines.append(f"| {arm} | {', '.join(map(str, own))} | {share} | {' | '.join(row)} |")
+        lines.append(f"| {arm} | {', '.join(map(str, seeds))} | {share} | {' | '.join(row)} |")
     lines += ["", f"| difference | seeds | {' | '.join(FIGURES)} |", f"|---|---|{'---:|' * len(FIGURES)}"]
     for one, other in _compared(list(arms)):
-        common = sorted(set(seeds[one]) & set(seeds[other]))
+        common = sorted(set(arms[one]) & set(arms[other]))
         if common:
-            row = []
-            for title in FIGURES:
-                row.append(_shown(cells(one, title, common), cells(other, title, common)))
+            row = [_shown(cells(one, title, common), cells(other, title, common)) for title in FIGURES]
             lines.append(f"| {one} − {other} | {', '.join(map(str, common))} | {' | '.join(row)} |")
     return lines
 
@@ -103,7 +176,12 @@ def _items(pairs: Pairs, figure: Figure) -> list[tuple[str, float]]:
     return [(group, value) for group, value in found if value is not None]
 
 
-def _matched(results: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+def _ends(results: Results) -> dict[int, int]:
+    """The last measurement of each run."""
+    return {id(result): len(result["measured"]) - 1 for result in results}
+
+
+def _matched(results: Results) -> dict[int, int]:
     """Which measurement of each run stands for it at matched distance."""
     chosen: dict[int, int] = {}
     for seed in {result["seed"] for result in results}:
@@ -117,6 +195,10 @@ def _distance(pairs: Pairs) -> float:
     return float(np.mean([value for _, value in _items(pairs, FIGURES["distance"])]))
 
 
+def _margin(pair: Mapping[str, Any]) -> float:
+    return float(pair["chosen"]["sum"] - pair["rejected"]["sum"])
+
+
 def _less(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
@@ -125,7 +207,7 @@ def _win(difference: float) -> float:
     return 0.5 if difference == 0 else float(difference > 0)
 
 
-def _facts(results: Sequence[Mapping[str, Any]]) -> str:
+def _facts(results: Results) -> str:
     first = results[0]
     settings = ", ".join(f"{name} {value}" for name, value in first["settings"].items() if value is not None)
     minutes = sum(result["cpu_seconds"] for result in results) / 60

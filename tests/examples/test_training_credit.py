@@ -18,11 +18,12 @@ from transformers import LlamaForCausalLM
 pytest.importorskip("peft", reason="needs peft: pip install 'asr-data[train]'")
 
 from asr_data.config import FixedBaseline, MaskConfig, SoftWeights, Token
+from asr_data.training.split import hold_out
 from examples.training_study import credit, ladder
 from examples.training_study.credit_data import prepare_arms, read_marked
-from examples.training_study.credit_report import credit_report
+from examples.training_study.credit_report import credit_report, ladder_report
 from examples.training_study.credit_wins import wins_report
-from examples.training_study.data import SIDES
+from examples.training_study.data import SIDES, annotated_pairs
 from examples.training_study.policy import Policy
 from examples.training_study.upper import LowerStates, target_log_probabilities, upper_log_probabilities
 from tests.export.conftest import Workshop, columns
@@ -108,6 +109,11 @@ def test_arms_of_annotated_directories(tmp_path: Path, make_tokenizer: Callable[
         assert one.weights["soft"]["rejected"] == row["rejected_weight"]
         text = one.pair.text["rejected"]
         assert any(one.faulty["rejected"]) == ("rong" in text)
+    unmarked = prepare_arms({"soft": soft.path}, None, tmp_path / "unmarked")
+    assert sum(unmarked.values()) == 12
+    train, test = (read_marked(tmp_path / "unmarked", part, 200) for part in ("train", "test"))
+    assert [one.pair.row for one in test] == [pair.row for pair in hold_out(annotated_pairs(soft.path), 0.15, 17)[1]]
+    assert {label for one in train for side in SIDES for label in one.faulty[side]} == {None}
     with pytest.raises(SystemExit, match="one half"):
         prepare_arms({"gold": workshop.annotate(rows[:1], "one").path}, "gold", tmp_path / "few")
 
@@ -204,6 +210,26 @@ def test_a_ladder_changes_one_factor_at_a_time() -> None:
     assert (found["long"].rows, found["long"].detach, found["long"].learning_rate) == (800, True, 1e-4)
     with pytest.raises(SystemExit, match="'rank_' is no setting"):
         ladder.changed(short, "rank_=1")
+
+
+def test_the_report_of_a_ladder_by_hand(tmp_path: Path) -> None:
+    for rung, moved in (("long", 0.1), ("short", 0.2), ("epochs", 0.0)):
+        (tmp_path / rung).mkdir()
+        for arm, distances in (("dpo", [0.1, 0.2]), ("gold", [0.2, 0.9])):
+            result = made_up(arm, 0, [[0.5, 0.5], [0.6, 0.8]], distances)
+            for pair in result["measured"][-1]["pairs"]:
+                pair["rejected"]["right"] += moved * (arm == "gold")
+            (tmp_path / rung / f"{arm}-0.json").write_text(json.dumps(result))
+    header, _, *rows = ladder_report(tmp_path).splitlines()
+    assert [row.split(" | ")[:2] for row in rows[:6]] == [
+        [f"| {rung}", arm] for rung in ("short", "epochs", "long") for arm in ("dpo", "gold − dpo")
+    ]
+    place = header.split(" | ").index("right text, nats")
+    assert [row.split(" | ")[place][:6] for row in rows[1:6:2]] == ["+0.200", "+0.000", "+0.100"]
+    assert [row.split(" | ")[0] for row in rows[6:12:2]] == ["| short, matched", "| epochs, matched", "| long, matched"]
+    assert rows[7].split(" | ")[place][:6] == "+0.000"  # gold's first measurement, at a distance of 0.2
+    with pytest.raises(SystemExit, match="no rungs with results"):
+        ladder_report(tmp_path / "short")
 
 
 def test_only_pairs_of_some_groups(tmp_path: Path) -> None:

@@ -61,6 +61,48 @@ def test_in_pieces(window: int | None, gradients: bool) -> None:
     torch.testing.assert_close(found, whole(*states, allowed(forest, window), 0.3), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("window", [None, 7])
+def test_half_precision_on_a_cpu_has_numbers_of_keys_that_its_kernels_like(
+    window: int | None, gradients: bool, autocast: bool
+) -> None:
+    from asr_data.scoring.tree_kernels import _fused
+
+    forest = Forest.of(trees())
+    half = [x.to(torch.bfloat16).requires_grad_(gradients) for x in random_states(len(forest.ids))]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        model = torch.float32 if autocast else torch.bfloat16
+        plan = make_plan(forest, window, model, torch.device("cpu"), fused=True)
+        assert isinstance(plan, InPieces)
+        assert {piece.pick(half[1]).shape[2] % 32 for piece in plan.pieces} == {0}
+        found = plan.attend(_fused, *half, 0.3)
+    exact = [x.detach().double().requires_grad_(gradients) for x in half]
+    wanted = whole(*exact, allowed(forest, window), 0.3)
+    torch.testing.assert_close(found.double(), wanted, atol=0.02, rtol=0.02)
+    if gradients:
+        weights = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1)).double()
+        (found.double() * weights).sum().backward()
+        (wanted * weights).sum().backward()
+        for own, other in zip(half, exact, strict=True):
+            torch.testing.assert_close(own.grad.double(), other.grad, atol=0.1, rtol=0.05)
+
+
+@torch.inference_mode()
+def test_what_overflows_in_one_tree_stays_there() -> None:
+    from asr_data.scoring.tree_kernels import _fused
+
+    other = list(grow_trees([[5, *range(6, 30)], [5, *range(31, 40)]], lambda *_: True))
+    forest = Forest.of([*trees(), *other])
+    states = [x.to(torch.bfloat16) for x in random_states(len(forest.ids))]
+    plan = make_plan(forest, None, torch.bfloat16, torch.device("cpu"), fused=True)
+    before = plan.attend(_fused, *states, 0.3)
+    last = sum(len(tree.ids) for tree in trees())
+    for x in states:
+        x[:, :, last:] = float("nan")
+    torch.testing.assert_close(plan.attend(_fused, *states, 0.3)[:, :last], before[:, :last], atol=0, rtol=0)
+
+
 def varlen_by_hand(
     query: Tensor, key: Tensor, value: Tensor, query_ends: Tensor, key_ends: Tensor, *most: int, **settings: Any
 ) -> Tensor:

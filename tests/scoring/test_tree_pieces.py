@@ -101,3 +101,20 @@ def test_a_window_leaves_keys_out() -> None:
     near = pieces(forest, torch.float32, CPU, 10)
     assert [(p.first, p.stop) for p in near] == [(0, 256), (256, 512), (512, 600)]
     assert near[1].keys == (slice(247, 512),)
+
+
+def test_aligned_pieces_have_blank_keys_behind_the_others() -> None:
+    states = torch.arange(1.0, 101)[None, None, :, None]
+    piece = Piece(60, 70, (slice(0, 20), slice(60, 70)), torch.zeros(1, 1, 10, 30))
+    aligned = piece.aligned()
+    assert aligned.pick(states).flatten().tolist() == [*range(1, 21), *range(61, 71), 0, 0]
+    assert (aligned.mask[0, 0, :, 30:] == torch.finfo(torch.float32).min).all()
+    assert torch.equal(aligned.mask[..., :30], piece.mask)
+    picked = Piece(60, 70, torch.arange(40, 70), torch.zeros(1, 1, 10, 30)).aligned()
+    assert picked.pick(states).flatten().tolist() == [*range(41, 71), 0, 0]
+    causal = Piece(0, 31, (slice(0, 31),), None).aligned()
+    assert causal.mask is None
+    assert causal.pick(states).flatten().tolist() == [*range(1, 32), 0]
+    whole = Piece(0, 32, (slice(0, 32),), None)
+    assert whole.aligned().blank == 0
+    assert Piece(5, 6, (slice(5, 6),), None).aligned().blank == 0  # without a mask, one node would see the blank ones
