@@ -87,8 +87,8 @@ def _rung(results: Results, chosen: Mapping[int, int]) -> list[str]:
     arms = by_arm(results)
     plain = arms.get(PLAIN, {})
     lines = []
-    for arm, runs in arms.items():
-        seeds = sorted(runs if arm == PLAIN else set(runs) & set(plain))
+    for arm, runs in sorted(arms.items(), key=lambda one: one[0] != PLAIN):
+        seeds = sorted(set(runs) & set(plain))
         if not seeds:
             continue
         row = []
