@@ -244,17 +244,20 @@ def pair_figures(marked: MarkedPair, ratios: Mapping[str, Any], end: int | None 
     Args:
         marked: the pair.
         ratios: policy less reference by side, in nats, float64 ``[tokens]``.
-        end: the token that ends a turn. It is no text: it moves by nats, and has the label of what stands before it.
+        end: the token that ends a turn; None where the last token does. It is no text: it moves by nats, and has the
+            label of what stands before it. A template may write more behind it.
     """
     found: dict[str, Any] = {"row": marked.pair.row, "group": marked.pair.group}
     for side in SIDES:
         ratio, labels = ratios[side], marked.faulty[side]
-        known = np.array([label is not None for label in labels]) & (np.array(marked.pair.ids[side]) != end)
+        ids = np.array(marked.pair.ids[side])
+        ends = [len(ids) - 1] if end is None else np.flatnonzero(ids == end)
+        known = np.array([label is not None for label in labels]) & (ids != end)
         faulty = np.array([bool(label) for label in labels]) & known
         right = known & ~faulty
         found[side] = {
             "sum": float(ratio.sum()),
-            "end": float(ratio[-1]),
+            "end": float(ratio[ends[-1]]) if len(ends) else None,
             # Schulman's k3 of KL(π‖π_ref), on text that neither sampled: how far the policy went.
             "distance": float((np.exp(-ratio) + ratio - 1).clip(max=10).mean()),
             "right": None if not right.any() else float(ratio[right].mean()),

@@ -161,6 +161,10 @@ def test_figures_of_a_pair_by_hand(bundle: Path) -> None:
     ended = credit.pair_figures(marked, {"rejected": ratio, "chosen": np.zeros(len(marked.pair.ids["chosen"]))}, 99999)
     assert ended["rejected"]["faulty"] == pytest.approx(-2)  # the end of the turn is no text
     assert ended["rejected"]["end"] == 7
+    marked.pair.ids["rejected"][-2:] = [99999, 10]  # the template goes on behind it
+    ended = credit.pair_figures(marked, {"rejected": ratio, "chosen": np.zeros(len(marked.pair.ids["chosen"]))}, 99999)
+    assert ended["rejected"]["end"] == -2
+    assert ended["chosen"]["end"] is None
 
 
 def made_up(arm: str, seed: int, aurocs: list[list[float]], distances: list[float]) -> dict[str, Any]:
